@@ -1,0 +1,40 @@
+# Everything runs in .venv, made on first use. TORCH and TENSORFLOW say which builds to install.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+TENSORFLOW ?= tensorflow-cpu==2.21.0
+FRAMEWORK ?= pytorch
+BIN := .venv/bin
+
+.PHONY: demo test lint slow clean
+
+demo: .venv/demo-$(FRAMEWORK)
+	$(BIN)/art-nip demo --framework $(FRAMEWORK)
+
+test: lint
+	$(BIN)/pytest -m "not slow"
+
+slow: .venv/dev
+	$(BIN)/pytest -m slow
+
+lint: .venv/dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict art_nip
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo-pytorch: setup.cfg .venv/bin/python
+	$(BIN)/pip install -q "$(TORCH)" -e ".[benchmark]"
+	touch $@
+
+.venv/demo-tensorflow: setup.cfg .venv/bin/python
+	$(BIN)/pip install -q "$(TENSORFLOW)" -e ".[benchmark]"
+	touch $@
+
+.venv/dev: setup.cfg .venv/bin/python
+	$(BIN)/pip install -q "$(TORCH)" "$(TENSORFLOW)" -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv

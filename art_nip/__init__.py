@@ -1,0 +1,28 @@
+"""Neuron-level inverse perturbation (NIP) for the Adversarial Robustness Toolbox.
+
+Importing this package imports neither PyTorch nor TensorFlow; a name is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from art_nip.preprocessor import (
+        NIPPreprocessor,
+        NIPPreprocessorPyTorch,
+        NIPPreprocessorTensorFlowV2,
+    )
+
+__version__ = "0.1.0"
+__all__ = [
+    "NIPPreprocessor",
+    "NIPPreprocessorPyTorch",
+    "NIPPreprocessorTensorFlowV2",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("art_nip.preprocessor"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
