@@ -1,6 +1,7 @@
 """Neuron-level inverse perturbation (NIP) for the Adversarial Robustness Toolbox.
 
-Importing this package imports neither PyTorch nor TensorFlow; a name is loaded when it is first used.
+Importing this package imports neither PyTorch nor TensorFlow; a name is loaded when it is first
+used.
 """
 
 from importlib import import_module

@@ -1,0 +1,87 @@
+"""What images and labels must be, said in one place and in sentences."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from art_nip.namespace import Array, namespace
+
+ROUNDING = 1e-4
+"""How far outside the clip range a value may lie, as a share of the range."""
+
+
+def numeric(x: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Return images as a float32 NumPy array.
+
+    :raises TypeError: if they are an array of objects, or no numbers.
+    """
+    array = np.asarray(x)
+    if array.dtype == object or not (
+        np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_
+    ):
+        raise TypeError(
+            f"Images must be an array of numbers; these have dtype {array.dtype}. Images of "
+            "different sizes cannot be one array: resize them first."
+        )
+    return np.ascontiguousarray(array, np.float32) if array.ndim else array.astype(np.float32)
+
+
+def check_images(x: Array, input_shape: tuple[int, ...], clip_values: tuple[Any, Any]) -> None:
+    """Raise a ValueError unless images have the right shape, are finite, and lie in the clip range.
+
+    :param x: NumPy array or tensor.
+    :param input_shape: shape of one image.
+    :param clip_values: (min, max), numbers or nested lists of numbers.
+    """
+    shape = tuple(x.shape)
+    if shape[1:] != input_shape or not shape:
+        expected = ", ".join(map(str, ("N", *input_shape)))
+        hint = (
+            " These look like one image: add a first axis, x[None]."
+            if shape == input_shape
+            else " Check the order of channels."
+            if sorted(shape[1:]) == sorted(input_shape)
+            else ""
+        )
+        raise ValueError(f"Images have shape {shape}; the model takes ({expected}).{hint}")
+    if not shape[0]:
+        return
+    xp = namespace(x)
+    if not bool(xp.all(xp.isfinite(x))):
+        raise ValueError("Images contain NaN or infinite values; clean them first.")
+    low, high = float(np.min(clip_values[0])), float(np.max(clip_values[1]))
+    smallest, largest = float(xp.min(x)), float(xp.max(x))
+    slack = ROUNDING * (high - low)
+    if smallest < low - slack or largest > high + slack:
+        raise ValueError(
+            f"Images have values from {smallest:g} to {largest:g}, outside the clip_values "
+            f"({low:g}, {high:g}). Scale them to that range, or set the clip_values that they have."
+        )
+
+
+def class_indices(y: npt.ArrayLike, n_images: int, nb_classes: int) -> npt.NDArray[np.int64]:
+    """Return labels as class indices, int64, shape (N,).
+
+    :param y: indices, shape (N,), or one-hot, shape (N, nb_classes).
+    :param n_images: N.
+    :param nb_classes: how many classes the model tells apart.
+    :raises ValueError: if labels have another length or shape, or are no classes.
+    """
+    labels = np.asarray(y)
+    if labels.shape not in ((n_images,), (n_images, nb_classes)):
+        raise ValueError(
+            f"Labels have shape {labels.shape}; for {n_images} images give indices of shape "
+            f"({n_images},) or one-hot labels of shape ({n_images}, {nb_classes})."
+        )
+    if labels.ndim == 2:
+        if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
+            raise ValueError("One-hot labels must have a single 1 in each row and 0 elsewhere.")
+        labels = labels.argmax(axis=1)
+    indices: npt.NDArray[np.int64] = labels.astype(np.int64)
+    if not np.array_equal(indices, labels) or indices.min() < 0 or indices.max() >= nb_classes:
+        raise ValueError(
+            f"Labels must be whole numbers from 0 to {nb_classes - 1}; these range from "
+            f"{labels.min()} to {labels.max()}."
+        )
+    return indices

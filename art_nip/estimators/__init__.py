@@ -1,0 +1,1 @@
+"""What NIP asks of an ART estimator; the only place that knows a framework."""

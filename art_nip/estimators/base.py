@@ -1,0 +1,274 @@
+"""The seam between NIP and a framework: what an estimator must be able to tell about its neurons.
+
+Also the part of the adapters that no framework is needed for: finding the layer, and reading the
+estimator.
+"""
+
+import copy
+import difflib
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from art_nip.namespace import Array
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Weights = Callable[[Array], Array]
+"""From influence σ, shape (N, n), to the weights w of the neurons in the loss [4], shape (N, n)."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A place in a model: what goes into a layer, or what comes out of it.
+
+    Written as the layer's dotted name, with `:input` behind it for what goes in.
+    """
+
+    name: str
+    side: Literal["input", "output"] = "output"
+
+    def __str__(self) -> str:
+        return self.name if self.side == "output" else f"{self.name}:input"
+
+    @classmethod
+    def parse(cls, text: str) -> "Layer":
+        """Read a layer as `str` writes it."""
+        name, _, side = text.partition(":")
+        if side not in ("", "input"):
+            raise ValueError(
+                f"layer {text!r} ends in {side!r}; after the colon only 'input' is allowed, "
+                "for what goes into the layer."
+            )
+        return cls(name, "input" if side else "output")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One layer as it was called in a forward pass."""
+
+    name: str
+    kind: Literal["convolution", "dense", "other"]
+    input_shape: tuple[int, ...]
+    pointwise: bool = False
+    """Whether it is a convolution with a kernel of 1 in every direction."""
+
+
+def find_layer(requested: str, calls: Sequence[Call], all_names: Iterable[str]) -> Layer:
+    """Return the layer of that name; for "auto" that between convolutional and dense part.
+
+    That is what goes into the first dense layer after the last convolution: the flattened feature
+    maps, or their global average (section III-C).
+
+    :param requested: "auto", or a layer as `Layer` writes it.
+    :param calls: the layers in the order in which a forward pass called them.
+    :param all_names: the names of all layers of the model.
+    :raises ValueError: if there is no such layer; the message says what there is.
+    """
+    if requested == "auto":
+        return _layer_before_dense(calls)
+    layer = Layer.parse(requested)
+    called = [call.name for call in calls]
+    if layer.name in called:
+        return layer
+    if layer.name in all_names:
+        raise ValueError(
+            f"layer {layer.name!r} is in the model, but a forward pass does not call it. "
+            f"Layers that it calls: {_listed(called)}."
+        )
+    close = difflib.get_close_matches(layer.name, called, n=5, cutoff=0.4)
+    hint = f"The nearest: {_listed(close)}." if close else f"There are: {_listed(called)}."
+    raise ValueError(f"layer {layer.name!r} is not in the model. {hint}")
+
+
+def _layer_before_dense(calls: Sequence[Call]) -> Layer:
+    def spatial(call: Call) -> bool:
+        return call.kind == "convolution" and not _acts_as_dense(call)
+
+    convolutions = [position for position, call in enumerate(calls) if spatial(call)]
+    if not convolutions:
+        raise ValueError(
+            'layer="auto" looks for the layer between the convolutional and the dense part, but no '
+            f"convolution was called. Name a layer: {_listed([call.name for call in calls])}."
+        )
+    for call in calls[convolutions[-1] + 1 :]:
+        if (call.kind == "dense" and len(call.input_shape) == 2) or _acts_as_dense(call):
+            return Layer(call.name, "input")
+    raise ValueError(
+        'layer="auto" looks for the layer between the convolutional and the dense part, but no '
+        "dense "
+        f"layer was called after the last convolution ({calls[convolutions[-1]].name!r}). "
+        f"Name a layer: {_listed([call.name for call in calls])}."
+    )
+
+
+def _acts_as_dense(call: Call) -> bool:
+    """Tell whether a convolution sees one pixel: Keras writes MobileNet's dense layer so."""
+    one_pixel = sorted(call.input_shape[1:])[:-1] == [1] * (len(call.input_shape) - 2)
+    return call.kind == "convolution" and call.pointwise and one_pixel
+
+
+def _listed(names: Sequence[str]) -> str:
+    unique = list(dict.fromkeys(names))
+    shown = ", ".join(unique[:30])
+    return shown if len(unique) <= 30 else f"{shown}, … ({len(unique)} in all)"
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """The estimator's own `preprocessing=(mean, std)`, as arrays that broadcast to a batch."""
+
+    mean: npt.NDArray[np.float32]
+    std: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, estimator: Any) -> "Standardisation | None":
+        """Read it off an ART estimator; None if there is none.
+
+        :raises TypeError: if the estimator's `preprocessing` is anything but (mean, std).
+        """
+        from art.preprocessing.standardisation_mean_std.utils import broadcastable_mean_std
+
+        preprocessing = estimator.preprocessing
+        if preprocessing is None:
+            return None
+        if not type(preprocessing).__name__.startswith("StandardisationMeanStd"):
+            raise TypeError(
+                f"The estimator's preprocessing is {type(preprocessing).__name__}; NIP can look "
+                "through preprocessing=(mean, std) only. Put other steps into the model, or into "
+                "preprocessing_defences before NIP."
+            )
+        batch = np.empty((1, *estimator.input_shape), np.float32)
+        return cls(
+            *broadcastable_mean_std(
+                batch, np.asarray(preprocessing.mean), np.asarray(preprocessing.std)
+            )
+        )
+
+
+class EstimatorAdapter(ABC):
+    """What NIP needs to know of a model: its neurons' influence, and the image's way to them.
+
+    It sees the model behind the estimator's `preprocessing`, and never the estimator's
+    preprocessing defences: NIP is one of them. It leaves the model as it was. Images are tensors of
+    the framework on the model's device, float32, shape (N, *input_shape), in the estimator's clip
+    range.
+
+    :param estimator: an ART classifier.
+    :param layer: "auto", or a layer as `Layer` writes it.
+    :param confidence: "probability" or "logit": what y_c of [1] is.
+    """
+
+    framework: str
+    """Name and version of the framework."""
+
+    def __init__(self, estimator: Any, layer: str, confidence: str) -> None:
+        self.model = self.unwrapped(estimator.model)
+        self.input_shape: tuple[int, ...] = tuple(estimator.input_shape)
+        self.nb_classes: int = estimator.nb_classes
+        self._standardisation = Standardisation.of(estimator)
+        low, high = np.min(estimator.clip_values), np.max(estimator.clip_values)
+        noise = np.random.default_rng(0).uniform(low, high, (2, *self.input_shape))
+        self._calls, outputs = self._trace(noise.astype(np.float32))
+        if outputs.shape != (2, self.nb_classes):
+            raise ValueError(
+                f"The model gives outputs of shape {outputs.shape[1:]} per image; NIP needs one "
+                f"score per class, shape ({self.nb_classes},)."
+            )
+        self._gives_probabilities = bool(
+            (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-4)
+        )
+        self._look_at(layer, confidence)
+
+    def looking_at(self, layer: str, confidence: str) -> "Self":
+        """Return an adapter for the same model that looks at another layer, or another score."""
+        other = copy.copy(self)
+        other._look_at(layer, confidence)
+        return other
+
+    def _look_at(self, layer: str, confidence: str) -> None:
+        self.layer = find_layer(layer, self._calls, self._layer_names())
+        if self._gives_probabilities and confidence == "logit":
+            raise ValueError(
+                'confidence="logit" needs a model that gives logits; this one gives probabilities. '
+                'Use confidence="probability", or leave the softmax out of the model.'
+            )
+        self._score_is_output = self._gives_probabilities or confidence == "logit"
+        self.n_neurons: int = self.influence(self.tensor(np.zeros((1, *self.input_shape)))).shape[
+            -1
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is bound to this process or this model: it is made again when needed."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_cached")}
+
+    @property
+    @abstractmethod
+    def device(self) -> Any:
+        """The device that the model is on."""
+
+    @staticmethod
+    @abstractmethod
+    def unwrapped(model: Any) -> Any:
+        """Return the model that does the work, without a wrapper around it."""
+
+    @abstractmethod
+    def _layer_names(self) -> Iterable[str]: ...
+
+    @abstractmethod
+    def _trace(self, x: npt.NDArray[np.float32]) -> tuple[list[Call], npt.NDArray[np.float32]]:
+        """Return the layers that a forward pass calls, in order, and its outputs."""
+
+    @abstractmethod
+    def influence(self, x: Array) -> Array:
+        """Return neuron influence σ = ∂y_c/∂φ · φ [1], shape (N, n), c the predicted class.
+
+        One forward pass, and a backward pass through the head only. The result carries no gradient.
+        """
+
+    @abstractmethod
+    def observer(self, weights: Weights) -> Callable[[Array], tuple[Array, Array, Array]]:
+        """Return the function that sees all that fitting needs in one pass each way.
+
+        :param weights: from σ to the w of the loss ⟨w, φ(x)⟩ [4].
+        :return: a function from images to predicted classes (N,), influence σ (N, n) and inverse
+            perturbations ρ = ∂⟨w, φ(x)⟩/∂x [5], the shape of the images.
+        """
+
+    @abstractmethod
+    def tensor(self, array: npt.ArrayLike) -> Array:
+        """Return an array or tensor as a float32 tensor on the model's device."""
+
+    @abstractmethod
+    def constant(self, tensor: Array) -> Array:
+        """Return a tensor with the same values that no gradient flows back through."""
+
+    @abstractmethod
+    def numpy(self, tensor: Array) -> npt.NDArray[Any]:
+        """Return a tensor as a NumPy array."""
+
+    @abstractmethod
+    def rows(self, array: npt.NDArray[Any]) -> Callable[[Array], Array]:
+        """Return the function from indices to these rows of an array, on the model's device.
+
+        The array moves there if it takes at most half of the memory that is free; else it stays on
+        the host and the rows are fetched at each call.
+        """
+
+    @abstractmethod
+    def _weights(self) -> Iterable[npt.NDArray[Any]]:
+        """Return the model's parameters and buffers in their order."""
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the model's weights: their order, shapes, dtypes and values."""
+        digest = hashlib.sha256()
+        for weight in self._weights():
+            digest.update(f"{weight.shape} {weight.dtype}".encode())
+            digest.update(np.ascontiguousarray(weight).data)
+        return digest.hexdigest()

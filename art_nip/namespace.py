@@ -1,0 +1,60 @@
+"""One array namespace for NumPy, PyTorch and TensorFlow, so that the paper's maths is written once.
+
+NumPy and PyTorch come through array-api-compat; TensorFlow, which follows no array standard,
+through the few functions that this package uses. No framework is imported unless the caller already
+has.
+"""
+
+import sys
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import array_api_compat
+
+Array = Any
+"""A NumPy array, a PyTorch tensor or a TensorFlow tensor."""
+
+
+def namespace(array: Array) -> Any:
+    """Return the array namespace of an array, spelled as in the Python array API standard.
+
+    :param array: a NumPy array, a PyTorch tensor or an eager or symbolic TensorFlow tensor.
+    """
+    tf = sys.modules.get("tensorflow")
+    if tf is not None and isinstance(array, tf.Tensor):
+        return _tensorflow()
+    return array_api_compat.array_namespace(array)
+
+
+@cache
+def _tensorflow() -> Any:
+    import tensorflow as tf
+
+    return SimpleNamespace(
+        abs=tf.abs,
+        all=lambda x: tf.reduce_all(x),
+        asarray=tf.convert_to_tensor,
+        astype=tf.cast,
+        clip=tf.clip_by_value,
+        concat=lambda arrays: tf.concat(arrays, 0),
+        cumulative_sum=lambda x, *, axis, dtype: tf.cumsum(tf.cast(x, dtype), axis),
+        float32=tf.float32,
+        int32=tf.int32,
+        isfinite=tf.math.is_finite,
+        max=lambda x, *, axis=None, keepdims=False: tf.reduce_max(x, axis, keepdims),
+        mean=lambda x, *, axis, keepdims=False: tf.reduce_mean(x, axis, keepdims),
+        min=lambda x, *, axis=None, keepdims=False: tf.reduce_min(x, axis, keepdims),
+        reshape=tf.reshape,
+        round=tf.round,
+        searchsorted=tf.searchsorted,
+        sort=lambda x, *, axis: tf.sort(x, axis),
+        sqrt=tf.sqrt,
+        sum=lambda x, *, axis, dtype=None, keepdims=False: tf.reduce_sum(
+            x if dtype is None else tf.cast(x, dtype), axis, keepdims
+        ),
+        take=lambda x, indices, *, axis: tf.gather(x, indices, axis=axis),
+        uint8=tf.uint8,
+        where=tf.where,
+        zeros_like=tf.zeros_like,
+    )

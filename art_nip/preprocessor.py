@@ -1,0 +1,536 @@
+"""NIP as an ART preprocessor: fit it on benign images, call it, attach it to a classifier, save it.
+
+The body is one for all frameworks; the two classes at the end make it the kind of preprocessor that
+ART chains.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from art.defences.preprocessor.preprocessor import (
+    Preprocessor,
+    PreprocessorPyTorch,
+    PreprocessorTensorFlowV2,
+)
+from sklearn.exceptions import NotFittedError
+from tqdm.auto import tqdm
+
+from art_nip import __version__, candidates, neurons
+from art_nip.candidates import CandidateBank
+from art_nip.checks import check_images, class_indices, numeric
+from art_nip.estimators.base import EstimatorAdapter
+from art_nip.namespace import Array, namespace
+from art_nip.parameters import Parameters, check_names
+from art_nip.retrieval import NeuronTemplate, SimilarityRetrieval, SpilledRows
+
+Classifier = TypeVar("Classifier")
+
+KEEP_THE_FIT = {"strength", "clip_values", "batch_size", "verbose"}
+"""Parameters that can change without fitting anew."""
+
+
+class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
+    """Neuron-level inverse perturbation (Chen et al., "NIP", 2021).
+
+    An image finds one of the candidates that benign images have left, and receives this one's
+    inverse perturbation before the model sees it. Make one with :meth:`for_estimator`.
+
+    :param estimator: a fitted ART classifier that gives gradients; see the subclasses. Its
+        `preprocessing` of (mean, std) is honoured, its preprocessing defences are not looked
+        through.
+    :param apply_fit: whether the defence is applied when the defended classifier is trained.
+    :param apply_predict: whether the defence is applied when it predicts.
+    :param parameters: see :class:`art_nip.parameters.Parameters`; `clip_values` are the estimator's
+        by default.
+    :raises ValueError: if a parameter is not allowed, or the model has no such layer.
+    :raises TypeError: if the estimator is not one that NIP can look into.
+    """
+
+    params = Parameters.names()
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        apply_fit: bool = False,
+        apply_predict: bool = True,
+        **parameters: Any,
+    ) -> None:
+        super().__init__(is_fitted=False, apply_fit=apply_fit, apply_predict=apply_predict)
+        check_names(parameters)
+        self.parameters = Parameters(**{"clip_values": estimator.clip_values, **parameters})
+        self._adapter = self._adapter_class()(
+            estimator, self.parameters.layer, self.parameters.confidence
+        )
+        _check_part_sizes(self._adapter.n_neurons, self.parameters)
+        self._forget()
+
+    @staticmethod
+    def for_estimator(estimator: Any, **parameters: Any) -> "NIPPreprocessor":
+        """Return an unfitted NIP for an ART classifier, of the class that its framework needs.
+
+        :param estimator: a `PyTorchClassifier`, a `TensorFlowV2Classifier`, or a `KerasClassifier`
+            in eager mode.
+        :param parameters: as of the class.
+        :raises TypeError: if it is none of these.
+        """
+        from art.estimators.classification import (
+            KerasClassifier,
+            PyTorchClassifier,
+            TensorFlowV2Classifier,
+        )
+
+        if isinstance(estimator, PyTorchClassifier):
+            return NIPPreprocessorPyTorch(estimator, **parameters)
+        if isinstance(estimator, (TensorFlowV2Classifier, KerasClassifier)):
+            return NIPPreprocessorTensorFlowV2(estimator, **parameters)
+        raise TypeError(
+            "NIP needs a classifier whose layers and gradients it can see, and "
+            f"{type(estimator).__name__} is not one: give a PyTorchClassifier, "
+            "TensorFlowV2Classifier or KerasClassifier of ART."
+        )
+
+    # Fitting
+
+    def fit(self, x: npt.ArrayLike, y: npt.ArrayLike | None = None, **kwargs: Any) -> None:
+        """Build the neuron template and the candidates from benign images (III-D, III-E).
+
+        :param x: benign images, shape (N, *input_shape), in the range of `clip_values`, as this
+            preprocessor will receive them (after the defences that come before it).
+        :param y: their classes, shape (N,), or one-hot, shape (N, nb_classes); only images that the
+            model classifies so become candidates. None: every image does, with the model's own
+            prediction.
+        :raises TypeError: if images are no numbers.
+        :raises ValueError: if images or labels are not as above, none is classified correctly, or
+            the template is empty.
+        """
+        if kwargs:
+            raise TypeError(f"fit takes x and y only; it was given {', '.join(kwargs)} too.")
+        x = self._checked(x)
+        if not len(x):
+            raise ValueError("fit was given no image; NIP needs benign images to learn from.")
+        labels = None if y is None else class_indices(y, len(x), self._adapter.nb_classes)
+        with SpilledRows(self._adapter.n_neurons) as middles:
+            template, bank = self._observe(x, labels, middles)
+            tensor = self._adapter.tensor
+            similarities = [
+                self._adapter.numpy(neurons.similarity(tensor(chunk), tensor(template)))
+                for chunk in middles.chunks()
+            ]
+        self._adopt(template, bank(np.concatenate(similarities)))
+
+    def _observe(
+        self, x: npt.NDArray[np.float32], labels: npt.NDArray[np.int64] | None, middles: SpilledRows
+    ) -> tuple[npt.NDArray[np.float32], Callable[[npt.NDArray[np.float32]], CandidateBank]]:
+        """Look at all images once; return the template, and the bank short of δ."""
+        parameters, adapter = self.parameters, self._adapter
+        observe = adapter.observer(
+            partial(neurons.perturbation_weights, k1=parameters.k1, k2=parameters.k2)
+        )
+        template = NeuronTemplate(adapter.n_neurons)
+        codes = np.empty((len(x), *adapter.input_shape), parameters.bank_dtype)
+        lows = np.empty(len(x), np.float32)
+        classes = np.empty(len(x), np.int64)
+        size = 0
+        for start in tqdm(
+            range(0, len(x), parameters.batch_size), "NIP fit", disable=not parameters.verbose
+        ):
+            batch = slice(start, start + parameters.batch_size)
+            predicted, influence, perturbation = observe(adapter.tensor(x[batch]))
+            is_middle = neurons.front_middle_tail(influence, parameters.fractions).middle
+            middle = adapter.numpy(influence) * adapter.numpy(is_middle)
+            template.add(middle, adapter.numpy(is_middle))
+            code, low = candidates.encode(neurons.normalised(perturbation), parameters.bank_dtype)
+            prediction = adapter.numpy(predicted)
+            correct = slice(None) if labels is None else prediction == labels[batch]
+            middles.append(middle[correct])
+            end = size + len(prediction[correct])
+            codes[size:end] = adapter.numpy(code)[correct]
+            lows[size:end] = adapter.numpy(low)[correct]
+            classes[size:end] = prediction[correct]
+            size = end
+        if size == 0:
+            raise ValueError(
+                f"The model classifies none of the {len(x)} images as its label says; only "
+                "correctly classified benign images become candidates. Check labels, image range "
+                "and channel order."
+            )
+        fitted = (
+            template.of_quorum(parameters.quorum)
+            if parameters.template == "quorum"
+            else template.mean()
+        )
+        return fitted, lambda similarities: CandidateBank(
+            similarities, classes[:size], codes[:size], lows[:size]
+        )
+
+    def _adopt(self, template: npt.NDArray[np.float32], bank: CandidateBank) -> None:
+        self._fitted: _Fitted | None = _Fitted(template, bank)
+        self._is_fitted = True
+        self._reader: _Reader | None = None
+
+    def _forget(self) -> None:
+        self._fitted = None
+        self._is_fitted = False
+        self._reader = None
+
+    # Looking inside
+
+    @property
+    def candidates(self) -> CandidateBank:
+        """The candidates [6]: `similarities`, `perturbations`, `labels`."""
+        return self._require_fit().bank
+
+    @property
+    def neuron_template(self) -> npt.NDArray[np.float32]:
+        """T [2], shape (n,)."""
+        return self._require_fit().template
+
+    @property
+    def layer_name(self) -> str:
+        """The layer whose outputs are the neurons, also where `layer` is "auto"."""
+        return str(self._adapter.layer)
+
+    @property
+    def n_neurons(self) -> int:
+        """How many neurons the layer has, n."""
+        return self._adapter.n_neurons
+
+    def influence(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Return neuron influence σ [1], float32, shape (N, n). Needs no fit.
+
+        :param x: images, shape (N, *input_shape), in the range of `clip_values`.
+        """
+        return self._batched(x, self._adapter.influence, (self.n_neurons,))
+
+    def similarity(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Return δ [3] between each image's middle neurons and the template, shape (N,).
+
+        :param x: images, shape (N, *input_shape), in the range of `clip_values`.
+        """
+        return self._batched(x, self._ready().similarity, ())
+
+    def retrieve(self, x: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Return the index of the candidate that each image receives, int64, shape (N,).
+
+        :param x: images, shape (N, *input_shape), in the range of `clip_values`.
+        """
+        return self._batched(x, self._ready().candidate, (), np.int64)
+
+    # Defending
+
+    def __call__(
+        self, x: npt.ArrayLike, y: Any | None = None
+    ) -> tuple[npt.NDArray[np.float32], Any | None]:
+        """Return the defended images [7], float32, shape of x, and y as it was.
+
+        :param x: images, shape (N, *input_shape), in the range of `clip_values`.
+        :param y: anything.
+        :raises NotFittedError: if nothing was fitted.
+        :raises ValueError: if images are not as above.
+        """
+        return self._batched(
+            x, partial(self._defended, self._ready()), self._adapter.input_shape
+        ), y
+
+    def forward(self, x: Array, y: Any | None = None) -> tuple[Array, Any | None]:
+        """Return the defended images as a tensor on its device; differentiable in x.
+
+        The choice of the candidate counts as constant, which is the exact gradient almost
+        everywhere.
+
+        :param x: images, a tensor of shape (N, *input_shape), in the range of `clip_values`.
+        :param y: anything.
+        """
+        reader, size = self._ready(), self.parameters.batch_size
+        x = self._adapter.tensor(x)
+        check_images(
+            self._adapter.constant(x), self._adapter.input_shape, self.parameters.clip_values
+        )
+        if len(x) == 0:
+            return x, y
+        batches = [
+            self._defended(reader, x[start : start + size]) for start in range(0, len(x), size)
+        ]
+        return batches[0] if len(batches) == 1 else namespace(x).concat(batches), y
+
+    def estimate_gradient(self, x: npt.ArrayLike, grad: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Return the gradient to x given that to the defended images; exact, see `forward`.
+
+        :param x: images, shape (N, *input_shape).
+        :param grad: gradients, shape of x, or (N, C, *input_shape) for one per class.
+        :return: float32, shape of `grad`.
+        """
+        perturbations = self._batched(x, self._ready().perturbation, self._adapter.input_shape)
+        gradient: npt.NDArray[np.float32] = neurons.defended_gradient(
+            numeric(x),
+            perturbations,
+            self.parameters.strength,
+            self._clip(np.float32),
+            np.asarray(grad, np.float32),
+        )
+        return gradient
+
+    def _defended(self, reader: "_Reader", x: Array) -> Array:
+        return neurons.defended(
+            x, reader.perturbation(x), self.parameters.strength, self._clip(self._adapter.tensor)
+        )
+
+    def _clip(self, convert: Callable[[Any], Array]) -> tuple[Array, Array]:
+        low, high = self.parameters.clip_values
+        return convert(low), convert(high)
+
+    def _checked(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        images = numeric(x)
+        check_images(images, self._adapter.input_shape, self.parameters.clip_values)
+        return images
+
+    def _batched(
+        self,
+        x: npt.ArrayLike,
+        function: Callable[[Array], Array],
+        shape: tuple[int, ...],
+        dtype: npt.DTypeLike = np.float32,
+    ) -> npt.NDArray[Any]:
+        """Apply a function of tensors to images, some at a time; `shape` is that of one result."""
+        images, size = self._checked(x), self.parameters.batch_size
+        results = np.empty((len(images), *shape), dtype)
+        for start in range(0, len(images), size):
+            batch = self._adapter.tensor(images[start : start + size])
+            results[start : start + size] = self._adapter.numpy(function(batch))
+        return results
+
+    def _require_fit(self) -> "_Fitted":
+        if self._fitted is None:
+            raise NotFittedError(
+                "This NIPPreprocessor has no candidates yet: call fit(x_benign, y_benign), or load "
+                "a saved one."
+            )
+        return self._fitted
+
+    def _ready(self) -> "_Reader":
+        """Return what looks candidates up, on the device that the model is on now."""
+        fitted, device = self._require_fit(), self._adapter.device
+        if self._reader is None or self._reader.device != device:
+            self._reader = _Reader(self._adapter, fitted, self.parameters.fractions)
+        return self._reader
+
+    # As a part of ART
+
+    def set_params(self, **kwargs: Any) -> None:
+        """Change parameters; all of them, or none if one is not allowed.
+
+        The fit is kept when only `strength`, `clip_values`, `batch_size` or `verbose` change; else
+        it is dropped.
+
+        :param kwargs: see :class:`art_nip.parameters.Parameters`.
+        :raises ValueError: if a name or a value is not allowed.
+        """
+        parameters = self.parameters.changed(kwargs)
+        adapter = self._adapter.looking_at(parameters.layer, parameters.confidence)
+        _check_part_sizes(adapter.n_neurons, parameters)
+        before, after = self.parameters.as_dict(), parameters.as_dict()
+        self.parameters, self._adapter = parameters, adapter
+        if any(before[name] != after[name] for name in after.keys() - KEEP_THE_FIT):
+            self._forget()
+        self._reader = None
+
+    def attach(self, estimator: Classifier) -> Classifier:
+        """Return a new classifier with NIP behind its other preprocessing defences.
+
+        The given one is untouched; both share the model.
+
+        :param estimator: the classifier this was made for, or another ART classifier of the same
+            model.
+        :raises ValueError: if it has another model, or defences that ART cannot chain with this
+            one.
+        """
+        given: Any = estimator
+        if self._adapter.unwrapped(given.model) is not self._adapter.model:
+            raise ValueError(
+                "This NIPPreprocessor looks at another model than the classifier has. Fit one with "
+                "NIPPreprocessor.for_estimator(classifier), or load a saved one with load(path, "
+                "classifier)."
+            )
+        # Not copy.copy: ART's classifiers write their weights to a file when copied.
+        defended: Any = object.__new__(type(given))
+        vars(defended).update(vars(given))
+        defended.preprocessing_operations = []
+        defences = [*(given.preprocessing_defences or []), self]
+        defended.set_params(preprocessing_defences=defences)
+        if len(defences) > 1 and not getattr(defended, "all_framework_preprocessing", True):
+            raise ValueError(
+                f"ART cannot chain NumPy and framework defences on one {type(given).__name__}, and "
+                f"this one has {', '.join(type(defence).__name__ for defence in defences)}. Use "
+                "their PyTorch or TensorFlowV2 classes, or apply the NumPy ones to the images "
+                "beforehand."
+            )
+        defended.clone_for_refitting = _refuse_to_clone
+        return defended  # type: ignore[no-any-return]
+
+    def save(self, path: str | Path) -> None:
+        """Save the fit to one safetensors file, whole or not at all.
+
+        :param path: the file; an existing one is replaced.
+        :raises NotFittedError: if nothing was fitted.
+        """
+        fitted, adapter = self._require_fit(), self._adapter
+        metadata = {
+            "parameters": self.parameters.as_dict(),
+            "model": {
+                "fingerprint": adapter.fingerprint(),
+                "layer": self.layer_name,
+                "n_neurons": adapter.n_neurons,
+                "input_shape": adapter.input_shape,
+            },
+            "versions": {
+                "art_nip": __version__,
+                "art": version("adversarial-robustness-toolbox"),
+                "framework": adapter.framework,
+            },
+        }
+        candidates.save(Path(path), {"template": fitted.template, **vars(fitted.bank)}, metadata)
+
+    @staticmethod
+    def load(path: str | Path, estimator: Any) -> "NIPPreprocessor":
+        """Return the NIP that was saved, for a classifier with the weights that it was fitted on.
+
+        The candidates are mapped into memory, not read. Nothing in the file is executed.
+
+        :param path: a file written by `save`.
+        :param estimator: an ART classifier.
+        :raises FileNotFoundError: if there is no such file.
+        :raises ValueError: if it is truncated, of another format version, or was fitted on other
+            weights, another layer or another input shape; the message says which.
+        """
+        arrays, metadata = candidates.load(Path(path))
+        model = metadata["model"]
+        if tuple(model["input_shape"]) != tuple(estimator.input_shape):
+            raise ValueError(
+                f"{path} was fitted on images of shape {tuple(model['input_shape'])}; the "
+                f"classifier takes {tuple(estimator.input_shape)}. Fit anew."
+            )
+        fitted_layer = f"{model['layer']} with {model['n_neurons']} neurons"
+        try:
+            nip = NIPPreprocessor.for_estimator(estimator, **metadata["parameters"])
+        except ValueError as error:
+            raise ValueError(
+                f"{path} was fitted on layer {fitted_layer}, which this classifier does not have: "
+                f"{error}"
+            ) from error
+        if nip.n_neurons != model["n_neurons"]:
+            raise ValueError(
+                f"{path} was fitted on layer {fitted_layer}; in this classifier it is "
+                f"{nip.layer_name} with {nip.n_neurons}. Fit anew."
+            )
+        if nip._adapter.fingerprint() != model["fingerprint"]:
+            raise ValueError(
+                f"{path} was fitted on other weights than this classifier has. Load these weights "
+                "into the model first, or fit anew."
+            )
+        template = arrays.pop("template")
+        nip._adopt(template, CandidateBank(**arrays))
+        return nip
+
+    def __repr__(self) -> str:
+        fitted = repr(self._fitted.bank) if self._fitted else "not fitted"
+        given = ", ".join(f"{name}={value!r}" for name, value in self.parameters.as_dict().items())
+        return f"{type(self).__name__}(layer_name={self.layer_name!r}, {given}; {fitted})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_reader": None}
+
+    @staticmethod
+    @abstractmethod
+    def _adapter_class() -> type[EstimatorAdapter]: ...
+
+
+class NIPPreprocessorPyTorch(NIPPreprocessor, PreprocessorPyTorch):  # type: ignore[misc]
+    """NIP for an ART `PyTorchClassifier`, of any `nn.Module`; parameters as of the base class."""
+
+    @property
+    def device(self) -> Any:
+        """The device that the model is on."""
+        return self._adapter.device
+
+    @staticmethod
+    def _adapter_class() -> type[EstimatorAdapter]:
+        from art_nip.estimators.pytorch import PyTorchAdapter
+
+        return PyTorchAdapter
+
+
+class NIPPreprocessorTensorFlowV2(NIPPreprocessor, PreprocessorTensorFlowV2):  # type: ignore[misc]
+    """NIP for an ART `TensorFlowV2Classifier`, or `KerasClassifier` in eager mode."""
+
+    @staticmethod
+    def _adapter_class() -> type[EstimatorAdapter]:
+        from art_nip.estimators.tensorflow import TensorFlowAdapter
+
+        return TensorFlowAdapter
+
+
+for _name in Parameters.names():
+    # ART reads a preprocessor's parameters as attributes.
+    setattr(NIPPreprocessor, _name, property(attrgetter(f"parameters.{_name}")))
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What fitting finds out."""
+
+    template: npt.NDArray[np.float32]
+    bank: CandidateBank
+
+
+class _Reader:
+    """From images on the model's device to what was fitted, there."""
+
+    def __init__(
+        self, adapter: EstimatorAdapter, fitted: _Fitted, fractions: tuple[float, float, float]
+    ) -> None:
+        self.device = adapter.device
+        self._influence = adapter.influence
+        self._retrieval = SimilarityRetrieval(
+            fitted.template, fitted.bank.similarities, fractions, adapter.tensor, adapter.rows
+        )
+        self._perturbation = fitted.bank.reader(adapter.rows)
+
+    def similarity(self, x: Array) -> Array:
+        return self._retrieval.similarity(self._influence(x))
+
+    def candidate(self, x: Array) -> Array:
+        return self._retrieval(self._influence(x))
+
+    def perturbation(self, x: Array) -> Array:
+        return self._perturbation(self.candidate(x))
+
+
+def _check_part_sizes(n_neurons: int, parameters: Parameters) -> None:
+    front_end, middle_end = neurons.part_ends(n_neurons, parameters.fractions)
+    for name, size, part in (
+        ("k1", front_end, "front"),
+        ("k2", n_neurons - middle_end, "tail"),
+    ):
+        if getattr(parameters, name) > size:
+            raise ValueError(
+                f"{name}={getattr(parameters, name)}, but the {part} part has only {size} of the "
+                f"layer's {n_neurons} neurons. Set {name} to at most {size}, or choose a wider "
+                "layer."
+            )
+
+
+def _refuse_to_clone() -> Any:
+    raise NotImplementedError(
+        "A classifier defended by NIP cannot be cloned for refitting: its candidates belong to the "
+        "weights that it has now. Clone and refit the undefended classifier, fit a NIPPreprocessor "
+        "for that, and attach it."
+    )
