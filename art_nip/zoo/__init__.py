@@ -1,0 +1,141 @@
+"""The paper's models (Table I), untrained, in PyTorch and Keras, and their weights in either.
+
+Importing this package imports neither framework; `create` imports the one it is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from art_nip.zoo.architectures import ARCHITECTURES
+
+if TYPE_CHECKING:
+    from keras import Model
+    from torch.nn import Module
+
+__all__ = ["NAMES", "copy_weights", "create", "get_weights", "set_weights"]
+
+NAMES = tuple(ARCHITECTURES)
+_BUILDERS = {"pytorch": "art_nip.zoo.pytorch", "tensorflow": "art_nip.zoo.keras"}
+
+
+def create(
+    name: str,
+    *,
+    framework: str = "pytorch",
+    input_shape: tuple[int, ...],
+    nb_classes: int,
+) -> Module | Model:
+    """Make an untrained model of the paper's Table I that maps images to logits.
+
+    Its modules (PyTorch) or layers (Keras) are called `features.0`, `features.1`, …, `flatten`,
+    `classifier.0`, … in both frameworks, and neuron j of `flatten` and of each dense layer is the
+    same neuron in both.
+
+    :param name: One of `NAMES`; `art_nip.zoo.architectures` says what each is.
+    :param framework: "pytorch" or "tensorflow".
+    :param input_shape: Shape of one image as in ART's estimators: (C, H, W) for PyTorch, (H, W, C)
+        for TensorFlow.
+    :param nb_classes: Number of logits, at least 2.
+    :return: A model of float32 images (N, *input_shape), in whatever range it will be trained on,
+        that returns logits (N, nb_classes).
+    :raises ValueError: If a name, the framework, the shape or the number of classes is not allowed,
+        or if the images are too small for the model.
+    :raises RuntimeError: If `framework` is "tensorflow" and Keras runs on another backend.
+    """
+    _check_choice("model", name, NAMES)
+    _check_choice("framework", framework, tuple(_BUILDERS))
+    order = "(C, H, W)" if framework == "pytorch" else "(H, W, C)"
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise ValueError(
+            f"input_shape {input_shape} is not a shape of {framework} images: "
+            f"give three positive numbers, {order}."
+        )
+    if nb_classes < 2:
+        raise ValueError(f"nb_classes is {nb_classes}: a classifier needs at least 2.")
+    architecture = ARCHITECTURES[name](nb_classes)
+    height, width = input_shape[1:] if framework == "pytorch" else input_shape[:2]
+    smallest = architecture.smallest_image
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"Images of {height}×{width} pixels are too small for {name!r}, which needs at least "
+            f"{smallest}×{smallest}: enlarge them or choose another model. The input_shape "
+            f"{input_shape} was read as {order}."
+        )
+    return import_module(_BUILDERS[framework]).build(architecture, tuple(input_shape))
+
+
+def get_weights(model: Module | Model) -> dict[str, NDArray[Any]]:
+    """Return the weights of a zoo model in one form for both frameworks.
+
+    :param model: A model from `create`.
+    :return: Copies of the weights and BatchNorm statistics, by the names and in the layouts of
+        PyTorch's state dict.
+    :raises TypeError: If the model is of neither framework.
+    """
+    weights: dict[str, NDArray[Any]] = _backend(model).read(model)
+    return weights
+
+
+def set_weights(model: Module | Model, weights: Mapping[str, NDArray[Any]]) -> None:
+    """Set the weights of a zoo model, trained in whichever framework.
+
+    :param model: A model from `create`.
+    :param weights: Arrays by name as `get_weights` returns them, or as read from a safetensors file
+        of a PyTorch model. Any float type; the model keeps its own.
+    :raises ValueError: If the weights are of another architecture, input shape or number of
+        classes; the model is then unchanged.
+    :raises TypeError: If the model is of neither framework.
+    """
+    theirs = {name: array.shape for name, array in weights.items()}
+    ours = {name: array.shape for name, array in get_weights(model).items()}
+    differing = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    if differing:
+        name = differing[0]
+        raise ValueError(
+            f"The weights do not fit the model: {len(differing)} differ, the first being {name!r}, "
+            f"which has the shape {theirs.get(name, '(absent)')} in the weights and "
+            f"{ours.get(name, '(absent)')} in the model. Both must be of the same name, "
+            "input_shape and nb_classes."
+        )
+    _backend(model).write(model, weights)
+
+
+def copy_weights(source: Module | Model, target: Module | Model) -> None:
+    """Copy all weights and BatchNorm statistics between zoo models, also across frameworks.
+
+    :param source: A model from `create`, left as it is.
+    :param target: A model from `create` of the same name, input shape and number of classes.
+    :raises ValueError: If the two differ in architecture; the target is then unchanged.
+    :raises TypeError: If a model is of neither framework.
+    """
+    set_weights(target, get_weights(source))
+
+
+def _backend(model: object) -> Any:
+    # A framework that was not imported cannot have made the model.
+    for framework, package, base in (
+        ("pytorch", "torch.nn", "Module"),
+        ("tensorflow", "keras", "Model"),
+    ):
+        module = sys.modules.get(package)
+        if module is not None and isinstance(model, getattr(module, base)):
+            return import_module(_BUILDERS[framework])
+    raise TypeError(
+        f"Expected a model from art_nip.zoo.create, a torch.nn.Module or a keras.Model, "
+        f"but got {type(model).__name__}. Of an ART estimator, give its `model`."
+    )
+
+
+def _check_choice(what: str, given: str, allowed: tuple[str, ...]) -> None:
+    if given not in allowed:
+        nearest = difflib.get_close_matches(given, allowed, n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"Unknown {what} {given!r}. Did you mean {nearest!r}? Allowed: {', '.join(allowed)}."
+        )
