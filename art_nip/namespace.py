@@ -33,7 +33,6 @@ def _tensorflow() -> Any:
 
     return SimpleNamespace(
         abs=tf.abs,
-        all=lambda x: tf.reduce_all(x),
         asarray=tf.convert_to_tensor,
         astype=tf.cast,
         clip=tf.clip_by_value,
@@ -41,7 +40,6 @@ def _tensorflow() -> Any:
         cumulative_sum=lambda x, *, axis, dtype: tf.cumsum(tf.cast(x, dtype), axis),
         float32=tf.float32,
         int32=tf.int32,
-        isfinite=tf.math.is_finite,
         max=lambda x, *, axis=None, keepdims=False: tf.reduce_max(x, axis, keepdims),
         mean=lambda x, *, axis, keepdims=False: tf.reduce_mean(x, axis, keepdims),
         min=lambda x, *, axis=None, keepdims=False: tf.reduce_min(x, axis, keepdims),
@@ -50,7 +48,7 @@ def _tensorflow() -> Any:
         searchsorted=tf.searchsorted,
         sort=lambda x, *, axis: tf.sort(x, axis),
         sqrt=tf.sqrt,
-        sum=lambda x, *, axis, dtype=None, keepdims=False: tf.reduce_sum(
+        sum=lambda x, *, axis=None, dtype=None, keepdims=False: tf.reduce_sum(
             x if dtype is None else tf.cast(x, dtype), axis, keepdims
         ),
         take=lambda x, indices, *, axis: tf.gather(x, indices, axis=axis),

@@ -6,7 +6,6 @@ ART chains.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from operator import attrgetter
@@ -21,15 +20,15 @@ from art.defences.preprocessor.preprocessor import (
     PreprocessorTensorFlowV2,
 )
 from sklearn.exceptions import NotFittedError
-from tqdm.auto import tqdm
 
-from art_nip import __version__, candidates, neurons
+from art_nip import __version__, candidates, fitting, neurons
 from art_nip.candidates import CandidateBank
 from art_nip.checks import check_images, class_indices, numeric
 from art_nip.estimators.base import EstimatorAdapter
+from art_nip.fitting import Fitted
 from art_nip.namespace import Array, namespace
 from art_nip.parameters import Parameters, check_names
-from art_nip.retrieval import NeuronTemplate, SimilarityRetrieval, SpilledRows
+from art_nip.retrieval import SimilarityRetrieval
 
 Classifier = TypeVar("Classifier")
 
@@ -71,7 +70,7 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
             estimator, self.parameters.layer, self.parameters.confidence
         )
         _check_part_sizes(self._adapter.n_neurons, self.parameters)
-        self._forget()
+        self._adopt(None)
 
     @staticmethod
     def for_estimator(estimator: Any, **parameters: Any) -> "NIPPreprocessor":
@@ -115,72 +114,15 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         if kwargs:
             raise TypeError(f"fit takes x and y only; it was given {', '.join(kwargs)} too.")
         x = self._checked(x)
-        if not len(x):
+        if len(x) == 0:
             raise ValueError("fit was given no image; NIP needs benign images to learn from.")
         labels = None if y is None else class_indices(y, len(x), self._adapter.nb_classes)
-        with SpilledRows(self._adapter.n_neurons) as middles:
-            template, bank = self._observe(x, labels, middles)
-            tensor = self._adapter.tensor
-            similarities = [
-                self._adapter.numpy(neurons.similarity(tensor(chunk), tensor(template)))
-                for chunk in middles.chunks()
-            ]
-        self._adopt(template, bank(np.concatenate(similarities)))
+        self._adopt(fitting.fit(self._adapter, self.parameters, x, labels))
 
-    def _observe(
-        self, x: npt.NDArray[np.float32], labels: npt.NDArray[np.int64] | None, middles: SpilledRows
-    ) -> tuple[npt.NDArray[np.float32], Callable[[npt.NDArray[np.float32]], CandidateBank]]:
-        """Look at all images once; return the template, and the bank short of δ."""
-        parameters, adapter = self.parameters, self._adapter
-        observe = adapter.observer(
-            partial(neurons.perturbation_weights, k1=parameters.k1, k2=parameters.k2)
-        )
-        template = NeuronTemplate(adapter.n_neurons)
-        codes = np.empty((len(x), *adapter.input_shape), parameters.bank_dtype)
-        lows = np.empty(len(x), np.float32)
-        classes = np.empty(len(x), np.int64)
-        size = 0
-        for start in tqdm(
-            range(0, len(x), parameters.batch_size), "NIP fit", disable=not parameters.verbose
-        ):
-            batch = slice(start, start + parameters.batch_size)
-            predicted, influence, perturbation = observe(adapter.tensor(x[batch]))
-            is_middle = neurons.front_middle_tail(influence, parameters.fractions).middle
-            middle = adapter.numpy(influence) * adapter.numpy(is_middle)
-            template.add(middle, adapter.numpy(is_middle))
-            code, low = candidates.encode(neurons.normalised(perturbation), parameters.bank_dtype)
-            prediction = adapter.numpy(predicted)
-            correct = slice(None) if labels is None else prediction == labels[batch]
-            middles.append(middle[correct])
-            end = size + len(prediction[correct])
-            codes[size:end] = adapter.numpy(code)[correct]
-            lows[size:end] = adapter.numpy(low)[correct]
-            classes[size:end] = prediction[correct]
-            size = end
-        if size == 0:
-            raise ValueError(
-                f"The model classifies none of the {len(x)} images as its label says; only "
-                "correctly classified benign images become candidates. Check labels, image range "
-                "and channel order."
-            )
-        fitted = (
-            template.of_quorum(parameters.quorum)
-            if parameters.template == "quorum"
-            else template.mean()
-        )
-        return fitted, lambda similarities: CandidateBank(
-            similarities, classes[:size], codes[:size], lows[:size]
-        )
-
-    def _adopt(self, template: npt.NDArray[np.float32], bank: CandidateBank) -> None:
-        self._fitted: _Fitted | None = _Fitted(template, bank)
-        self._is_fitted = True
+    def _adopt(self, fitted: Fitted | None) -> None:
+        self._fitted = fitted
+        self._is_fitted = fitted is not None
         self._reader: _Reader | None = None
-
-    def _forget(self) -> None:
-        self._fitted = None
-        self._is_fitted = False
-        self._reader = None
 
     # Looking inside
 
@@ -308,7 +250,7 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
             results[start : start + size] = self._adapter.numpy(function(batch))
         return results
 
-    def _require_fit(self) -> "_Fitted":
+    def _require_fit(self) -> Fitted:
         if self._fitted is None:
             raise NotFittedError(
                 "This NIPPreprocessor has no candidates yet: call fit(x_benign, y_benign), or load "
@@ -340,7 +282,7 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         before, after = self.parameters.as_dict(), parameters.as_dict()
         self.parameters, self._adapter = parameters, adapter
         if any(before[name] != after[name] for name in after.keys() - KEEP_THE_FIT):
-            self._forget()
+            self._adopt(None)
         self._reader = None
 
     def attach(self, estimator: Classifier) -> Classifier:
@@ -436,8 +378,7 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
                 f"{path} was fitted on other weights than this classifier has. Load these weights "
                 "into the model first, or fit anew."
             )
-        template = arrays.pop("template")
-        nip._adopt(template, CandidateBank(**arrays))
+        nip._adopt(Fitted(arrays.pop("template"), CandidateBank(**arrays)))
         return nip
 
     def __repr__(self) -> str:
@@ -483,19 +424,11 @@ for _name in Parameters.names():
     setattr(NIPPreprocessor, _name, property(attrgetter(f"parameters.{_name}")))
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    """What fitting finds out."""
-
-    template: npt.NDArray[np.float32]
-    bank: CandidateBank
-
-
 class _Reader:
     """From images on the model's device to what was fitted, there."""
 
     def __init__(
-        self, adapter: EstimatorAdapter, fitted: _Fitted, fractions: tuple[float, float, float]
+        self, adapter: EstimatorAdapter, fitted: Fitted, fractions: tuple[float, float, float]
     ) -> None:
         self.device = adapter.device
         self._influence = adapter.influence

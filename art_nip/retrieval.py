@@ -3,8 +3,7 @@
 The paper's way: by one number, the similarity δ of its middle neurons to the neuron template.
 """
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,6 @@ import numpy.typing as npt
 
 from art_nip.namespace import Array, namespace
 from art_nip.neurons import middle_influence, similarity
-
-CHUNK = 1024
-"""Images whose similarity is computed at once when fitting."""
 
 
 class NeuronTemplate:
@@ -118,31 +114,3 @@ class SimilarityRetrieval:
         :return: integers, shape (N,); of candidates with equal δ the first.
         """
         return self._candidate_at(nearest(self._ascending, self.similarity(influence)))
-
-
-class SpilledRows:
-    """Rows of float32 in a temporary file: δ needs the template, the template all images.
-
-    They are read and written, not mapped, so that fitting needs the same memory for any number of
-    images.
-    """
-
-    def __init__(self, width: int) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
-        self._width = width
-
-    def __enter__(self) -> "SpilledRows":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def append(self, rows: npt.NDArray[np.float32]) -> None:
-        """Add rows, shape (N, width)."""
-        self._file.write(np.ascontiguousarray(rows, np.float32).data)
-
-    def chunks(self) -> Iterator[npt.NDArray[np.float32]]:
-        """Return all rows in order, some at a time."""
-        self._file.seek(0)
-        while data := self._file.read(CHUNK * self._width * 4):
-            yield np.frombuffer(bytearray(data), np.float32).reshape(-1, self._width)
