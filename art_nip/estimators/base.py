@@ -54,10 +54,8 @@ class Call:
     """One layer as it was called in a forward pass."""
 
     name: str
-    kind: Literal["convolution", "dense", "other"]
-    input_shape: tuple[int, ...]
-    pointwise: bool = False
-    """Whether it is a convolution with a kernel of 1 in every direction."""
+    kind: Literal["convolution", "one pixel", "dense", "other"]
+    """Dense is what takes one vector per image; a 1×1 convolution of one pixel may stand for it."""
 
 
 def find_layer(requested: str, calls: Sequence[Call], all_names: Iterable[str]) -> Layer:
@@ -88,30 +86,25 @@ def find_layer(requested: str, calls: Sequence[Call], all_names: Iterable[str]) 
 
 
 def _layer_before_dense(calls: Sequence[Call]) -> Layer:
-    def spatial(call: Call) -> bool:
-        return call.kind == "convolution" and not _acts_as_dense(call)
-
-    convolutions = [position for position, call in enumerate(calls) if spatial(call)]
-    if not convolutions:
+    names = _listed([call.name for call in calls])
+    if not any(call.kind == "convolution" for call in calls):
         raise ValueError(
             'layer="auto" looks for the layer between the convolutional and the dense part, but no '
-            f"convolution was called. Name a layer: {_listed([call.name for call in calls])}."
+            f"convolution was called. Name a layer: {names}."
         )
-    for call in calls[convolutions[-1] + 1 :]:
-        if (call.kind == "dense" and len(call.input_shape) == 2) or _acts_as_dense(call):
-            return Layer(call.name, "input")
+    # Keras once wrote MobileNet's dense layer as a convolution: looked for where no other is.
+    for convolutional, dense in (
+        (("convolution", "one pixel"), "dense"),
+        (("convolution",), "one pixel"),
+    ):
+        last = max(i for i, call in enumerate(calls) if call.kind in convolutional)
+        first = next((call for call in calls[last + 1 :] if call.kind == dense), None)
+        if first:
+            return Layer(first.name, "input")
     raise ValueError(
         'layer="auto" looks for the layer between the convolutional and the dense part, but no '
-        "dense "
-        f"layer was called after the last convolution ({calls[convolutions[-1]].name!r}). "
-        f"Name a layer: {_listed([call.name for call in calls])}."
+        f"dense layer was called after the last convolution. Name a layer: {names}."
     )
-
-
-def _acts_as_dense(call: Call) -> bool:
-    """Tell whether a convolution sees one pixel: Keras writes MobileNet's dense layer so."""
-    one_pixel = sorted(call.input_shape[1:])[:-1] == [1] * (len(call.input_shape) - 2)
-    return call.kind == "convolution" and call.pointwise and one_pixel
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ Gradients come from `torch.autograd.grad`, which leaves no `.grad` behind, and h
 forward pass.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -78,7 +79,7 @@ class PyTorchAdapter(EstimatorAdapter):
         """Return float32 on the model's device; a tensor stays in its graph."""
         if isinstance(array, Tensor):
             return array.to(self.device, torch.float32)
-        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
+        return torch.from_numpy(np.require(array, np.float32, ["C", "W"])).to(self.device)
 
     def constant(self, tensor: Tensor) -> Tensor:
         """Return the tensor without its graph."""
@@ -166,10 +167,11 @@ def _influence(gradient: Tensor, activation: Tensor) -> Tensor:
 
 
 def _call(name: str, module: nn.Module, arguments: tuple[Any, ...]) -> Call:
-    shape = tuple(arguments[0].shape) if arguments and isinstance(arguments[0], Tensor) else ()
+    shape = arguments[0].shape if arguments and isinstance(arguments[0], Tensor) else ()
     if isinstance(module, nn.modules.conv._ConvNd):
-        return Call(name, "convolution", shape, pointwise=set(module.kernel_size) == {1})
-    return Call(name, "dense" if isinstance(module, nn.Linear) else "other", shape)
+        of_one_pixel = set(module.kernel_size) == {1} and math.prod(shape[2:]) == 1
+        return Call(name, "one pixel" if of_one_pixel else "convolution")
+    return Call(name, "dense" if isinstance(module, nn.Linear) and len(shape) == 2 else "other")
 
 
 @contextmanager

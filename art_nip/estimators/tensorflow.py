@@ -5,6 +5,7 @@ graph is traced works on all. The graph stays correct afterwards, also when weig
 layer is as it was.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -176,13 +177,13 @@ def _layers(model: Any, prefix: str = "") -> dict[str, Any]:
 
 def _call(name: str, layer: Any, inputs: Tensor) -> Call:
     shape = tuple(inputs.shape) if tf.is_tensor(inputs) else ()
-    if isinstance(layer, keras.layers.Dense):
-        return Call(name, "dense", shape)
-    # All of Keras's convolutions, separable and depthwise ones too, have filters' kernels and
-    # strides.
+    # All of Keras's convolutions have these, separable and depthwise ones too; poolings do not.
     if hasattr(layer, "kernel_size") and hasattr(layer, "dilation_rate"):
-        return Call(name, "convolution", shape, pointwise=set(layer.kernel_size) == {1})
-    return Call(name, "other", shape)
+        pixels = shape[1:-1] if layer.data_format == "channels_last" else shape[2:]
+        of_one_pixel = set(layer.kernel_size) == {1} and math.prod(pixels) == 1
+        return Call(name, "one pixel" if of_one_pixel else "convolution")
+    dense = isinstance(layer, keras.layers.Dense) and len(shape) == 2
+    return Call(name, "dense" if dense else "other")
 
 
 @contextmanager

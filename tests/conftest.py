@@ -1,0 +1,115 @@
+"""Real digits, one LeNet-5 trained on them, and that model behind ART's classifiers."""
+
+import os
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from art_nip import NIPPreprocessor, zoo
+from art_nip.data import mnist, split
+
+# The first example of a framework pays for its start.
+settings.register_profile("art-nip", deadline=None)
+settings.load_profile("art-nip")
+
+FRAMEWORKS = ("pytorch", "tensorflow")
+
+
+@pytest.fixture(scope="session")
+def digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Disjoint parts of MNIST, channels first."""
+    train, bank, test = split(*mnist(), sizes=(3000, 600, 200))
+    return {"train": train, "bank": bank, "test": test}
+
+
+def to_framework(x: np.ndarray, framework: str) -> np.ndarray:
+    """Return images in the axis order of a framework."""
+    return x if framework == "pytorch" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+
+
+@pytest.fixture(scope="session")
+def lenet(digits) -> dict[str, Any]:
+    """LeNet-5 with the same trained weights in both frameworks."""
+    import torch
+    from art.estimators.classification import PyTorchClassifier
+
+    torch.manual_seed(0)
+    model = zoo.create("lenet5", input_shape=(1, 28, 28), nb_classes=10)
+    classifier = PyTorchClassifier(
+        model,
+        torch.nn.CrossEntropyLoss(),
+        (1, 28, 28),
+        10,
+        optimizer=torch.optim.Adam(model.parameters(), 2e-3),
+        clip_values=(0, 1),
+    )
+    np.random.seed(0)  # noqa: NPY002 - ART shuffles with it
+    classifier.fit(*digits["train"], batch_size=64, nb_epochs=3)
+    keras_model = zoo.create(
+        "lenet5", framework="tensorflow", input_shape=(28, 28, 1), nb_classes=10
+    )
+    zoo.copy_weights(model, keras_model)
+    return {"pytorch": model.eval(), "tensorflow": keras_model}
+
+
+def make_classifier(
+    framework: str,
+    model: Any,
+    input_shape: tuple[int, ...] | None = None,
+    nb_classes: int = 10,
+    **keywords: Any,
+) -> Any:
+    """Return a PyTorchClassifier or TensorFlowV2Classifier of a model of logits."""
+    keywords = {"clip_values": (0, 1), **keywords}
+    if framework == "pytorch":
+        import torch
+        from art.estimators.classification import PyTorchClassifier
+
+        shape = input_shape or (1, 28, 28)
+        loss = torch.nn.CrossEntropyLoss()
+        return PyTorchClassifier(model, loss, shape, nb_classes, **keywords)
+    import keras
+    from art.estimators.classification import TensorFlowV2Classifier
+
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    shape = input_shape or (28, 28, 1)
+    return TensorFlowV2Classifier(model, nb_classes, shape, loss_object=loss, **keywords)
+
+
+@pytest.fixture(scope="session", params=FRAMEWORKS)
+def framework(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def classifier(framework, lenet) -> Any:
+    return make_classifier(framework, lenet[framework])
+
+
+@pytest.fixture
+def images(framework, digits) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The parts of MNIST in the axis order of the framework."""
+    return {part: (to_framework(x, framework), y) for part, (x, y) in digits.items()}
+
+
+@pytest.fixture(scope="session")
+def _fitted(lenet, digits) -> dict[str, NIPPreprocessor]:
+    fitted = {}
+    for framework in FRAMEWORKS:
+        nip = NIPPreprocessor.for_estimator(
+            make_classifier(framework, lenet[framework]), verbose=False
+        )
+        x, y = digits["bank"]
+        nip.fit(to_framework(x, framework), y)
+        fitted[framework] = nip
+    return fitted
+
+
+@pytest.fixture
+def nip(_fitted, framework) -> NIPPreprocessor:
+    """A NIP fitted on the bank part; tests leave it as it is."""
+    return _fitted[framework]
