@@ -38,6 +38,7 @@ def _tensorflow() -> Any:
         clip=tf.clip_by_value,
         concat=lambda arrays: tf.concat(arrays, 0),
         cumulative_sum=lambda x, *, axis, dtype: tf.cumsum(tf.cast(x, dtype), axis),
+        float16=tf.float16,
         float32=tf.float32,
         int32=tf.int32,
         max=lambda x, *, axis=None, keepdims=False: tf.reduce_max(x, axis, keepdims),

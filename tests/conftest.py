@@ -97,7 +97,7 @@ def images(framework, digits) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 @pytest.fixture(scope="session")
-def _fitted(lenet, digits) -> dict[str, NIPPreprocessor]:
+def fitted_nips(lenet, digits) -> dict[str, NIPPreprocessor]:
     fitted = {}
     for framework in FRAMEWORKS:
         nip = NIPPreprocessor.for_estimator(
@@ -110,6 +110,6 @@ def _fitted(lenet, digits) -> dict[str, NIPPreprocessor]:
 
 
 @pytest.fixture
-def nip(_fitted, framework) -> NIPPreprocessor:
+def nip(fitted_nips, framework) -> NIPPreprocessor:
     """A NIP fitted on the bank part; tests leave it as it is."""
-    return _fitted[framework]
+    return fitted_nips[framework]
