@@ -28,12 +28,14 @@ def numeric(x: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(array, np.float32) if array.ndim else array.astype(np.float32)
 
 
-def check_images(x: Array, input_shape: tuple[int, ...], clip_values: tuple[Any, Any]) -> None:
+def check_images(
+    x: Array, input_shape: tuple[int, ...], clip_values: tuple[Any, Any] | None
+) -> None:
     """Raise a ValueError unless images have the right shape, are finite, and lie in the clip range.
 
     :param x: NumPy array or tensor.
     :param input_shape: shape of one image.
-    :param clip_values: (min, max), numbers or nested lists of numbers.
+    :param clip_values: (min, max), numbers or nested lists of numbers; None allows any range.
     """
     shape = tuple(x.shape)
     if shape[1:] != input_shape or not shape:
@@ -52,6 +54,8 @@ def check_images(x: Array, input_shape: tuple[int, ...], clip_values: tuple[Any,
     # A sum is finite only if all its terms are, and needs no mask of the size of the images.
     if not math.isfinite(float(xp.sum(x))):
         raise ValueError("Images contain NaN or infinite values; clean them first.")
+    if clip_values is None:
+        return
     low, high = float(np.min(clip_values[0])), float(np.max(clip_values[1]))
     smallest, largest = float(xp.min(x)), float(xp.max(x))
     slack = ROUNDING * (high - low)

@@ -189,14 +189,15 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         The choice of the candidate counts as constant, which is the exact gradient almost
         everywhere.
 
-        :param x: images, a tensor of shape (N, *input_shape), in the range of `clip_values`.
+        :param x: images, a tensor of shape (N, *input_shape).
         :param y: anything.
+        :raises NotFittedError: if nothing was fitted.
+        :raises ValueError: if images have another shape, or contain NaN or infinite values.
         """
         reader, size = self._ready(), self.parameters.batch_size
         x = self._adapter.tensor(x)
-        check_images(
-            self._adapter.constant(x), self._adapter.input_shape, self.parameters.clip_values
-        )
+        # Of any range: attacks on a classifier may leave it (ART's UniversalPerturbation does).
+        check_images(self._adapter.constant(x), self._adapter.input_shape, clip_values=None)
         if len(x) == 0:
             return x, y
         batches = [
