@@ -5,8 +5,6 @@ Nothing in it is ever executed.
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from art_nip.files import replacing
 from art_nip.namespace import Array, namespace
 
 FORMAT = "art-nip candidates"
@@ -110,22 +109,13 @@ def save(path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[s
     :param arrays: by name.
     :param metadata: anything that JSON can hold.
     """
-    path = Path(path)
     header = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "metadata": json.dumps(metadata),
     }
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        os.close(handle)
+    with replacing(path) as temporary:
         save_file(dict(arrays), temporary, header)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def load(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
@@ -137,7 +127,6 @@ def load(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     :raises ValueError: if it is truncated, not a file of this package, or of another format
         version.
     """
-    path = Path(path)
     try:
         with safe_open(path, "numpy") as file:
             header = file.metadata() or {}

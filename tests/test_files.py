@@ -161,9 +161,9 @@ def test_a_killed_save_leaves_the_old_file(tmp_path):
     script = """
         import os, signal, sys
         import numpy as np
-        from art_nip import candidates
+        from art_nip import candidates, files
         # Killed when all is written but not yet in its place.
-        candidates.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        files.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         candidates.save(sys.argv[1], {"a": np.zeros(100)}, {})
     """
     run = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(path)], check=False)

@@ -1,0 +1,191 @@
+"""What the paper's tables count (section IV-A): accuracy, attack and defence success rate, L2 norm.
+
+Each rate comes with a confidence interval; nothing but NumPy is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A fraction of `n` images with its Wilson interval, all in [0, 1].
+
+    With `n` = 0 there is no fraction: `value` is NaN and the interval is (0, 1).
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, hits: npt.NDArray[np.bool_], confidence: float = 0.95) -> Proportion:
+        """Count the true entries of `hits`.
+
+        :param hits: One entry per image, bool, shape (n,).
+        :param confidence: As in :func:`wilson_interval`.
+        """
+        n, successes = len(hits), int(np.count_nonzero(hits))
+        low, high = wilson_interval(successes, n, confidence)
+        return cls(successes / n if n else math.nan, low, high, n)
+
+    def __str__(self) -> str:
+        """Return percentages: `93.2 % [91.0, 94.9]`, or `n/a (n = 0)`."""
+        if self.n == 0:
+            return "n/a (n = 0)"
+        return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's score interval (without continuity correction) of a proportion.
+
+    Unlike value ± 2 standard errors it stays inside [0, 1] and keeps a width when every image, or
+    none, succeeds. E. B. Wilson, JASA 22 (1927); method 3 of R. G. Newcombe, Stat. Med. 17 (1998).
+
+    :param successes: Number of successes, 0 to `n`.
+    :param n: Number of trials; 0 trials say nothing, and give (0, 1).
+    :param confidence: Coverage, strictly between 0 and 1.
+    :return: Lower and upper bound, each in [0, 1].
+    :raises ValueError: If an argument is outside its range.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes must lie between 0 and n; got {successes} of n = {n}.")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie strictly between 0 and 1 (0.95); got {confidence}.")
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    p = successes / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    # At 0 or n successes a bound equals p, and rounding would put it on the wrong side.
+    return max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p))
+
+
+def accuracy(
+    labels: npt.ArrayLike, predictions: npt.ArrayLike, confidence: float = 0.95
+) -> Proportion:
+    """Return the classification accuracy.
+
+    :param labels: True classes: indices, shape (N,), or one row per image, shape (N, classes).
+    :param predictions: Predicted classes, or the scores that ART's `predict` returns, likewise.
+    :param confidence: As in :func:`wilson_interval`.
+    :raises ValueError: If the lengths differ or an array has the wrong shape.
+    """
+    y, predicted = _classes(labels=labels, predictions=predictions)
+    return Proportion.of(y == predicted, confidence)
+
+
+def successful(
+    labels: npt.ArrayLike, benign: npt.ArrayLike, adversarial: npt.ArrayLike
+) -> npt.NDArray[np.bool_]:
+    """Return which adversarial examples succeed: right when benign, wrong when attacked.
+
+    An image that the model gets wrong without any attack is no success of the attack, and turning
+    it right would be no success of a defence.
+
+    :param labels: True classes, shape (N,) or (N, classes), as for :func:`accuracy`.
+    :param benign: Predictions of the undefended model on the benign images, likewise.
+    :param adversarial: Predictions of the undefended model on the attacked images, likewise.
+    :return: One entry per image, bool, shape (N,).
+    :raises ValueError: If the lengths differ or an array has the wrong shape.
+    """
+    y, before, after = _classes(labels=labels, benign=benign, adversarial=adversarial)
+    mask: npt.NDArray[np.bool_] = (before == y) & (after != y)
+    return mask
+
+
+def attack_success_rate(
+    labels: npt.ArrayLike,
+    benign: npt.ArrayLike,
+    adversarial: npt.ArrayLike,
+    confidence: float = 0.95,
+) -> Proportion:
+    """Return the fraction of the correctly classified images that the attack turns wrong (ASR).
+
+    The paper divides by all N images; dividing by those an attack can turn keeps the rate of a
+    perfect attack at 1 whatever the model's accuracy.
+
+    :param labels: As in :func:`successful`.
+    :param benign: As in :func:`successful`.
+    :param adversarial: As in :func:`successful`.
+    :param confidence: As in :func:`wilson_interval`.
+    :raises ValueError: If the lengths differ or an array has the wrong shape.
+    """
+    y, before, after = _classes(labels=labels, benign=benign, adversarial=adversarial)
+    attackable = before == y
+    return Proportion.of((after != y)[attackable], confidence)
+
+
+def defence_success_rate(
+    labels: npt.ArrayLike,
+    benign: npt.ArrayLike,
+    adversarial: npt.ArrayLike,
+    defended: npt.ArrayLike,
+    confidence: float = 0.95,
+) -> Proportion:
+    """Return the fraction of the successful adversarial examples that a defence puts right (DSR).
+
+    :param labels: As in :func:`successful`.
+    :param benign: As in :func:`successful`.
+    :param adversarial: As in :func:`successful`.
+    :param defended: Predictions on the attacked images once they are defended, likewise.
+    :param confidence: As in :func:`wilson_interval`.
+    :return: The rate; its `n` counts the successful examples. With none there is no rate: `value`
+        is NaN, neither a triumph of the defence nor a failure.
+    :raises ValueError: If the lengths differ or an array has the wrong shape.
+    """
+    y, before, after, final = _classes(
+        labels=labels, benign=benign, adversarial=adversarial, defended=defended
+    )
+    return Proportion.of((final == y)[successful(y, before, after)], confidence)
+
+
+def l2_norm(benign: npt.ArrayLike, adversarial: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the L2 norm of each image's perturbation.
+
+    :param benign: Images, shape (N, *input_shape), any range (the paper's tables: [0, 1]).
+    :param adversarial: The attacked images, same shape and range.
+    :return: One norm per image, float64, shape (N,).
+    :raises ValueError: If the shapes differ or there is no batch axis.
+    """
+    # float64 before the difference: uint8 images would wrap around.
+    x = np.asarray(benign, dtype=np.float64)
+    x_adv = np.asarray(adversarial, dtype=np.float64)
+    if x.shape != x_adv.shape or x.ndim == 0:
+        raise ValueError(
+            "benign and adversarial must be batches of one shape, (N, *input_shape); "
+            f"got {x.shape} and {x_adv.shape}."
+        )
+    norms: npt.NDArray[np.float64] = np.sqrt(np.square(x_adv - x).sum(axis=tuple(range(1, x.ndim))))
+    return norms
+
+
+def _classes(**arrays: npt.ArrayLike) -> list[npt.NDArray[np.int64]]:
+    """Return class indices, shape (N,), of arrays that hold indices or one row of scores each."""
+    indices = {name: _class_indices(name, np.asarray(values)) for name, values in arrays.items()}
+    if len({len(array) for array in indices.values()}) > 1:
+        lengths = ", ".join(f"{len(array)} {name}" for name, array in indices.items())
+        raise ValueError(f"All arrays must describe the same images in one order; got {lengths}.")
+    return list(indices.values())
+
+
+def _class_indices(name: str, array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    if array.ndim == 2 and array.shape[1] > 1:
+        array = array.argmax(axis=1)
+    indices = array.astype(np.int64)
+    # A lone column or a fraction would be the probability of one class, which is no index.
+    if array.ndim != 1 or not np.array_equal(indices, array):
+        raise ValueError(
+            f"{name} must hold class indices, shape (N,), or scores, shape (N, classes >= 2); "
+            f"got {array.dtype} of shape {array.shape}."
+        )
+    return indices

@@ -1,0 +1,252 @@
+"""How fast NIP is, beside what it must be compared with; ratios taken side by side in one run.
+
+    python benchmarks/speed.py [--framework pytorch|tensorflow] [--json results/speed.json]
+
+Each ratio is the median over pairs of runs, one of each kind right after the other. Models have
+random weights and images are noise: neither changes the time. On a machine with a GPU it is used.
+"""
+
+import argparse
+import gc
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from art.defences.preprocessor import JpegCompression, SpatialSmoothing
+
+from art_nip import NIPPreprocessor, zoo
+
+BATCH = 256
+CANDIDATES = 1000
+IMAGES = {"pytorch": (3, 32, 32), "tensorflow": (32, 32, 3)}
+SMALL_IMAGES = {"pytorch": (1, 12, 12), "tensorflow": (12, 12, 1)}
+
+
+def noise(n: int, shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(0).random((n, *shape), dtype=np.float32)
+
+
+def classifier(framework: str, model: Any, shape: tuple[int, ...], nb_classes: int = 10) -> Any:
+    if framework == "pytorch":
+        import torch
+        from art.estimators.classification import PyTorchClassifier
+
+        return PyTorchClassifier(
+            model, torch.nn.CrossEntropyLoss(), shape, nb_classes, clip_values=(0, 1)
+        )
+    import keras
+    from art.estimators.classification import TensorFlowV2Classifier
+
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    return TensorFlowV2Classifier(model, nb_classes, shape, loss_object=loss, clip_values=(0, 1))
+
+
+def zoo_classifier(framework: str, name: str) -> Any:
+    shape = IMAGES[framework]
+    return classifier(
+        framework, zoo.create(name, framework=framework, input_shape=shape, nb_classes=10), shape
+    )
+
+
+def small_model(framework: str) -> Any:
+    """Return the model of the large bank: so small that looking a candidate up would show."""
+    if framework == "pytorch":
+        from torch import nn
+
+        layers = [nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(200, 10)]
+        return nn.Sequential(*layers)
+    import keras
+
+    return keras.Sequential(
+        [
+            keras.Input(SMALL_IMAGES[framework]),
+            keras.layers.Conv2D(8, 3, activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10),
+        ]
+    )
+
+
+def forward_and_backward(framework: str, estimator: Any) -> Callable[[np.ndarray], object]:
+    """Return the least that fitting must do: the outputs, and their gradient to the images."""
+    model = estimator.model
+    if framework == "pytorch":
+        import torch
+
+        device = estimator.device
+        model.eval()
+
+        def run(x: np.ndarray) -> object:
+            images = torch.from_numpy(x).to(device).requires_grad_()
+            (gradient,) = torch.autograd.grad(model(images).amax(1).sum(), images)
+            return gradient.cpu().numpy()
+
+        return run
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *estimator.input_shape], tf.float32)])
+    def gradient(images: Any) -> Any:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            score = tf.reduce_max(model(images, training=False), axis=1)
+        return tape.gradient(score, images)
+
+    return lambda x: gradient(tf.convert_to_tensor(x)).numpy()
+
+
+def seconds(run: Callable[[], object]) -> float:
+    gc.collect()
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def compare(what: str, run: Callable[[], object], base: Callable[[], object], repeat: int) -> dict:
+    """Time two runs alternately, after one of each that does not count."""
+    run(), base()
+    pairs = [(seconds(run), seconds(base)) for _ in range(repeat)]
+    row = {
+        "what": what,
+        "seconds": statistics.median(a for a, _ in pairs),
+        "base_seconds": statistics.median(b for _, b in pairs),
+        "ratio": statistics.median(a / b for a, b in pairs),
+    }
+    print(f"{what:<66}{row['ratio']:>9.3f}{row['seconds']:>11.4f}{row['base_seconds']:>11.4f}")
+    return row
+
+
+def fitted(estimator: Any, n: int = CANDIDATES, **parameters: Any) -> NIPPreprocessor:
+    nip = NIPPreprocessor.for_estimator(estimator, verbose=False, **parameters)
+    nip.fit(noise(n, estimator.input_shape))
+    return nip
+
+
+def defence_rows(framework: str, name: str, repeat: int) -> list[dict]:
+    estimator = zoo_classifier(framework, name)
+    nip, x = fitted(estimator), noise(BATCH, estimator.input_shape)
+    defended = nip.attach(estimator)
+    rows = [
+        compare(
+            f"{name}: predict defended / undefended",
+            lambda: defended.predict(x, batch_size=BATCH),
+            lambda: estimator.predict(x, batch_size=BATCH),
+            repeat,
+        )
+    ]
+    one_pass = forward_and_backward(framework, estimator)
+    many = noise(4 * 128, estimator.input_shape)
+    fresh = NIPPreprocessor.for_estimator(estimator, verbose=False)
+    # The first fit traces graphs, the second is what a user of many images pays.
+    rows.append(
+        compare(
+            f"{name}: fit / one forward and backward pass",
+            lambda: fresh.fit(many),
+            lambda: [one_pass(many[i : i + 128]) for i in range(0, len(many), 128)],
+            repeat,
+        )
+    )
+    if name == "vgg19":
+        channels_first = framework == "pytorch"
+        for other in (
+            SpatialSmoothing(2, channels_first=channels_first),
+            JpegCompression((0, 1), quality=80, channels_first=channels_first),
+        ):
+            what = f"{name}: nip(x) / ART {type(other).__name__}"
+            rows.append(compare(what, lambda: nip(x), lambda other=other: other(x), repeat))
+    return rows
+
+
+def bank_row(framework: str, repeat: int, candidates: int) -> dict:
+    shape = SMALL_IMAGES[framework]
+    estimator = classifier(framework, small_model(framework), shape)
+    few = fitted(estimator, 1000, bank_dtype="uint8", batch_size=1000)
+    many = fitted(estimator, candidates, bank_dtype="uint8", batch_size=1000)
+    x = noise(BATCH, shape)
+    what = f"small images: nip(x) with {candidates:,} candidates / with 1,000"
+    return compare(what, lambda: many(x), lambda: few(x), 10 * repeat)
+
+
+def peak_memory(framework: str, n: int) -> int:
+    """Return the bytes that fitting on n images needs at its peak, beyond images and bank."""
+
+    def status(key: str) -> int:
+        line = next(x for x in Path("/proc/self/status").read_text().splitlines() if key in x)
+        return int(line.split()[1]) * 1024
+
+    estimator = zoo_classifier(framework, "resnet20")
+    nip = fitted(estimator, 512, bank_dtype="uint8")
+    x = noise(n, estimator.input_shape)
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = status("VmRSS")
+    nip.fit(x)
+    return status("VmHWM") - before - nip.candidates.nbytes
+
+
+def memory_rows(framework: str, sizes: tuple[int, ...]) -> list[dict]:
+    rows = []
+    for n in sizes:
+        command = [sys.executable, __file__, "--framework", framework, "--memory-of", str(n)]
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        row = {"what": f"fit on {n:,} images: peak memory", "bytes": int(result.stdout.split()[-1])}
+        print(f"{row['what']:<66}{row['bytes'] / 2**20:>9.1f} MiB")
+        rows.append(row)
+    return rows
+
+
+def device(framework: str) -> str:
+    if framework == "pytorch":
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name()
+        return f"{torch.get_num_threads()} CPU threads"
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    return ", ".join(gpu.name for gpu in gpus) if gpus else "CPU"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--framework", choices=IMAGES, default="pytorch")
+    parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("--candidates", type=int, default=1_000_000, help="size of the large bank")
+    parser.add_argument("--json", type=Path, help="write the table here too")
+    parser.add_argument("--memory-of", type=int, metavar="N", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    framework = options.framework
+    if options.memory_of:
+        print(peak_memory(framework, options.memory_of))
+        return
+
+    print(f"{framework}, {device(framework)}, {platform.machine()}, {date.today()}")
+    print(f"{'what':<66}{'ratio':>9}{'seconds':>11}{'base':>11}")
+    rows = []
+    for name in ("resnet20", "vgg19"):
+        rows += defence_rows(framework, name, options.repeat)
+    rows.append(bank_row(framework, options.repeat, options.candidates))
+    if sys.platform == "linux":
+        rows += memory_rows(framework, (1000, 10_000))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        result = {
+            "framework": framework,
+            "device": device(framework),
+            "date": str(date.today()),
+            "rows": rows,
+        }
+        options.json.write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The rates of the paper's tables, counted by hand, and their intervals against printed ones."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from art_nip.metrics import (
+    Proportion,
+    accuracy,
+    attack_success_rate,
+    defence_success_rate,
+    l2_norm,
+    successful,
+    wilson_interval,
+)
+
+# Six images: two right and attacked in vain, three right and turned wrong, one wrong to start with.
+LABELS = np.array([0, 1, 0, 1, 2, 2])
+BENIGN = np.array([0, 1, 0, 1, 2, 0])
+ADVERSARIAL = np.array([0, 1, 1, 0, 0, 1])
+# Of the three turned wrong the first is put right; so is the image that never was right.
+DEFENDED = np.array([0, 1, 0, 0, 1, 2])
+
+counts = st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+confidences = st.floats(0.01, 0.999)
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [
+        # R. G. Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_interval_agrees_with_newcombe(successes, n, low, high):
+    assert wilson_interval(successes, n) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(counts, confidences)
+def test_wilson_interval_contains_the_value_and_stays_in_the_unit_interval(count, confidence):
+    successes, n = count
+    low, high = wilson_interval(successes, n, confidence)
+    assert 0 <= low <= successes / n <= high <= 1
+
+
+@given(counts, confidences)
+def test_wilson_interval_mirrors_when_successes_and_failures_swap(count, confidence):
+    successes, n = count
+    low, high = wilson_interval(successes, n, confidence)
+    assert wilson_interval(n - successes, n, confidence) == pytest.approx((1 - high, 1 - low))
+
+
+@given(counts, st.integers(2, 50))
+def test_wilson_interval_shrinks_with_n(count, factor):
+    successes, n = count
+    low, high = wilson_interval(successes, n)
+    low_more, high_more = wilson_interval(factor * successes, factor * n)
+    assert high_more - low_more < high - low
+
+
+@given(counts, confidences, confidences)
+def test_wilson_interval_widens_with_confidence(count, one, other):
+    assume(abs(one - other) > 1e-6)
+    narrow, wide = (wilson_interval(*count, confidence) for confidence in sorted((one, other)))
+    assert wide[0] <= narrow[0] <= narrow[1] <= wide[1]
+
+
+def test_wilson_interval_of_no_trial_says_nothing():
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("arguments", [(3, 2), (-1, 2), (0, -1), (1, 2, 0.0), (1, 2, 1.0)])
+def test_wilson_interval_rejects_impossible_counts(arguments):
+    with pytest.raises(ValueError, match="between 0 and"):
+        wilson_interval(*arguments)
+
+
+def test_accuracy():
+    assert accuracy(LABELS, BENIGN).value == pytest.approx(5 / 6)
+
+
+def test_only_images_that_were_right_count_as_successful_attacks():
+    assert successful(LABELS, BENIGN, ADVERSARIAL).tolist() == [False] * 2 + [True] * 3 + [False]
+
+
+def test_attack_success_rate_leaves_out_what_was_wrong_already():
+    rate = attack_success_rate(LABELS, BENIGN, ADVERSARIAL)
+    assert (rate.value, rate.n) == (3 / 5, 5)
+
+
+def test_defence_success_rate_is_among_the_successful_attacks():
+    rate = defence_success_rate(LABELS, BENIGN, ADVERSARIAL, DEFENDED)
+    assert (rate.value, rate.n) == (1 / 3, 3)
+
+
+def test_no_successful_attack_gives_no_defence_success_rate():
+    rate = defence_success_rate(LABELS, BENIGN, BENIGN, DEFENDED)
+    assert math.isnan(rate.value)
+    assert (rate.low, rate.high, rate.n) == (0.0, 1.0, 0)
+    assert str(rate) == "n/a (n = 0)"
+
+
+def test_scores_and_one_hot_rows_count_as_their_class():
+    one_hot = np.eye(3)
+    rate = defence_success_rate(
+        one_hot[LABELS], one_hot[BENIGN] - 5, 7 * one_hot[ADVERSARIAL], DEFENDED
+    )
+    assert rate == defence_success_rate(LABELS, BENIGN, ADVERSARIAL, DEFENDED)
+
+
+def test_lengths_must_agree():
+    with pytest.raises(ValueError, match="got 6 labels, 6 benign, 5 adversarial"):
+        attack_success_rate(LABELS, BENIGN, ADVERSARIAL[:5])
+
+
+@pytest.mark.parametrize(
+    "predictions", [0, np.zeros((6, 1)), np.zeros((6, 2, 2)), np.full(6, 0.7)], ids=np.shape
+)
+def test_neither_indices_nor_scores(predictions):
+    with pytest.raises(ValueError, match="predictions must hold class indices"):
+        accuracy(LABELS, predictions)
+
+
+def test_proportion_prints_percentages():
+    assert str(Proportion.of(np.array([True] * 81 + [False] * 182))) == "30.8 % [25.5, 36.6]"
+
+
+def test_l2_norm_is_per_image_and_does_not_wrap():
+    x = np.full((2, 1, 2, 2), 3, dtype=np.uint8)
+    x_adv = x.copy()
+    x_adv[1, 0, 0] = [0, 7]
+    assert l2_norm(x, x_adv).tolist() == [0.0, 5.0]
+
+
+def test_l2_norm_rejects_different_shapes():
+    with pytest.raises(ValueError, match=r"got \(2, 3\) and \(2, 4\)"):
+        l2_norm(np.zeros((2, 3)), np.zeros((2, 4)))
