@@ -5,7 +5,7 @@ The memory that this takes beside the model and the bank does not grow with the 
 
 import tempfile
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from art_nip import neurons
 from art_nip.candidates import CandidateBank, encode
-from art_nip.estimators.base import EstimatorAdapter
+from art_nip.estimators.base import EstimatorAdapter, Weights
 from art_nip.parameters import Parameters
 from art_nip.retrieval import NeuronTemplate
 
@@ -43,9 +43,7 @@ def fit(
     :param labels: class indices, shape (N,); None takes the model's predictions for right.
     :raises ValueError: if no image is classified correctly, or the template is empty.
     """
-    observe = adapter.observer(
-        partial(neurons.perturbation_weights, k1=parameters.k1, k2=parameters.k2)
-    )
+    observe = adapter.observer(_weights(parameters.k1, parameters.k2))
     template = NeuronTemplate(adapter.n_neurons)
     codes = np.empty((len(x), *adapter.input_shape), parameters.bank_dtype)
     lows = np.empty(len(x), np.float32)
@@ -90,6 +88,12 @@ def fit(
         fitted,
         CandidateBank(np.concatenate(similarities), classes[:size], codes[:size], lows[:size]),
     )
+
+
+@cache
+def _weights(k1: int, k2: int) -> Weights:
+    # The same function for the same numbers, so that its graph need not be traced again.
+    return partial(neurons.perturbation_weights, k1=k1, k2=k2)
 
 
 class SpilledRows:

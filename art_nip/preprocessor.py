@@ -289,7 +289,8 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
     def attach(self, estimator: Classifier) -> Classifier:
         """Return a new classifier with NIP behind its other preprocessing defences.
 
-        The given one is untouched; both share the model.
+        The given one is untouched; both share the model. ART's TensorFlow classifiers cannot be
+        deep-copied or pickled, defended or not: save this instead, and attach it anew.
 
         :param estimator: the classifier this was made for, or another ART classifier of the same
             model.

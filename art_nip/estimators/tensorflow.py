@@ -26,6 +26,9 @@ class TensorFlowAdapter(EstimatorAdapter):
     framework = f"tensorflow {tf.__version__}"
 
     _cached_influence: Callable[[Tensor], Tensor] | None = None
+    _cached_observer: tuple[Weights, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]] | None = (
+        None
+    )
 
     @staticmethod
     def unwrapped(model: Any) -> Any:
@@ -56,7 +59,9 @@ class TensorFlowAdapter(EstimatorAdapter):
 
     def observer(self, weights: Weights) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
         """Return the function that fitting calls; see the base class."""
-        return self._compiled(lambda x: self._observed(x, weights))
+        if self._cached_observer is None or self._cached_observer[0] != weights:
+            self._cached_observer = weights, self._compiled(lambda x: self._observed(x, weights))
+        return self._cached_observer[1]
 
     def tensor(self, array: npt.ArrayLike | Tensor) -> Tensor:
         """Return float32 on TensorFlow's device; a tensor stays on its tape."""
