@@ -278,13 +278,15 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         :raises ValueError: if a name or a value is not allowed.
         """
         parameters = self.parameters.changed(kwargs)
-        adapter = self._adapter.looking_at(parameters.layer, parameters.confidence)
-        _check_part_sizes(adapter.n_neurons, parameters)
         before, after = self.parameters.as_dict(), parameters.as_dict()
+        changed = {name for name in after if before[name] != after[name]}
+        adapter = self._adapter
+        if changed & {"layer", "confidence"}:
+            adapter = adapter.looking_at(parameters.layer, parameters.confidence)
+        _check_part_sizes(adapter.n_neurons, parameters)
         self.parameters, self._adapter = parameters, adapter
-        if any(before[name] != after[name] for name in after.keys() - KEEP_THE_FIT):
+        if changed - KEEP_THE_FIT:
             self._adopt(None)
-        self._reader = None
 
     def attach(self, estimator: Classifier) -> Classifier:
         """Return a new classifier with NIP behind its other preprocessing defences.
