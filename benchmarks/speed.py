@@ -7,17 +7,17 @@ random weights and images are noise: neither changes the time. On a machine with
 
 What was tried, in PyTorch on two CPU cores (medians of ratios, 2026-11-23):
 
-- No graph below the layer when looking (the forward pass runs without gradients up to the hook, with
-  them from there on): a graph of the whole model takes 1.29 (ResNet-20) and 1.08 (VGG-19) times as
-  long. What is left is 1.01 and 1.09 forward passes; VGG-19 pays for the backward pass through its
-  dense part of 19 million weights.
+- No graph below the layer when looking (the forward pass runs without gradients up to the hook,
+  with them from there on): a graph of the whole model takes 1.29 (ResNet-20) and 1.08 (VGG-19) times
+  as long. What is left is 1.01 and 1.09 forward passes; VGG-19 pays for the backward pass through
+  its dense part of 19 million weights.
 - One graph for fitting: the backward pass to the image goes on where that to the neurons ended, so
   that fitting is one pass each way (1.00 and 1.04).
 - Ranks by a threshold on sorted values: 3 ms for 256 images of 512 neurons, of 1,300 for VGG-19. A
   stable argsort takes 0.7 and `kthvalue` 0.74 of that. Neither shows in the whole, and the
   threshold alone is the same code in NumPy, PyTorch and TensorFlow.
-- Candidates found by bisection in sorted similarities, so that a thousand times as many cost nothing
-  that can be seen; they are decoded after they are fetched.
+- Candidates found by bisection in sorted similarities, so that a thousand times as many cost
+  nothing that can be seen; they are decoded after they are fetched.
 """
 
 import argparse
