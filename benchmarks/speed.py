@@ -8,7 +8,7 @@ random weights and images are noise: neither changes the time. On a machine with
 What was tried, in PyTorch on two CPU cores (medians of ratios, 2026-11-23):
 
 - No graph below the layer when looking (the forward pass runs without gradients up to the hook,
-  with them from there on): a graph of the whole model takes 1.29 (ResNet-20) and 1.08 (VGG-19) times
+  with them from there on): a graph of the whole takes 1.29 (ResNet-20) and 1.08 (VGG-19) times
   as long. What is left is 1.01 and 1.09 forward passes; VGG-19 pays for the backward pass through
   its dense part of 19 million weights.
 - One graph for fitting: the backward pass to the image goes on where that to the neurons ended, so
