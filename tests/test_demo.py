@@ -142,13 +142,6 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch
     ]
 
 
-def test_native_stderr_is_closed_and_opened_again(capfd):
-    with demo._native_stderr_closed():
-        os.write(2, b"from below")
-    os.write(2, b"after")
-    assert capfd.readouterr().err == "after"
-
-
 def test_pytorch_gets_its_threads_back():
     torch = pytest.importorskip("torch")
     threads = torch.get_num_threads()

@@ -164,7 +164,7 @@ def test_a_killed_save_leaves_the_old_file(tmp_path):
         from art_nip import candidates, files
         # Killed when all is written but not yet in its place.
         files.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-        candidates.save(sys.argv[1], {"a": np.zeros(100)}, {})
+        candidates.save(files.Path(sys.argv[1]), {"a": np.zeros(100)}, {})
     """
     run = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(path)], check=False)
     assert run.returncode == -signal.SIGKILL
