@@ -498,9 +498,8 @@ def test_the_model_is_left_as_it_was(framework, images, breaks):
         if framework == "pytorch":  # TensorFlow's graph of influence stands, and calls no layer
             looks += [lambda: nip.set_params(layer="5"), lambda: nip.influence(x)]
         for look in looks:
-            with pytest.raises((BrokenError, Exception)) as raised:
+            with pytest.raises(BrokenError):
                 look()
-            assert "BrokenError" in repr(raised.value) + str(raised.value)
     else:
         nip(x)
         nip.influence(x)
