@@ -21,7 +21,7 @@ from art.defences.preprocessor.preprocessor import (
 )
 from sklearn.exceptions import NotFittedError
 
-from art_nip import __version__, candidates, fitting, neurons
+from art_nip import candidates, fitting, neurons
 from art_nip.candidates import CandidateBank
 from art_nip.checks import check_images, class_indices, numeric
 from art_nip.estimators.base import EstimatorAdapter
@@ -338,7 +338,7 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
                 "input_shape": adapter.input_shape,
             },
             "versions": {
-                "art_nip": __version__,
+                "art_nip": version("art-nip"),
                 "art": version("adversarial-robustness-toolbox"),
                 "framework": adapter.framework,
             },
