@@ -5,16 +5,13 @@ TENSORFLOW ?= tensorflow-cpu==2.21.0
 FRAMEWORK ?= pytorch
 BIN := .venv/bin
 
-.PHONY: demo test lint slow clean
+.PHONY: demo test lint clean
 
 demo: .venv/demo-$(FRAMEWORK)
 	$(BIN)/art-nip demo --framework $(FRAMEWORK)
 
 test: lint
-	$(BIN)/pytest -m "not slow"
-
-slow: .venv/dev
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest
 
 lint: .venv/dev
 	$(BIN)/ruff check

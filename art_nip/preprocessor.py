@@ -379,8 +379,8 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
             )
         if nip._adapter.fingerprint() != model["fingerprint"]:
             raise ValueError(
-                f"{path} was fitted on other weights than this classifier has. Load these weights "
-                "into the model first, or fit anew."
+                f"{path} was fitted on other weights than this classifier has, or with another "
+                "preprocessing of mean and std. Give the classifier these, or fit anew."
             )
         nip._adopt(Fitted(arrays.pop("template"), CandidateBank(**arrays)))
         return nip

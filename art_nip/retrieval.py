@@ -83,6 +83,7 @@ class SimilarityRetrieval:
     :param similarities: δ of the candidates, shape (M,).
     :param fractions: shares of the front, middle and tail part.
     :param tensor: puts an array on the model's device.
+    :param rows: gives for an array the function from indices to its rows there.
     """
 
     def __init__(

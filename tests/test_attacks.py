@@ -51,7 +51,6 @@ NAMES = ["fgsm", "bim", "mifgsm", "jsma", "pgd", "deepfool", "uap", "pixel", "bo
          "hopskipjump"]  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_attack(nip, framework, lenet, images, name):
     defended = nip.attach(make_classifier(framework, lenet[framework]))

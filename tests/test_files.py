@@ -134,6 +134,15 @@ def test_other_weights_are_refused(saved, framework, lenet):
         NIPPreprocessor.load(saved, same)
 
 
+def test_another_mean_and_std_are_refused(saved, framework, lenet):
+    # ART sets (0, 1) where none is given, so that these are the same.
+    same = make_classifier(framework, lenet[framework], preprocessing=(0.0, 1.0))
+    assert NIPPreprocessor.load(saved, same).is_fitted
+    other = make_classifier(framework, lenet[framework], preprocessing=(0.5, 0.25))
+    with pytest.raises(ValueError, match="another preprocessing of mean and std"):
+        NIPPreprocessor.load(saved, other)
+
+
 def test_data_parallel_does_not_change_the_fingerprint(lenet, fitted_nips, tmp_path):
     from torch import nn
 

@@ -2,8 +2,8 @@
 what they find in ART, and that each of them can fail, for its own reason.
 """
 
-import itertools
 import gc
+import itertools
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, ClassVar
 

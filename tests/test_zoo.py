@@ -78,9 +78,7 @@ def test_pytorch_has_the_parameters_of_the_paper(name, shape, nb_classes, count)
     assert sum(weight.numel() for weight in weights) == count
 
 
-@pytest.mark.parametrize(
-    ("name", "shape", "nb_classes", "count"), [*COUNTS, pytest.param(*HUGE, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("name", "shape", "nb_classes", "count"), [*COUNTS, HUGE])
 def test_keras_has_the_parameters_of_the_paper(name, shape, nb_classes, count):
     assert make_keras(name, shape, nb_classes).count_params() == count
 

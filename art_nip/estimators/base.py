@@ -10,6 +10,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -257,9 +258,13 @@ class EstimatorAdapter(ABC):
         """Return the model's parameters and buffers in their order."""
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the model's weights: their order, shapes, dtypes and values."""
+        """Return the SHA-256 of the model's weights: their order, shapes, dtypes and values.
+
+        The estimator's mean and std count as weights: they too decide what the neurons see.
+        """
         digest = hashlib.sha256()
-        for weight in self._weights():
+        standardisation = vars(self._standardisation).values() if self._standardisation else ()
+        for weight in chain(standardisation, self._weights()):
             digest.update(f"{weight.shape} {weight.dtype}".encode())
             digest.update(np.ascontiguousarray(weight).data)
         return digest.hexdigest()
