@@ -32,8 +32,8 @@ COUNTS = [
     ("resnet20", (3, 32, 32), 43, 276_587),
     ("resnet20", (3, 48, 48), 43, 276_587),
     ("mobilenet", (3, 224, 224), 10, 3_238_986),
+    ("vgg19", (3, 224, 224), 10, 139_666_034),
 ]
-HUGE = ("vgg19", (3, 224, 224), 10, 139_666_034)
 
 
 def make_keras(name, channels_first, nb_classes=10):
@@ -70,7 +70,7 @@ def images(name, count=8):
     return torch.rand(count, *SHAPES[name], generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize(("name", "shape", "nb_classes", "count"), [*COUNTS, HUGE])
+@pytest.mark.parametrize(("name", "shape", "nb_classes", "count"), COUNTS)
 def test_pytorch_has_the_parameters_of_the_paper(name, shape, nb_classes, count):
     with torch.device("meta"):  # counts without allocating
         model = zoo.create(name, input_shape=shape, nb_classes=nb_classes)
@@ -78,7 +78,7 @@ def test_pytorch_has_the_parameters_of_the_paper(name, shape, nb_classes, count)
     assert sum(weight.numel() for weight in weights) == count
 
 
-@pytest.mark.parametrize(("name", "shape", "nb_classes", "count"), [*COUNTS, HUGE])
+@pytest.mark.parametrize(("name", "shape", "nb_classes", "count"), COUNTS)
 def test_keras_has_the_parameters_of_the_paper(name, shape, nb_classes, count):
     assert make_keras(name, shape, nb_classes).count_params() == count
 
