@@ -33,10 +33,14 @@ from art_nip.metrics import (
     successful,
 )
 from art_nip.preprocessor import NIPPreprocessor
+from art_nip.zoo import training
+from art_nip.zoo.classifiers import as_classifier
+from art_nip.zoo.training import Recipe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+TITLES = {"pytorch": "PyTorch", "tensorflow": "TensorFlow"}
 CLASSES = 10
 EXAMPLES = 5
 CHUNK = 125  # images between two steps of a progress bar
@@ -96,21 +100,20 @@ def run(
     :raises ImportError: If the framework or a package of the extra `benchmark` is missing.
     :raises OSError: If the folder cannot be written.
     """
-    if framework not in _FRAMEWORKS:
-        raise ValueError(f"framework must be one of {', '.join(_FRAMEWORKS)}; got {framework!r}.")
+    if framework not in TITLES:
+        raise ValueError(f"framework must be one of {', '.join(TITLES)}; got {framework!r}.")
     # Whatever is missing should show now, not after the training.
     for package in ("mlxtend", "PIL", "matplotlib"):
         require(package, to="run the demo", install="art-nip[benchmark]")
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    title, make_classifier = _FRAMEWORKS[framework]
     with _one_thread(framework):
-        classifier = make_classifier(seed)
+        classifier = _classifier(framework, seed)
         sizes = (n_train, n_bank, n_test)
         outcome, nip = _experiment(classifier, sizes, seed, epochs, verbose)
         measurements = _measure(outcome)
         _write(folder / "table.csv", _csv(measurements))
-        where = f"LeNet-5 on MNIST, {title}, held-out, oblivious"
+        where = f"LeNet-5 on MNIST, {TITLES[framework]}, held-out, oblivious"
         examples = _examples(outcome, nip, "DeepFool", where, classifier.channels_first)
         _write(folder / "examples.png", _png(examples))
         _write(folder / "influence.png", _png(_influence(outcome, nip, where)))
@@ -144,48 +147,19 @@ def table(measurements: list[Measurement]) -> str:
     return "\n".join([lines[0], rule, *lines[1 : 1 + len(defences)], rule, *lines[-3:]])
 
 
-def _pytorch_classifier(seed: int) -> Any:
-    import torch
-    from art.estimators.classification import PyTorchClassifier
-
-    torch.manual_seed(seed)
-    shape = (1, 28, 28)
-    model: Any = zoo.create("lenet5", framework="pytorch", input_shape=shape, nb_classes=CLASSES)
-    return PyTorchClassifier(
-        model,
-        loss=torch.nn.CrossEntropyLoss(),
-        optimizer=torch.optim.Adam(model.parameters(), lr=2e-3),
-        input_shape=shape,
-        nb_classes=CLASSES,
-        clip_values=(0, 1),
-    )
-
-
-def _tensorflow_classifier(seed: int) -> Any:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    to, install = "run the demo in TensorFlow", "art-nip[tensorflow]"
-    tensorflow = require("tensorflow", to=to, install=install)
-    keras = require("keras", to=to, install=install)
-    # ART's class_gradient makes TensorFlow warn of a slow gradient at every call.
-    tensorflow.get_logger().setLevel("ERROR")
-    from art.estimators.classification import TensorFlowV2Classifier
-
-    keras.utils.set_random_seed(seed)
-    shape = (28, 28, 1)
-    return TensorFlowV2Classifier(
-        zoo.create("lenet5", framework="tensorflow", input_shape=shape, nb_classes=CLASSES),
-        loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        optimizer=keras.optimizers.Adam(2e-3),
-        input_shape=shape,
-        nb_classes=CLASSES,
-        clip_values=(0, 1),
-    )
-
-
-_FRAMEWORKS: dict[str, tuple[str, Callable[[int], Any]]] = {
-    "pytorch": ("PyTorch", _pytorch_classifier),
-    "tensorflow": ("TensorFlow", _tensorflow_classifier),
-}
+def _classifier(framework: str, seed: int) -> Any:
+    """Return LeNet-5, untrained, as an ART classifier."""
+    to, install = f"run the demo in {TITLES[framework]}", f"art-nip[{framework}]"
+    if framework == "pytorch":
+        require("torch", to=to, install=install)
+    else:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        # ART's class_gradient makes TensorFlow warn of a slow gradient at every call.
+        require("tensorflow", to=to, install=install).get_logger().setLevel("ERROR")
+    shape = (1, 28, 28) if framework == "pytorch" else (28, 28, 1)
+    training.seed_weights(framework, seed)
+    model = zoo.create("lenet5", framework=framework, input_shape=shape, nb_classes=CLASSES)
+    return as_classifier(model, framework, shape, CLASSES)
 
 
 def _attacks(classifier: Any) -> dict[str, Any]:
@@ -243,7 +217,8 @@ def _experiment(
     channels_first = classifier.channels_first
     train, bank, (x, y) = data.split(*data.mnist(channels_first=channels_first), sizes, seed)
     np.random.seed(seed)  # noqa: NPY002 - some of ART draws from NumPy's global state
-    classifier.fit(*train, batch_size=64, nb_epochs=epochs, verbose=verbose)
+    recipe = Recipe(epochs=epochs, batch_size=50, shift=1, bfloat16=False)
+    training.train(classifier.model, *train, recipe, seed=seed, verbose=verbose)
     nip = NIPPreprocessor.for_estimator(classifier, verbose=verbose)
     nip.fit(*bank)
     images = {"none": x}

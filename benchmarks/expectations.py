@@ -14,7 +14,6 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-import torch
 from art.attacks.evasion import DeepFool, FastGradientMethod, ProjectedGradientDescent
 from art.defences.preprocessor import SpatialSmoothing
 from art.estimators.classification import PyTorchClassifier
@@ -23,6 +22,7 @@ from safetensors.numpy import load_file
 from art_nip import NIPPreprocessor, neurons, zoo
 from art_nip.data import parquet
 from art_nip.metrics import Proportion, accuracy, defence_success_rate
+from art_nip.zoo.classifiers import as_classifier
 
 Defence = Callable[[np.ndarray], np.ndarray]
 
@@ -30,14 +30,7 @@ Defence = Callable[[np.ndarray], np.ndarray]
 def vgg19(weights: Path) -> PyTorchClassifier:
     model = zoo.create("vgg19-small", input_shape=(3, 32, 32), nb_classes=10)
     zoo.set_weights(model, load_file(weights / "cifar10-vgg19.safetensors"))
-    return PyTorchClassifier(
-        model.eval(),
-        torch.nn.CrossEntropyLoss(),
-        (3, 32, 32),
-        10,
-        clip_values=(0, 1),
-        preprocessing=(0.5, 0.25),
-    )
+    return as_classifier(model.eval(), "pytorch", (3, 32, 32), 10, preprocessing=(0.5, 0.25))
 
 
 def attacks(classifier: PyTorchClassifier) -> dict[str, object]:

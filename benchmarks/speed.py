@@ -37,6 +37,7 @@ import numpy as np
 from art.defences.preprocessor import JpegCompression, SpatialSmoothing
 
 from art_nip import NIPPreprocessor, zoo
+from art_nip.zoo.classifiers import as_classifier
 
 BATCH = 256
 CANDIDATES = 1000
@@ -48,26 +49,10 @@ def noise(n: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).random((n, *shape), dtype=np.float32)
 
 
-def classifier(framework: str, model: Any, shape: tuple[int, ...], nb_classes: int = 10) -> Any:
-    if framework == "pytorch":
-        import torch
-        from art.estimators.classification import PyTorchClassifier
-
-        return PyTorchClassifier(
-            model, torch.nn.CrossEntropyLoss(), shape, nb_classes, clip_values=(0, 1)
-        )
-    import keras
-    from art.estimators.classification import TensorFlowV2Classifier
-
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    return TensorFlowV2Classifier(model, nb_classes, shape, loss_object=loss, clip_values=(0, 1))
-
-
 def zoo_classifier(framework: str, name: str) -> Any:
     shape = IMAGES[framework]
-    return classifier(
-        framework, zoo.create(name, framework=framework, input_shape=shape, nb_classes=10), shape
-    )
+    model = zoo.create(name, framework=framework, input_shape=shape, nb_classes=10)
+    return as_classifier(model, framework, shape, 10)
 
 
 def small_model(framework: str) -> Any:
@@ -181,7 +166,7 @@ def defence_rows(framework: str, name: str, repeat: int) -> list[dict]:
 
 def bank_row(framework: str, repeat: int, candidates: int) -> dict:
     shape = SMALL_IMAGES[framework]
-    estimator = classifier(framework, small_model(framework), shape)
+    estimator = as_classifier(small_model(framework), framework, shape, 10)
     few = fitted(estimator, 1000, bank_dtype="uint8", batch_size=1000)
     many = fitted(estimator, candidates, bank_dtype="uint8", batch_size=1000)
     x = noise(BATCH, shape)

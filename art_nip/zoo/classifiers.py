@@ -1,0 +1,138 @@
+"""Zoo models as ART classifiers, and the file that a trained one is kept in.
+
+The file is one safetensors file of PyTorch's names and layouts, for either framework, with what is
+needed to use it as JSON metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from art_nip import zoo
+from art_nip.files import replacing
+
+FORMAT = "art-nip weights"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a file of weights is of.
+
+    :param name: of the model, one of `zoo.NAMES`.
+    :param image_shape: (C, H, W).
+    :param nb_classes: number of classes.
+    :param mean: subtracted from images in [0, 1] before the model sees them.
+    :param std: they are divided by it then.
+    :param note: how it was trained, and how well; for people.
+    """
+
+    name: str
+    image_shape: tuple[int, int, int]
+    nb_classes: int
+    mean: float
+    std: float
+    note: str = ""
+
+    def input_shape(self, framework: str) -> tuple[int, int, int]:
+        """Return the shape of one image in a framework."""
+        channels, height, width = self.image_shape
+        return (channels, height, width) if framework == "pytorch" else (height, width, channels)
+
+    def create(self, framework: str) -> Any:
+        """Return the model, untrained."""
+        shape = self.input_shape(framework)
+        return zoo.create(
+            self.name, framework=framework, input_shape=shape, nb_classes=self.nb_classes
+        )
+
+
+def as_classifier(
+    model: Any,
+    framework: str,
+    input_shape: tuple[int, ...],
+    nb_classes: int,
+    preprocessing: tuple[float, float] = (0.0, 1.0),
+) -> Any:
+    """Return an ART classifier of a model of logits, for images in [0, 1].
+
+    :param model: a `torch.nn.Module` (the classifier moves it to a GPU if there is one) or a
+        `keras.Model`.
+    :param framework: "pytorch" or "tensorflow".
+    :param input_shape: shape of one image.
+    :param nb_classes: number of logits.
+    :param preprocessing: (mean, std).
+    """
+    if framework == "pytorch":
+        import torch
+        from art.estimators.classification import PyTorchClassifier
+
+        return PyTorchClassifier(
+            model,
+            torch.nn.CrossEntropyLoss(),
+            input_shape,
+            nb_classes,
+            clip_values=(0, 1),
+            preprocessing=preprocessing,
+        )
+    import keras
+    from art.estimators.classification import TensorFlowV2Classifier
+
+    return TensorFlowV2Classifier(
+        model,
+        nb_classes,
+        input_shape,
+        loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        clip_values=(0, 1),
+        preprocessing=preprocessing,
+    )
+
+
+def save(path: Path, model: Any, trained: Trained) -> None:
+    """Write a model's weights, whole or not at all.
+
+    :param path: the file.
+    :param model: a model from `zoo.create`.
+    :param trained: what it is.
+    """
+    header = {"format": FORMAT, "trained": json.dumps(asdict(trained))}
+    with replacing(path) as temporary:
+        save_file(zoo.get_weights(model), temporary, header)
+
+
+def load(path: Path, framework: str) -> Any:
+    """Return the ART classifier of a file of weights, in either framework.
+
+    :param path: a file that `save` wrote.
+    :param framework: "pytorch" or "tensorflow".
+    :raises FileNotFoundError: if there is none.
+    :raises ValueError: if it is truncated or of another kind.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            header = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is truncated or not a safetensors file ({error}). Train or copy it again."
+        ) from error
+    if header.get("format") != FORMAT:
+        raise ValueError(f"{path} is a safetensors file, but not one of `art-nip train`.")
+    entries = json.loads(header["trained"])
+    trained = Trained(**{field.name: entries[field.name] for field in fields(Trained)})
+    model = trained.create(framework)
+    zoo.set_weights(model, weights)
+    if framework == "pytorch":
+        model.eval()
+    return as_classifier(
+        model,
+        framework,
+        trained.input_shape(framework),
+        trained.nb_classes,
+        (trained.mean, trained.std),
+    )
