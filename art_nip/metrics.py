@@ -1,6 +1,6 @@
-"""What the paper's tables count (section IV-A): accuracy, attack and defence success rate, L2 norm.
+"""What the paper's tables count (section IV-A): rates of success, sizes of change, neurons kept.
 
-Each rate comes with a confidence interval; nothing but NumPy is needed.
+Each rate comes with a confidence interval; no framework is needed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from art_nip.neurons import leading
 
 
 @dataclass(frozen=True)
@@ -157,16 +159,79 @@ def l2_norm(benign: npt.ArrayLike, adversarial: npt.ArrayLike) -> npt.NDArray[np
     :return: One norm per image, float64, shape (N,).
     :raises ValueError: If the shapes differ or there is no batch axis.
     """
-    # float64 before the difference: uint8 images would wrap around.
-    x = np.asarray(benign, dtype=np.float64)
-    x_adv = np.asarray(adversarial, dtype=np.float64)
-    if x.shape != x_adv.shape or x.ndim == 0:
-        raise ValueError(
-            "benign and adversarial must be batches of one shape, (N, *input_shape); "
-            f"got {x.shape} and {x_adv.shape}."
-        )
-    norms: npt.NDArray[np.float64] = np.sqrt(np.square(x_adv - x).sum(axis=tuple(range(1, x.ndim))))
+    difference = _difference(benign, adversarial)
+    norms: npt.NDArray[np.float64] = np.sqrt(np.square(difference).sum(axis=1))
     return norms
+
+
+def linf_norm(benign: npt.ArrayLike, adversarial: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the largest change of any value of each image.
+
+    :param benign: As in :func:`l2_norm`.
+    :param adversarial: As in :func:`l2_norm`.
+    :return: One norm per image, float64, shape (N,).
+    :raises ValueError: If the shapes differ or there is no batch axis.
+    """
+    norms: npt.NDArray[np.float64] = np.abs(_difference(benign, adversarial)).max(axis=1, initial=0)
+    return norms
+
+
+def psnr(
+    reference: npt.ArrayLike, images: npt.ArrayLike, peak: float = 1.0
+) -> npt.NDArray[np.float64]:
+    """Return the peak signal-to-noise ratio of each image, 10·log10(peak² / MSE), in dB.
+
+    The paper writes 20·log10(peak² / MSE), which is twice the usual ratio.
+
+    :param reference: Images, shape (N, *input_shape).
+    :param images: The images to judge, same shape and range.
+    :param peak: Largest possible value: 1 for images in [0, 1].
+    :return: One ratio per image, float64, shape (N,); infinite where the two are equal.
+    :raises ValueError: If the shapes differ, there is no batch axis, or the peak is not positive.
+    """
+    if not peak > 0:
+        raise ValueError(f"peak must be positive (1 for images in [0, 1]); got {peak}.")
+    error = np.square(_difference(reference, images)).mean(axis=1)
+    with np.errstate(divide="ignore"):
+        ratios: npt.NDArray[np.float64] = 10 * np.log10(peak**2 / error)
+    return ratios
+
+
+def top_k_neuron_consistency(
+    benign: npt.ArrayLike, other: npt.ArrayLike, k: int = 5
+) -> npt.NDArray[np.float64]:
+    """Return the TKNC of each image: how many of its k most important neurons stay so.
+
+    That is |A ∩ B| / |A ∪ B| of the two sets of k neurons; equal influence ranks by index.
+
+    :param benign: Neuron influence of the benign images, shape (N, n), as `nip.influence` gives it.
+    :param other: That of the images after attack or defence, same shape.
+    :param k: How many neurons count; the paper's 5.
+    :return: One share per image, float64, shape (N,), from 0 to 1.
+    :raises ValueError: If the shapes differ or are not (N, n), or k is not between 1 and n.
+    """
+    before, after = np.asarray(benign), np.asarray(other)
+    if before.ndim != 2 or before.shape != after.shape:
+        raise ValueError(
+            f"Influence must have one shape (N, n) for both; got {before.shape} and {after.shape}."
+        )
+    if not 1 <= k <= before.shape[1]:
+        raise ValueError(f"k must lie between 1 and the {before.shape[1]} neurons; got {k}.")
+    first, second = (leading(sigma, np.sort(sigma, axis=-1), k) for sigma in (before, after))
+    shared: npt.NDArray[np.float64] = (first & second).sum(axis=1) / (first | second).sum(axis=1)
+    return shared
+
+
+def _difference(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return second - first, one row per image."""
+    # float64 before the difference: uint8 images would wrap around.
+    a = np.asarray(first, dtype=np.float64)
+    b = np.asarray(second, dtype=np.float64)
+    if a.shape != b.shape or a.ndim == 0:
+        raise ValueError(
+            f"Both must be batches of one shape, (N, *input_shape); got {a.shape} and {b.shape}."
+        )
+    return (b - a).reshape(len(a), math.prod(a.shape[1:]))
 
 
 def _classes(**arrays: npt.ArrayLike) -> list[npt.NDArray[np.int64]]:

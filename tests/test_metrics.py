@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from art_nip import metrics
 from art_nip.metrics import (
     Proportion,
     accuracy,
@@ -143,3 +144,31 @@ def test_l2_norm_is_per_image_and_does_not_wrap():
 def test_l2_norm_rejects_different_shapes():
     with pytest.raises(ValueError, match=r"got \(2, 3\) and \(2, 4\)"):
         l2_norm(np.zeros((2, 3)), np.zeros((2, 4)))
+
+
+def test_linf_and_psnr_by_hand():
+    benign = np.zeros((3, 2, 2, 1), np.float32)
+    changed = benign.copy()
+    changed[1, 0, 0] = -0.5
+    changed[2] = 0.1
+    assert metrics.linf_norm(benign, changed) == pytest.approx([0, 0.5, 0.1])
+    # MSE 0.0625 and 0.01.
+    assert metrics.psnr(benign, changed) == pytest.approx([np.inf, 12.0412, 20], abs=1e-4)
+    assert metrics.psnr(255 * benign, 255 * changed, peak=255)[1:] == pytest.approx([12.0412, 20])
+    assert metrics.psnr(benign[:0], changed[:0]).shape == (0,)
+    with pytest.raises(ValueError, match=r"one shape, .* got \(3, 2, 2, 1\) and \(2, 2, 2, 1\)"):
+        metrics.psnr(benign, changed[:2])
+    with pytest.raises(ValueError, match="peak must be positive"):
+        metrics.psnr(benign, changed, peak=0)
+
+
+def test_top_k_neuron_consistency_by_hand():
+    benign = [[9, 8, 7, 0, 0], [1, 2, 3, 4, 5], [0, 0, 0, 0, 0]]
+    other = [[7, 9, 0, 0, 8], [5, 4, 3, 2, 1], [0, 0, 0, 0, 0]]
+    # Sets {0,1,2} and {0,1,4}: 2 of 4; {2,3,4} and {0,1,2}: 1 of 5; ties rank by index.
+    assert metrics.top_k_neuron_consistency(benign, other, k=3) == pytest.approx([0.5, 0.2, 1])
+    assert metrics.top_k_neuron_consistency(benign, other, k=5) == pytest.approx([1, 1, 1])
+    with pytest.raises(ValueError, match="between 1 and the 5 neurons; got 6"):
+        metrics.top_k_neuron_consistency(benign, other, k=6)
+    with pytest.raises(ValueError, match="one shape"):
+        metrics.top_k_neuron_consistency(benign, other[:2])
