@@ -8,6 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
+# As in art_nip.train and art_nip.zoo, which are not imported for a `--help`.
+DATA = ("gtsrb", "cifar10", "imagenette")
+MODELS = ("alexnet", "lenet5", "mobilenet", "resnet20", "vgg19", "vgg19-small")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -46,10 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         help="train a model of the paper and write its weights, for either framework",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    train.add_argument("data", choices=("gtsrb", "cifar10", "imagenette"))
-    train.add_argument(
-        "model", choices=("lenet5", "alexnet", "resnet20", "vgg19", "vgg19-small", "mobilenet")
-    )
+    train.add_argument("data", choices=DATA)
+    train.add_argument("model", choices=MODELS)
     train.add_argument(
         "--framework", choices=("pytorch", "tensorflow"), default="pytorch", help="what to train in"
     )

@@ -12,7 +12,6 @@ from art_nip.zoo.classifiers import Trained
 from art_nip.zoo.training import Recipe
 
 MEAN, STD = 0.5, 0.25
-MODELS = ("lenet5", "alexnet", "resnet20", "vgg19", "vgg19-small", "mobilenet")
 RECIPES = {
     "gtsrb": Recipe(epochs=10),
     "cifar10": Recipe(epochs=20, flip=True),
@@ -35,7 +34,7 @@ def run(
     """Train a model, measure it on the test images, and write its weights.
 
     :param data: one of `RECIPES`.
-    :param model: one of `MODELS`.
+    :param model: one of `art_nip.zoo.NAMES`.
     :param folder: holds `{data}-train.parquet` and `{data}-test.parquet`.
     :param out: the file to write; its folder is made if need be.
     :param framework: "pytorch" or "tensorflow".
@@ -45,7 +44,10 @@ def run(
     :param verbose: whether to show progress.
     :return: accuracy on the test images.
     :raises FileNotFoundError: if a file is missing.
+    :raises ValueError: if there is no recipe for the data, or no such model.
     """
+    if data not in RECIPES:
+        raise ValueError(f"There is no recipe for {data!r}; there is for {', '.join(RECIPES)}.")
     channels_first = framework == "pytorch"
     x, y, names = parquet(
         folder / f"{data}-train.parquet", limit=limit, channels_first=channels_first

@@ -9,7 +9,7 @@ import pytest
 from conftest import to_framework
 from PIL import Image
 
-from art_nip import cli, zoo
+from art_nip import cli, train, zoo
 from art_nip.zoo import classifiers, training
 from art_nip.zoo.classifiers import Trained, as_classifier
 from art_nip.zoo.training import Recipe
@@ -165,6 +165,13 @@ def test_train_command(framework, data_folder, tmp_path, capsys, digits):
     right = classifiers.load(out, "pytorch").predict(x).argmax(1) == y
     assert f"{100 * right.mean():.1f} %" in printed
     assert right.mean() > 0.5
+
+
+def test_the_command_offers_what_there_is(tmp_path):
+    assert set(cli.DATA) == set(train.RECIPES)
+    assert set(cli.MODELS) == set(zoo.NAMES)
+    with pytest.raises(ValueError, match="no recipe for 'mnist'; there is for gtsrb, cifar10"):
+        train.run("mnist", "lenet5", folder=tmp_path, out=tmp_path / "w")
 
 
 def test_train_command_without_data(tmp_path, capsys):
