@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-
 # As in art_nip.train and art_nip.zoo, which are not imported for a `--help`.
 DATA = ("gtsrb", "cifar10", "imagenette")
 MODELS = ("alexnet", "lenet5", "mobilenet", "resnet20", "vgg19", "vgg19-small")
