@@ -1,6 +1,7 @@
 """What images and labels must be, said in one place and in sentences."""
 
 import math
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -91,3 +92,9 @@ def class_indices(y: npt.ArrayLike, n_images: int, nb_classes: int) -> npt.NDArr
             f"{labels.min()} to {labels.max()}."
         )
     return indices
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise a ValueError unless a parameter is a whole number of at least `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
+        raise ValueError(f"{name}={value!r}; give a whole number of at least {least}.")

@@ -4,12 +4,13 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 
 from art_nip.candidates import DTYPES
+from art_nip.checks import check_whole
 
 CHOICES = {
     "confidence": ("probability", "logit"),
@@ -61,9 +62,7 @@ class Parameters:
         if not isinstance(self.layer, str):
             raise TypeError(f"layer={self.layer!r}; give a layer's name, or 'auto'.")
         for name, least in (("k1", 0), ("k2", 0), ("batch_size", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name}={value!r}; give a whole number of at least {least}.")
+            check_whole(name, getattr(self, name), least)
         if self.k1 == self.k2 == 0:
             raise ValueError(
                 "k1 and k2 are both 0: the perturbation would be zero. Set one of them."

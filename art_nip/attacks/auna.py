@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from art_nip.attacks.decision import DecisionAttack, Floats, Fools, Mask, Rows, beside, bisected
+from art_nip.checks import check_whole
 
 
 class AdditiveUniformNoise(DecisionAttack):
@@ -120,4 +121,4 @@ class AdditiveUniformNoise(DecisionAttack):
         if self.norm not in (2, np.inf):
             raise ValueError(f"norm={self.norm!r}; allowed are 2 and np.inf.")
         for name, least in (("steps", 1), ("repeats", 1), ("search_steps", 0)):
-            self._check_whole(name, least)
+            check_whole(name, getattr(self, name), least)

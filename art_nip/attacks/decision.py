@@ -5,7 +5,6 @@ They call nothing but `estimator.predict`, and so attack a classifier with all i
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +14,7 @@ from art.estimators.classification.classifier import ClassifierMixin
 from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
-from art_nip.checks import check_images, class_indices, numeric
+from art_nip.checks import check_images, check_whole, class_indices, numeric
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -150,16 +149,11 @@ class DecisionAttack(EvasionAttack, ABC):  # type: ignore[misc]
 
     def _check_params(self) -> None:
         super()._check_params()
-        self._check_whole("batch_size", 1)
+        check_whole("batch_size", self.batch_size, least=1)
         if self.seed is not None:
-            self._check_whole("seed", 0)
+            check_whole("seed", self.seed, least=0)
         if not isinstance(self.verbose, bool):
             raise ValueError(f"verbose={self.verbose!r}; give True or False.")
-
-    def _check_whole(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name}={value!r}; give a whole number of at least {least}.")
 
 
 def bisected(works: Callable[[Floats], Mask], good: Floats, bad: Floats, steps: int) -> Floats:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from art_nip.attacks.decision import DecisionAttack, Floats, Fools, Mask, Rows, bisected
-from art_nip.checks import numeric
+from art_nip.checks import check_whole, numeric
 
 
 class PointwiseAttack(DecisionAttack):
@@ -214,8 +214,8 @@ class PointwiseAttack(DecisionAttack):
     def _check_params(self) -> None:
         super()._check_params()
         for name in ("init_steps", "group_size", "max_iter", "repeats"):
-            self._check_whole(name, 1)
-        self._check_whole("search_steps", 0)
+            check_whole(name, getattr(self, name), least=1)
+        check_whole("search_steps", self.search_steps, least=0)
 
 
 def _moved(

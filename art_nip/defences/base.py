@@ -14,7 +14,7 @@ from art.defences.preprocessor.preprocessor import (
     PreprocessorTensorFlowV2,
 )
 
-from art_nip.checks import check_images, numeric
+from art_nip.checks import check_images, check_whole, numeric
 from art_nip.namespace import Array, namespace
 
 
@@ -199,12 +199,6 @@ class TensorFlowDefence(ImageDefence, PreprocessorTensorFlowV2):  # type: ignore
         import tensorflow as tf
 
         return tf.stop_gradient(x)
-
-
-def check_whole(name: str, value: Any, least: int) -> None:
-    """Raise a ValueError unless a parameter is a whole number of at least `least`."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r}; give a whole number of at least {least}.")
 
 
 def check_number(name: str, value: Any, low: float, high: float = np.inf) -> None:
