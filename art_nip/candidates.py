@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from art_nip.files import replacing
+from art_nip.files import reading, replacing
 from art_nip.namespace import Array, namespace
 
 FORMAT = "art-nip candidates"
@@ -127,14 +126,8 @@ def load(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     :raises ValueError: if it is truncated, not a file of this package, or of another format
         version.
     """
-    try:
-        with safe_open(path, "numpy") as file:
-            header = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is truncated or not a safetensors file ({error}). Copy it again, or fit and "
-            "save anew."
-        ) from error
+    with reading(path, "Copy it again, or fit and save anew.") as file:
+        header = file.metadata() or {}
     if header.get("format") != FORMAT:
         raise ValueError(f"{path} is a safetensors file, but holds no NIP candidates.")
     if header.get("format_version") != str(FORMAT_VERSION):

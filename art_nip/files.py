@@ -1,10 +1,13 @@
-"""Writing files that are there whole or not at all."""
+"""Writing files that are there whole or not at all, and opening those that are not whole."""
 
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 
 @contextmanager
@@ -28,6 +31,24 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink()
         raise
+
+
+@contextmanager
+def reading(path: Path, otherwise: str) -> Iterator[Any]:
+    """Open a safetensors file, as NumPy arrays.
+
+    :param path: the file.
+    :param otherwise: what to do if it is not whole, for the error.
+    :raises FileNotFoundError: if there is none.
+    :raises ValueError: if it is truncated or of another kind.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            yield file
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is truncated or not a safetensors file ({error}). {otherwise}"
+        ) from error
 
 
 def _umask() -> int:

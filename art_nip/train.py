@@ -65,7 +65,7 @@ def run(
         framework,
         trained.input_shape(framework),
         len(names),
-        (MEAN, STD),
+        preprocessing=(MEAN, STD),
     )
     training.train(classifier.model, x, y, recipe, mean=MEAN, std=STD, seed=seed, verbose=verbose)
     reached = accuracy(test[1], classifier.predict(test[0]))

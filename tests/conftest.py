@@ -11,6 +11,9 @@ from hypothesis import settings
 
 from art_nip import NIPPreprocessor, zoo
 from art_nip.data import mnist, split
+from art_nip.zoo import training
+from art_nip.zoo.classifiers import as_classifier
+from art_nip.zoo.training import Recipe
 
 # The first example of a framework pays for its start.
 settings.register_profile("art-nip", deadline=None)
@@ -34,21 +37,10 @@ def to_framework(x: np.ndarray, framework: str) -> np.ndarray:
 @pytest.fixture(scope="session")
 def lenet(digits) -> dict[str, Any]:
     """LeNet-5 with the same trained weights in both frameworks."""
-    import torch
-    from art.estimators.classification import PyTorchClassifier
-
-    torch.manual_seed(0)
+    training.seed_weights("pytorch", 0)
     model = zoo.create("lenet5", input_shape=(1, 28, 28), nb_classes=10)
-    classifier = PyTorchClassifier(
-        model,
-        torch.nn.CrossEntropyLoss(),
-        (1, 28, 28),
-        10,
-        optimizer=torch.optim.Adam(model.parameters(), 2e-3),
-        clip_values=(0, 1),
-    )
-    np.random.seed(0)  # noqa: NPY002 - ART shuffles with it
-    classifier.fit(*digits["train"], batch_size=64, nb_epochs=3)
+    recipe = Recipe(epochs=3, batch_size=64, bfloat16=False)
+    training.train(model, *digits["train"], recipe, verbose=False)
     keras_model = zoo.create(
         "lenet5", framework="tensorflow", input_shape=(28, 28, 1), nb_classes=10
     )
@@ -64,20 +56,8 @@ def make_classifier(
     **keywords: Any,
 ) -> Any:
     """Return a PyTorchClassifier or TensorFlowV2Classifier of a model of logits."""
-    keywords = {"clip_values": (0, 1), **keywords}
-    if framework == "pytorch":
-        import torch
-        from art.estimators.classification import PyTorchClassifier
-
-        shape = input_shape or (1, 28, 28)
-        loss = torch.nn.CrossEntropyLoss()
-        return PyTorchClassifier(model, loss, shape, nb_classes, **keywords)
-    import keras
-    from art.estimators.classification import TensorFlowV2Classifier
-
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    shape = input_shape or (28, 28, 1)
-    return TensorFlowV2Classifier(model, nb_classes, shape, loss_object=loss, **keywords)
+    shape = input_shape or ((1, 28, 28) if framework == "pytorch" else (28, 28, 1))
+    return as_classifier(model, framework, shape, nb_classes, **keywords)
 
 
 @pytest.fixture(scope="session", params=FRAMEWORKS)

@@ -27,7 +27,7 @@ def test_a_trained_model_knows_digits(framework, images):
     model, shape = untrained(framework)
     x, y = images["train"]
     training.train(model, x[:1500], y[:1500], QUICK, mean=0.5, std=0.25, verbose=False)
-    classifier = as_classifier(model, framework, shape, 10, (0.5, 0.25))
+    classifier = as_classifier(model, framework, shape, 10, preprocessing=(0.5, 0.25))
     x, y = images["test"]
     assert np.mean(classifier.predict(x).argmax(1) == y) > 0.85
 
@@ -121,7 +121,9 @@ def weights_file(lenet, tmp_path):
 
 def test_a_file_serves_both_frameworks(weights_file, lenet, digits):
     x = digits["test"][0][:20]
-    expected = as_classifier(lenet["pytorch"], "pytorch", (1, 28, 28), 10, (0.25, 0.5)).predict(x)
+    expected = as_classifier(
+        lenet["pytorch"], "pytorch", (1, 28, 28), 10, preprocessing=(0.25, 0.5)
+    ).predict(x)
     for framework in ("pytorch", "tensorflow"):
         classifier = classifiers.load(weights_file, framework)
         found = classifier.predict(to_framework(x, framework))

@@ -34,7 +34,7 @@ def nips(cifar):
     for framework, shape in (("pytorch", (3, 32, 32)), ("tensorflow", (32, 32, 3))):
         model = zoo.create("vgg19-small", framework=framework, input_shape=shape, nb_classes=10)
         zoo.set_weights(model, load_file(WEIGHTS))
-        classifier = as_classifier(model, framework, shape, 10, (0.5, 0.25))
+        classifier = as_classifier(model, framework, shape, 10, preprocessing=(0.5, 0.25))
         nip = NIPPreprocessor.for_estimator(classifier, verbose=False)
         nip.fit(to_framework(x[:300], framework), y[:300])
         fitted[framework] = nip

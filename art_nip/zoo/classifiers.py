@@ -11,11 +11,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from art_nip import zoo
-from art_nip.files import replacing
+from art_nip.files import reading, replacing
 
 FORMAT = "art-nip weights"
 
@@ -57,7 +56,7 @@ def as_classifier(
     framework: str,
     input_shape: tuple[int, ...],
     nb_classes: int,
-    preprocessing: tuple[float, float] = (0.0, 1.0),
+    **keywords: Any,
 ) -> Any:
     """Return an ART classifier of a model of logits, for images in [0, 1].
 
@@ -66,31 +65,20 @@ def as_classifier(
     :param framework: "pytorch" or "tensorflow".
     :param input_shape: shape of one image.
     :param nb_classes: number of logits.
-    :param preprocessing: (mean, std).
+    :param keywords: of ART's class; `clip_values` are (0, 1) if not given.
     """
+    keywords = {"clip_values": (0, 1), **keywords}
     if framework == "pytorch":
         import torch
         from art.estimators.classification import PyTorchClassifier
 
-        return PyTorchClassifier(
-            model,
-            torch.nn.CrossEntropyLoss(),
-            input_shape,
-            nb_classes,
-            clip_values=(0, 1),
-            preprocessing=preprocessing,
-        )
+        loss = torch.nn.CrossEntropyLoss()
+        return PyTorchClassifier(model, loss, input_shape, nb_classes, **keywords)
     import keras
     from art.estimators.classification import TensorFlowV2Classifier
 
-    return TensorFlowV2Classifier(
-        model,
-        nb_classes,
-        input_shape,
-        loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        clip_values=(0, 1),
-        preprocessing=preprocessing,
-    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return TensorFlowV2Classifier(model, nb_classes, input_shape, loss_object=loss, **keywords)
 
 
 def save(path: Path, model: Any, trained: Trained) -> None:
@@ -113,14 +101,9 @@ def load(path: Path, framework: str) -> Any:
     :raises FileNotFoundError: if there is none.
     :raises ValueError: if it is truncated or of another kind.
     """
-    try:
-        with safe_open(path, "numpy") as file:
-            header = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is truncated or not a safetensors file ({error}). Train or copy it again."
-        ) from error
+    with reading(path, "Train or copy it again.") as file:
+        header = file.metadata() or {}
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if header.get("format") != FORMAT:
         raise ValueError(f"{path} is a safetensors file, but not one of `art-nip train`.")
     entries = json.loads(header["trained"])
@@ -134,5 +117,5 @@ def load(path: Path, framework: str) -> Any:
         framework,
         trained.input_shape(framework),
         trained.nb_classes,
-        (trained.mean, trained.std),
+        preprocessing=(trained.mean, trained.std),
     )
