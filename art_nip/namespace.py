@@ -33,7 +33,6 @@ def _tensorflow() -> Any:
 
     return SimpleNamespace(
         abs=tf.abs,
-        asarray=tf.convert_to_tensor,
         astype=tf.cast,
         clip=tf.clip_by_value,
         concat=lambda arrays, *, axis=0: tf.concat(arrays, axis),

@@ -48,10 +48,8 @@ class NeuronTemplate:
         if share.max() < quorum:
             raise ValueError(
                 "The neuron template is empty: no neuron is a middle neuron of a share of "
-                f"{quorum:g} of the "
-                f"images. The largest quorum that is not empty here is {share.max():.6g}; "
-                'template="mean" is '
-                "never empty."
+                f"{quorum:g} of the images. The largest quorum that is not empty here is "
+                f'{share.max():.6g}; template="mean" is never empty.'
             )
         return np.where(share >= quorum, self.mean(), np.float32(0))
 
@@ -76,8 +74,8 @@ def nearest(ascending: Array, values: Array) -> Array:
 class SimilarityRetrieval:
     """The candidate whose δ [3] is closest to the image's own (section III-F).
 
-    On unseen images the candidate found so does no better than a random one; the README has the
-    numbers.
+    On unseen images the candidate found so does not do measurably better than a random one; the
+    README has the numbers.
 
     :param template: T, shape (n,).
     :param similarities: δ of the candidates, shape (M,).

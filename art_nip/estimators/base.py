@@ -249,7 +249,7 @@ class EstimatorAdapter(ABC):
     def rows(self, array: npt.NDArray[Any]) -> Callable[[Array], Array]:
         """Return the function from indices to these rows of an array, on the model's device.
 
-        The array moves there if it takes at most half of the memory that is free; else it stays on
+        The array moves there if it fits (in PyTorch, into half of what is free); else it stays on
         the host and the rows are fetched at each call.
         """
 

@@ -80,7 +80,8 @@ class TensorFlowAdapter(EstimatorAdapter):
 
     def rows(self, array: npt.NDArray[Any]) -> Callable[[Tensor], Tensor]:
         """Return the function that fetches rows; see the base class."""
-        # TensorFlow would copy an array that lies in the host's memory already.
+        # TensorFlow would copy an array that lies in the host's memory already, and does not tell
+        # how much memory a GPU has left: it is tried.
         if tf.config.list_logical_devices("GPU"):
             try:
                 held = tf.convert_to_tensor(array)
