@@ -1,6 +1,8 @@
 """What images and labels must be, said in one place and in sentences."""
 
+import difflib
 import math
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
@@ -98,3 +100,12 @@ def check_whole(name: str, value: Any, least: int) -> None:
     """Raise a ValueError unless a parameter is a whole number of at least `least`."""
     if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
         raise ValueError(f"{name}={value!r}; give a whole number of at least {least}.")
+
+
+def check_choice(what: str, given: str, allowed: Sequence[str]) -> None:
+    """Raise a ValueError that names the nearest unless a name is one of those allowed."""
+    if given not in allowed:
+        nearest = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"Unknown {what} {given!r}. Did you mean {nearest!r}? Allowed: {', '.join(allowed)}."
+        )

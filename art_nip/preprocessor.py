@@ -24,6 +24,7 @@ from sklearn.exceptions import NotFittedError
 from art_nip import candidates, fitting, neurons
 from art_nip.candidates import CandidateBank
 from art_nip.checks import check_images, class_indices, numeric
+from art_nip.estimators import twins
 from art_nip.estimators.base import EstimatorAdapter
 from art_nip.fitting import Fitted
 from art_nip.namespace import Array, namespace
@@ -306,19 +307,7 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
                 "NIPPreprocessor.for_estimator(classifier), or load a saved one with load(path, "
                 "classifier)."
             )
-        # Not copy.copy: ART's classifiers write their weights to a file when copied.
-        defended: Any = object.__new__(type(given))
-        vars(defended).update(vars(given))
-        defended.preprocessing_operations = []
-        defences = [*(given.preprocessing_defences or []), self]
-        defended.set_params(preprocessing_defences=defences)
-        if len(defences) > 1 and not getattr(defended, "all_framework_preprocessing", True):
-            raise ValueError(
-                f"ART cannot chain NumPy and framework defences on one {type(given).__name__}, and "
-                f"this one has {', '.join(type(defence).__name__ for defence in defences)}. Use "
-                "their PyTorch or TensorFlowV2 classes, or apply the NumPy ones to the images "
-                "beforehand."
-            )
+        defended = twins.defended(given, self)
         defended.clone_for_refitting = _refuse_to_clone
         return defended  # type: ignore[no-any-return]
 

@@ -30,7 +30,7 @@ class AdditiveUniformNoise(DecisionAttack):
     :param search_steps: how often the distance between an ε that fools the classifier and one that
         does not is halved; 0 leaves ε on the grid.
     :param batch_size: how many images the classifier sees at once.
-    :param seed: of the noise; None draws anew each time.
+    :param seed: of the noise; None draws from NumPy's global state.
     :param verbose: whether a progress bar counts the predictions.
     :raises ValueError: if a parameter is not allowed.
     """

@@ -15,6 +15,7 @@ from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
 from art_nip.checks import check_images, check_whole, class_indices, numeric
+from art_nip.seeds import generator
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -30,7 +31,8 @@ class DecisionAttack(EvasionAttack, ABC):  # type: ignore[misc]
 
     :param estimator: an ART classifier with `clip_values`.
     :param batch_size: how many images the classifier sees at once.
-    :param seed: of all that is drawn at random; None draws anew each time.
+    :param seed: of all that is drawn at random; None draws from NumPy's global
+        state, as ART's attacks do.
     :param verbose: whether a progress bar counts the predictions.
     """
 
@@ -100,7 +102,7 @@ class DecisionAttack(EvasionAttack, ABC):  # type: ignore[misc]
                     images[attacked],
                     None if starts is None else starts[attacked],
                     fools,
-                    np.random.default_rng(self.seed),
+                    generator(self.seed),
                 )
         return results
 

@@ -34,7 +34,7 @@ class PointwiseAttack(DecisionAttack):
     :param repeats: how many starts are tried; the smallest perturbation in L2 is kept (in L0 where
         search_steps is 0).
     :param batch_size: how many images the classifier sees at once.
-    :param seed: of noise and order; None draws anew each time.
+    :param seed: of noise and order; None draws from NumPy's global state.
     :param verbose: whether a progress bar counts the predictions.
     :raises ValueError: if a parameter is not allowed.
     """

@@ -12,6 +12,7 @@ from art_nip.checks import check_whole
 from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence, check_number
 from art_nip.defences.dct import dct_matrix
 from art_nip.namespace import Array, namespace
+from art_nip.seeds import generator
 
 SMOOTHING = 1e-3
 """Norms are sqrt(‖·‖² + this²), for images of range 1: below it, a difference counts as none."""
@@ -33,8 +34,8 @@ class TotalVarianceMinimization(ImageDefence):
     :param lamb: λ, above 0. The NIP paper has prob=0.5, lamb=0.1; these defaults are ART's.
     :param max_iter: number of iterations. On photographs with prob=0.5, lamb=0.1, five end below
         what 200 of ART reach and 2 % above the minimum, ten 0.1 %; strong smoothing takes more.
-    :param seed: None draws a mask for each image at each call, as ART does; a number draws from
-        this seed one mask for all images of a size, and repeats it.
+    :param seed: None draws a mask for each image at each call, from NumPy's global state as ART
+        does; a number draws from this seed one mask for all images of a size, and repeats it.
     :param channels_first: whether images are (C, H, W) or (H, W, C).
     :param clip_values: range (min, max) of the images, two numbers; None leaves the result as it
         is.
@@ -117,7 +118,7 @@ class TotalVarianceMinimization(ImageDefence):
     def _masks(self, n: int, channels: int, height: int, width: int) -> Array:
         """Draw masks, shape (H, W, N·C); by NumPy, lest a seed differ between frameworks."""
         drawn = 1 if self.seed is not None else n
-        uniform = np.random.default_rng(self.seed).random(
+        uniform = generator(self.seed).random(
             (height, width, drawn * channels), dtype=np.float32
         )
         return np.tile((uniform < self.prob).astype(np.float32), n // drawn)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from art_nip.estimators.base import Call, EstimatorAdapter, Weights
+from art_nip.estimators.passes import note
 
 Tensor = Any
 
@@ -54,6 +55,7 @@ class TensorFlowAdapter(EstimatorAdapter):
         """Return neuron influence; see the base class."""
         if self._cached_influence is None:
             self._cached_influence = self._compiled(self._influence)
+        note(self.model, len(x))
         # No tape of the caller's shall record what happens in here.
         return self._cached_influence(self.constant(x))
 
@@ -110,7 +112,7 @@ class TensorFlowAdapter(EstimatorAdapter):
         outputs = self._outputs(self.tensor(x))
         with ExitStack() as stack:
             for name, layer in _layers(self.model).items():
-                stack.enter_context(_passing_through(layer, "input", noting(name, layer)))
+                stack.enter_context(passing_through(layer, "input", noting(name, layer)))
             self._outputs(self.tensor(x))
         return calls, self.numpy(outputs)
 
@@ -146,7 +148,7 @@ class TensorFlowAdapter(EstimatorAdapter):
             return phi
 
         layer = _layers(self.model)[self.layer.name]
-        with _passing_through(layer, self.layer.side, watched):
+        with passing_through(layer, self.layer.side, watched):
             outputs = self._outputs(x)
         return neurons[-1], outputs
 
@@ -193,7 +195,7 @@ def _call(name: str, layer: Any, inputs: Tensor) -> Call:
 
 
 @contextmanager
-def _passing_through(layer: Any, side: str, function: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def passing_through(layer: Any, side: str, function: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Send what goes into a layer, or comes out, through a function; then restore it."""
     original = layer.call
 

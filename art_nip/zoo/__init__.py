@@ -5,7 +5,6 @@ Importing this package imports neither framework; `create` imports the one it is
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from art_nip.checks import check_choice
 from art_nip.zoo.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def create(
         or if the images are too small for the model.
     :raises RuntimeError: If `framework` is "tensorflow" and Keras runs on another backend.
     """
-    _check_choice("model", name, NAMES)
-    _check_choice("framework", framework, tuple(_BUILDERS))
+    check_choice("model", name, NAMES)
+    check_choice("framework", framework, tuple(_BUILDERS))
     order = "(C, H, W)" if framework == "pytorch" else "(H, W, C)"
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise ValueError(
@@ -131,11 +131,3 @@ def _backend(model: object) -> Any:
         f"Expected a model from art_nip.zoo.create, a torch.nn.Module or a keras.Model, "
         f"but got {type(model).__name__}. Of an ART estimator, give its `model`."
     )
-
-
-def _check_choice(what: str, given: str, allowed: tuple[str, ...]) -> None:
-    if given not in allowed:
-        nearest = difflib.get_close_matches(given, allowed, n=1, cutoff=0.0)[0]
-        raise ValueError(
-            f"Unknown {what} {given!r}. Did you mean {nearest!r}? Allowed: {', '.join(allowed)}."
-        )

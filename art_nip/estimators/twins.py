@@ -1,0 +1,32 @@
+"""Twins of ART classifiers: they share the model, and nothing done to one shows on the other."""
+
+from typing import Any
+
+
+def twin(estimator: Any) -> Any:
+    """Return another ART classifier of the same model and settings."""
+    # Not copy.copy: ART's classifiers write their weights to a file when copied.
+    other: Any = object.__new__(type(estimator))
+    vars(other).update(vars(estimator))
+    return other
+
+
+def defended(estimator: Any, defence: Any) -> Any:
+    """Return a twin with one more preprocessing defence, behind those that it has.
+
+    :param estimator: an ART classifier.
+    :param defence: an ART preprocessor.
+    :raises ValueError: if ART cannot chain the defence with the others.
+    """
+    other = twin(estimator)
+    other.preprocessing_operations = []
+    defences = [*(estimator.preprocessing_defences or []), defence]
+    other.set_params(preprocessing_defences=defences)
+    if len(defences) > 1 and not getattr(other, "all_framework_preprocessing", True):
+        raise ValueError(
+            f"ART cannot chain NumPy and framework defences on one {type(estimator).__name__}, and "
+            f"this one has {', '.join(type(each).__name__ for each in defences)}. Use "
+            "their PyTorch or TensorFlowV2 classes, or apply the NumPy ones to the images "
+            "beforehand."
+        )
+    return other
