@@ -1,0 +1,302 @@
+"""The benchmark of one classifier: what to run, running what is not there yet, and the table."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm.auto import tqdm
+
+from art_nip.benchmark import report
+from art_nip.benchmark.engines import Engine
+from art_nip.benchmark.entries import BENIGN, NONE, attack_entries, defence_entries
+from art_nip.benchmark.fingerprints import fingerprint, versions
+from art_nip.benchmark.grid import PROTOCOLS, THREATS, Cell, Grid
+from art_nip.benchmark.store import FORMAT, Store
+from art_nip.benchmark.table import tidy
+from art_nip.benchmark.tasks import Classifying, Crafting, ReadyDefence, Workbench, perform
+from art_nip.checks import check_choice, check_images, check_whole, class_indices, numeric
+
+Data = tuple[npt.ArrayLike, npt.ArrayLike]
+Task = Crafting | Classifying
+
+
+class Benchmark:
+    """Attacks and defences on one classifier, measured.
+
+    Each set of adversarial examples is crafted once, and every defence sees the same. Two axes are
+    never mixed: the *protocol*, whether a defence that learns was fitted on other images
+    ("held-out") or on the very images whose adversarial versions it is then to repair
+    ("transductive", as the paper's numbers can only be read); and the *threat*, whether attacks
+    know of the defence ("adaptive", crafted through it) or not ("oblivious", crafted on the
+    undefended classifier, as in the paper).
+
+    :param classifier: a trained ART classifier with `clip_values`; it is left as it is.
+    :param attacks: names (`art_nip.benchmark.attacks.NAMES`), ART attacks on the classifier, or
+        :class:`Attack` for either with parameters, a label or a limit.
+    :param defences: names (`art_nip.benchmark.defences.NAMES`), ART preprocessors, trained ART
+        classifiers, or :class:`Defence`; or a mapping from labels to these. "none" is always there.
+        What learns is fitted by the benchmark, on a copy: only so the protocol is known.
+    :param store: folder of the results; one that is there is gone on with.
+    :param protocols: of "held-out" and "transductive".
+    :param threats: of "oblivious" and "adaptive".
+    :param seed: of all that is drawn at random.
+    :param engine: "local" (processes of this machine), "ray" or "dask".
+    :param jobs: how many tasks run at once; with "local" and 1, in this process.
+    :param address: of a running Ray or Dask cluster; None starts one on this machine.
+    :param name: of the benchmark, in its report; None takes the folder's.
+    :param verbose: whether to show progress, and how long slow attacks will take.
+    :raises ValueError: if a name or a parameter is not allowed, or two have one label.
+    :raises TypeError: if something is no attack or no defence.
+    """
+
+    def __init__(
+        self,
+        classifier: Any,
+        attacks: Iterable[Any],
+        defences: Mapping[str, Any] | Iterable[Any] = (),
+        *,
+        store: str | Path,
+        protocols: Sequence[str] = ("held-out",),
+        threats: Sequence[str] = ("oblivious",),
+        seed: int = 0,
+        engine: str = "local",
+        jobs: int = 1,
+        address: str | None = None,
+        name: str | None = None,
+        verbose: bool = True,
+    ) -> None:
+        if classifier.clip_values is None:
+            raise ValueError(
+                "The classifier has no clip_values, and perturbations are measured against them: "
+                "give it clip_values=(min, max), the range of the images."
+            )
+        for what, chosen, allowed in (
+            ("protocol", protocols, PROTOCOLS),
+            ("threat", threats, THREATS),
+        ):
+            for each in chosen:
+                check_choice(what, each, allowed)
+        check_whole("seed", seed, least=0)
+        self.classifier = classifier
+        self._attacks = attack_entries(attacks, classifier)
+        self._defences = defence_entries(defences, classifier)
+        self._protocols, self._threats = tuple(protocols), tuple(threats)
+        self._seed, self._verbose = seed, verbose
+        self._engine = Engine(engine, jobs, address)
+        self._store = Store(store)
+        self._name = name or Path(store).name
+
+    def plan(self, x: npt.ArrayLike, y: npt.ArrayLike, bank: Data | None = None) -> pd.DataFrame:
+        """Return the cells of the grid, and compute nothing.
+
+        :param x: as of :meth:`run`.
+        :param y: as of :meth:`run`.
+        :param bank: as of :meth:`run`.
+        :return: columns attack, defence, protocol, threat, n (images), and cached: whether all is
+            there that the cell needs.
+        """
+        grid = self._grid(x, y, bank)
+        rows = [
+            (
+                *(cell.attack, cell.defence, cell.protocol, cell.threat),
+                len(grid.x) if cell.attack == BENIGN else grid.attacked(cell.attack),
+                self._store.has("predictions", cell.predictions),
+            )
+            for cell in grid.cells
+        ]
+        columns = ["attack", "defence", "protocol", "threat", "n", "cached"]
+        cells: pd.DataFrame = pd.DataFrame(rows, columns=columns)
+        return cells
+
+    def run(self, x: npt.ArrayLike, y: npt.ArrayLike, bank: Data | None = None) -> pd.DataFrame:
+        """Compute what is not there yet, and return the table of all.
+
+        :param x: images to evaluate on, shape (N, *input_shape), in the classifier's `clip_values`.
+        :param y: their classes: indices, shape (N,), or one-hot, shape (N, nb_classes).
+        :param bank: other benign images and their classes, for defences that learn; needed only
+            for these, in the protocol "held-out".
+        :return: a row for each metric of each cell, with the columns attack ("benign" for none),
+            defence, protocol, threat, metric, value, low, high (95 %: Wilson's interval for
+            rates, the normal one for means), n (images it was taken over), seconds (of the cell),
+            eps (of the attack), error. A cell that raised has one row with the metric "error".
+            A defence that learns nothing has the same rows in both protocols. The metrics are
+            `accuracy`; of attacks (rows with the defence "none", or adaptive ones) `asr`, and
+            `l2`, `linf` over the successful examples; of defences against oblivious attacks
+            `dsr`, of the successful examples; `psnr` and `tknc` (k = 5) between what the model
+            sees and the benign images; `seconds_per_image`, `forward_passes`, `backward_passes`
+            of classifying in benign rows, of crafting in those of attacks.
+        :raises ValueError: if images or labels are not as above, the bank is missing, or an image
+            of it is among those evaluated.
+        """
+        grid = self._grid(x, y, bank)
+        self._describe(grid)
+        workbench = Workbench(self.classifier, fingerprint(self.classifier))
+        try:
+            for tasks in (self._crafting, self._classifying):
+                self._perform(workbench, tasks(grid))
+        finally:
+            self._describe(grid)
+            table = tidy(grid, self._store)
+            self._store.write_text("table.csv", table.to_csv(index=False))
+        return table
+
+    def report(self) -> Path:
+        """Write `report.html` and `report.md` beside `table.csv`, and return the first's path.
+
+        :raises FileNotFoundError: if nothing was run yet.
+        """
+        return report.write(self._store.folder)
+
+    def _grid(self, x: npt.ArrayLike, y: npt.ArrayLike, bank: Data | None) -> Grid:
+        images, labels = self._checked(x, y)
+        known = None if bank is None else self._checked(*bank)
+        learners = [each.label for each in self._defences if each.learns]
+        if learners and "held-out" in self._protocols:
+            if known is None:
+                raise ValueError(
+                    f"{', '.join(learners)} learns from benign images: give bank=(x, y) that are "
+                    "not among those evaluated, or protocols=['transductive']."
+                )
+            shared = _shared(images, known[0])
+            if shared:
+                raise ValueError(
+                    f"{shared} of the {len(images)} evaluated images are in the bank too, which "
+                    'would not be "held-out". Take others, or protocols=["transductive"].'
+                )
+        return Grid(
+            self.classifier,
+            self._attacks,
+            self._defences,
+            self._protocols,
+            self._threats,
+            images,
+            labels,
+            known,
+            fixed=(self._seed, versions()),
+        )
+
+    def _checked(
+        self, x: npt.ArrayLike, y: npt.ArrayLike
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        images = numeric(x)
+        check_images(images, tuple(self.classifier.input_shape), self.classifier.clip_values)
+        if not len(images):
+            raise ValueError("There is no image to evaluate on.")
+        return images, class_indices(y, len(images), self.classifier.nb_classes)
+
+    def _perform(self, workbench: Workbench, tasks: list[Task]) -> None:
+        what = "classifying" if tasks and isinstance(tasks[0], Classifying) else "crafting"
+        finished = self._engine.run(perform, workbench, tasks)
+        for task, result in tqdm(finished, what, len(tasks), disable=not self._verbose):
+            self._store.put(task.kind, task.key, result)
+
+    def _crafting(self, grid: Grid) -> list[Task]:
+        tasks: dict[str, Task] = {}
+        for cell in grid.cells:
+            key = cell.adversarial
+            if key is None or key in tasks or self._store.has("adversarial", key):
+                continue
+            adaptive = cell.threat == "adaptive" and cell.defence != NONE
+            n = grid.attacked(cell.attack)
+            tasks[key] = Crafting(
+                key,
+                grid.attacks[cell.attack],
+                _ready(grid, cell) if adaptive else None,
+                grid.x[:n],
+                grid.y[:n],
+                self._verbose,
+            )
+        return list(tasks.values())
+
+    def _classifying(self, grid: Grid) -> list[Task]:
+        tasks: dict[str, Task] = {}
+        for cell in grid.cells:
+            key = cell.predictions
+            if key in tasks or self._store.has("predictions", key):
+                continue
+            images = grid.x
+            if cell.adversarial is not None:
+                crafted = self._store.get("adversarial", cell.adversarial)
+                if crafted is None or crafted.error:
+                    continue
+                images = crafted.arrays["x"]
+            tasks[key] = Classifying(key, _ready(grid, cell), images, grid.x[: len(images)])
+        return list(tasks.values())
+
+    def _describe(self, grid: Grid) -> None:
+        """Write what the report needs to know beside the table."""
+        bank = grid.banks["held-out"]
+        adversarial = {
+            cell.attack: cell.adversarial
+            for cell in grid.cells
+            if cell.adversarial
+            and cell.defence == NONE
+            and self._store.has("adversarial", cell.adversarial)
+        }
+        model = type(getattr(self.classifier, "model", self.classifier)).__name__
+        description = {
+            "format": FORMAT,
+            "name": self._name,
+            "model": f"{type(self.classifier).__name__} of {model}, fingerprint "
+            f"{fingerprint(self.classifier)}",
+            "n_images": len(grid.x),
+            "n_bank": None if bank is None else len(bank[0]),
+            "seed": self._seed,
+            "date": date.today().isoformat(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+            "versions": versions(),
+            "protocols": self._protocols,
+            "threats": self._threats,
+            "attacks": [
+                {
+                    "label": each.label,
+                    "name": each.name,
+                    "parameters": _written(each.parameters),
+                    "limit": each.limit,
+                    "eps": None if np.isnan(each.eps) else each.eps,
+                }
+                for each in grid.attacks.values()
+            ],
+            "defences": [
+                {
+                    "label": each.label,
+                    "name": each.name,
+                    "parameters": _written(each.parameters),
+                }
+                for each in grid.defences.values()
+            ],
+            "channels_first": bool(getattr(self.classifier, "channels_first", True)),
+            "clip_values": [np.asarray(each).tolist() for each in self.classifier.clip_values],
+            "adversarial": adversarial,
+        }
+        self._store.write_json("benchmark.json", description)
+        self._store.write_arrays("images.safetensors", {"x": grid.x, "y": grid.y})
+
+
+def _ready(grid: Grid, cell: Cell) -> ReadyDefence:
+    entry = grid.defences[cell.defence]
+    bank = grid.banks[cell.protocol] if entry.learns else None
+    return ReadyDefence(entry, grid.defence_key(entry, cell.protocol), bank)
+
+
+def _shared(x: npt.NDArray[Any], bank: npt.NDArray[Any]) -> int:
+    """Return how many images are in both."""
+    known = {image.tobytes() for image in bank}
+    return sum(image.tobytes() in known for image in x)
+
+
+def _written(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as JSON can hold them."""
+    plain = (bool, int, float, str, type(None))
+    return {
+        name: value if isinstance(value, plain) else str(value)
+        for name, value in parameters.items()
+    }

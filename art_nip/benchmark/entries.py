@@ -1,0 +1,253 @@
+"""Attacks and defences in one form, whether a name, an object of ART or a trained classifier stands
+for them: ready to be made for any classifier, in any process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from art.attacks.attack import EvasionAttack
+from art.defences.preprocessor.preprocessor import Preprocessor
+from art.estimators.estimator import BaseEstimator
+
+from art_nip.benchmark import attacks, defences
+from art_nip.benchmark.fingerprints import fingerprint
+from art_nip.benchmark.shipping import Detached, packed, unpacked
+from art_nip.checks import check_whole
+
+BENIGN = "benign"
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A named attack with other parameters than its own, or ART's attack with a label or a limit.
+
+    :param attack: a name, or an ART attack.
+    :param label: in tables; None takes the name, or the class of the attack.
+    :param parameters: of a named attack.
+    :param limit: how many images are attacked, the first ones; None takes the named attack's own.
+    """
+
+    attack: Any
+    label: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Defence:
+    """A named defence with other parameters than its own, or any defence with a label.
+
+    :param defence: a name, an ART preprocessor, or an ART classifier that is itself a defence.
+    :param label: in tables; None takes the name, or the class.
+    :param parameters: of a named defence.
+    """
+
+    defence: Any
+    label: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AttackEntry:
+    """An attack, ready to be made for any classifier, in any process.
+
+    :param label: in tables.
+    :param name: of a named attack, else its class.
+    :param parameters: for people.
+    :param eps: the ε of the attack, NaN where it has none.
+    :param identity: what determines it.
+    :param make: from a classifier to the ART attack on it.
+    :param limit: how many images are attacked; None: all.
+    :param per_image: whether each image is attacked by itself.
+    """
+
+    label: str
+    name: str
+    parameters: dict[str, Any]
+    eps: float
+    identity: str
+    make: Callable[[Any], Any]
+    limit: int | None
+    per_image: bool
+
+
+@dataclass(frozen=True)
+class DefenceEntry:
+    """A defence, ready to be made for the classifier, in any process.
+
+    :param label: in tables.
+    :param name: of a named defence, else its class.
+    :param parameters: for people.
+    :param identity: what determines it.
+    :param make: from the classifier to the defence.
+    :param learns: whether it is to be fitted on benign images.
+    """
+
+    label: str
+    name: str
+    parameters: dict[str, Any]
+    identity: str
+    make: Callable[[Any], Any]
+    learns: bool
+
+
+class _Named:
+    """Makes a named attack or defence: a class, since functions inside others do not travel."""
+
+    def __init__(self, named: Any, parameters: Mapping[str, Any]) -> None:
+        self._create, self._parameters = named.create, dict(parameters)
+
+    def __call__(self, classifier: Any) -> Any:
+        return self._create(classifier, **self._parameters)
+
+
+class _Trained:
+    """Makes a trained classifier that is a defence."""
+
+    def __init__(self, estimator: Any) -> None:
+        self._payload = packed(estimator)
+
+    def __call__(self, classifier: Any) -> Any:
+        return unpacked(self._payload)
+
+
+def attack_entries(given: Iterable[Any], classifier: Any) -> list[AttackEntry]:
+    """Return attacks as entries, with labels that differ.
+
+    :param given: names, ART attacks, and :class:`Attack`.
+    :param classifier: the classifier that ART's attacks were made for.
+    :raises ValueError: if a name or a parameter is not known, or two have one label.
+    :raises TypeError: if one is none of these.
+    """
+    entries = [_attack_entry(each, classifier) for each in given]
+    _check_labels("attack", [each.label for each in entries], reserved=BENIGN)
+    return entries
+
+
+def defence_entries(
+    given: Mapping[str, Any] | Iterable[Any], classifier: Any
+) -> list[DefenceEntry]:
+    """Return defences as entries, "none" first, with labels that differ.
+
+    :param given: names, ART preprocessors, trained ART classifiers, and :class:`Defence`; or a
+        mapping from labels to these.
+    :param classifier: the undefended classifier.
+    :raises ValueError: if a name or a parameter is not known, or two have one label.
+    :raises TypeError: if one is none of these.
+    """
+    if isinstance(given, Mapping):
+        listed: list[Any] = [
+            Defence(each.defence, label, each.parameters)
+            if isinstance(each, Defence)
+            else Defence(each, label)
+            for label, each in given.items()
+        ]
+    else:
+        listed = list(given)
+    entries = [_defence_entry(each, classifier) for each in listed if each != NONE]
+    _check_labels("defence", [each.label for each in entries], reserved=NONE)
+    return [DefenceEntry(NONE, NONE, {}, NONE, _no_defence, learns=False), *entries]
+
+
+def _no_defence(classifier: Any) -> None:
+    """Return nothing: the classifier is left as it is."""
+
+
+def _attack_entry(given: Any, classifier: Any) -> AttackEntry:
+    chosen = given if isinstance(given, Attack) else Attack(given)
+    attack, limit = chosen.attack, chosen.limit
+    if limit is not None:
+        check_whole("limit", limit, least=1)
+    if isinstance(attack, str):
+        named = attacks.get(attack)
+        named.check_parameters(chosen.parameters)
+        parameters = {**named.defaults, **chosen.parameters}
+        return AttackEntry(
+            label=chosen.label or attack,
+            name=attack,
+            parameters=parameters,
+            eps=_number(parameters.get("eps")),
+            identity=fingerprint("attack", attack, parameters),
+            make=_Named(named, chosen.parameters),
+            limit=named.limit if limit is None else limit,
+            per_image=named.per_image,
+        )
+    if not isinstance(attack, EvasionAttack):
+        raise TypeError(
+            f"{attack!r} is no attack: give a name ({', '.join(attacks.NAMES)}), an evasion attack "
+            "of ART, or Attack(one of these, …)."
+        )
+    if chosen.parameters:
+        raise ValueError("An ART attack has its parameters already: give none with it.")
+    kind = type(attack).__name__
+    parameters = {name: getattr(attack, name, None) for name in attack.attack_params}
+    return AttackEntry(
+        label=chosen.label or kind,
+        name=kind,
+        parameters=parameters,
+        eps=_number(parameters.get("eps")),
+        identity=fingerprint(attack),
+        make=Detached(attack, classifier).bind,
+        limit=limit,
+        per_image=False,
+    )
+
+
+def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
+    chosen = given if isinstance(given, Defence) else Defence(given)
+    defence = chosen.defence
+    if isinstance(defence, str):
+        named = defences.get(defence)
+        named.check_parameters(chosen.parameters)
+        parameters = {**named.defaults, **chosen.parameters}
+        return DefenceEntry(
+            label=chosen.label or defence,
+            name=defence,
+            parameters=parameters,
+            identity=fingerprint("defence", defence, parameters),
+            make=_Named(named, chosen.parameters),
+            learns=_learns(named.classes[0]),
+        )
+    if chosen.parameters:
+        raise ValueError("A defence that is no name has its parameters already: give none with it.")
+    kind = type(defence).__name__
+    if isinstance(defence, Preprocessor):
+        return DefenceEntry(
+            label=chosen.label or kind,
+            name=kind,
+            parameters={name: getattr(defence, name, None) for name in defence.params},
+            identity=fingerprint(defence),
+            make=Detached(defence, classifier).bind,
+            learns=_learns(type(defence)),
+        )
+    if isinstance(defence, BaseEstimator):
+        identity, make = fingerprint(defence), _Trained(defence)
+        return DefenceEntry(chosen.label or kind, kind, {}, identity, make, learns=False)
+    raise TypeError(
+        f"{defence!r} is no defence: give a name ({', '.join(defences.NAMES)}), an ART "
+        "preprocessor, a trained ART classifier, or Defence(one of these, …)."
+    )
+
+
+def _learns(kind: Any) -> bool:
+    """Return whether a class of preprocessors has something to fit; ART's own `fit` is empty."""
+    return getattr(kind, "fit", Preprocessor.fit) is not Preprocessor.fit
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) else float("nan")
+
+
+def _check_labels(what: str, labels: Sequence[str], reserved: str) -> None:
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(
+                f"Two {what}s are called {label!r}: give one another label, {what.title()}(…, "
+                'label="…").'
+            )
+        if label == reserved:
+            raise ValueError(f"No {what} can be called {label!r}: the tables use it otherwise.")

@@ -1,0 +1,97 @@
+"""Attacks × defences × protocols × threats: the cells, each with the keys of what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from art_nip.benchmark.entries import BENIGN, NONE, AttackEntry, DefenceEntry
+from art_nip.benchmark.fingerprints import fingerprint
+
+PROTOCOLS = ("held-out", "transductive")
+THREATS = ("oblivious", "adaptive")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination, and the keys of what it needs.
+
+    :param adversarial: key of the adversarial examples; None for benign images.
+    :param predictions: key of what the defended classifier says of the images.
+    """
+
+    attack: str
+    defence: str
+    protocol: str
+    threat: str
+    adversarial: str | None
+    predictions: str
+
+
+class Grid:
+    """All cells of a benchmark on given images, and what determines each.
+
+    :param classifier: the undefended classifier.
+    :param x: the images to evaluate on, shape (N, *input_shape).
+    :param y: their classes, shape (N,).
+    :param bank: benign images and their classes to fit on, for the held-out protocol.
+    """
+
+    def __init__(
+        self,
+        classifier: Any,
+        attacks: Sequence[AttackEntry],
+        defences: Sequence[DefenceEntry],
+        protocols: Sequence[str],
+        threats: Sequence[str],
+        x: npt.NDArray[np.float32],
+        y: npt.NDArray[np.int64],
+        bank: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None,
+        fixed: Any,
+    ) -> None:
+        self.attacks = {each.label: each for each in attacks}
+        self.defences = {each.label: each for each in defences}
+        self.x, self.y = x, y
+        self.banks = {"held-out": bank, "transductive": (x, y)}
+        self._common = fingerprint(classifier, fixed)
+        self._fits = {
+            protocol: fingerprint(*bank) if bank is not None else None
+            for protocol, bank in self.banks.items()
+        }
+        self._images: dict[int, str] = {}
+        self.cells = list(self._cells(protocols, threats))
+
+    def attacked(self, attack: str) -> int:
+        """Return how many images an attack sees, the first ones."""
+        limit = self.attacks[attack].limit
+        return len(self.x) if limit is None else min(limit, len(self.x))
+
+    def _cells(self, protocols: Sequence[str], threats: Sequence[str]) -> Iterator[Cell]:
+        for threat, protocol, defence in product(threats, protocols, self.defences.values()):
+            ready = self.defence_key(defence, protocol)
+            benign = fingerprint("predictions", ready, self._images_key(len(self.x)))
+            yield Cell(BENIGN, defence.label, protocol, threat, None, benign)
+            for attack in self.attacks.values():
+                # Through no defence is the same as without knowing of one.
+                through = ready if threat == "adaptive" and defence.label != NONE else None
+                images = self._images_key(self.attacked(attack.label))
+                adversarial = fingerprint(
+                    "adversarial", self._common, attack.identity, images, through
+                )
+                predictions = fingerprint("predictions", ready, adversarial)
+                yield Cell(attack.label, defence.label, protocol, threat, adversarial, predictions)
+
+    def defence_key(self, defence: DefenceEntry, protocol: str) -> str:
+        """Return the key of a fitted defence."""
+        fit = self._fits[protocol] if defence.learns else None
+        return fingerprint("defence", self._common, defence.identity, fit)
+
+    def _images_key(self, n: int) -> str:
+        if n not in self._images:
+            self._images[n] = fingerprint(self.x[:n], self.y[:n])
+        return self._images[n]

@@ -1,0 +1,228 @@
+"""The work itself: crafting a set of adversarial examples, and classifying a set through a defence.
+
+A task is run in whatever process; it gets a workbench there, and gives back a result or an error.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from art.estimators.estimator import BaseEstimator
+from tqdm.auto import tqdm
+
+from art_nip.benchmark.entries import AttackEntry, DefenceEntry
+from art_nip.benchmark.shipping import packed, unpacked
+from art_nip.benchmark.store import Result
+from art_nip.estimators.passes import counting
+from art_nip.estimators.single_precision import single_precision
+from art_nip.estimators.twins import defended
+from art_nip.metrics import psnr, top_k_neuron_consistency
+from art_nip.preprocessor import NIPPreprocessor
+from art_nip.seeds import seeded
+
+Images = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+COUNTED = 4
+"""On how many images the passes of a classification are counted; this also warms up."""
+
+
+@dataclass(frozen=True)
+class ReadyDefence:
+    """A defence and what it is to be fitted on.
+
+    :param entry: how to make it.
+    :param key: of the fitted defence.
+    :param bank: benign images and classes; None if it learns nothing.
+    """
+
+    entry: DefenceEntry
+    key: str
+    bank: tuple[Images, Labels] | None
+
+
+class Workbench:
+    """The classifier in a process, and the defences that were fitted for it there.
+
+    :param classifier: an ART classifier.
+    :param key: its fingerprint; in another process there is one workbench for each.
+    """
+
+    def __init__(self, classifier: Any, key: str) -> None:
+        self._given, self._key = classifier, key
+        self._defences: dict[str, Any] = {}
+        self._payload: bytes | None = None
+        self.classifier = single_precision(classifier)
+        self.influence = _influence(self.classifier)
+
+    def defence(self, ready: ReadyDefence) -> Any:
+        """Return a defence, fitted if it learns."""
+        if ready.key not in self._defences:
+            defence = ready.entry.make(self.classifier)
+            if ready.bank is not None:
+                with seeded(_seed(ready.key)):
+                    defence.fit(*ready.bank)
+            self._defences[ready.key] = defence
+        return self._defences[ready.key]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._payload is None:
+            self._payload = packed(self._given)
+        return _arrived, (self._key, self._payload)
+
+
+_workbenches: dict[str, Workbench] = {}
+
+
+def _arrived(key: str, payload: bytes) -> Workbench:
+    if key not in _workbenches:
+        _workbenches[key] = Workbench(unpacked(payload), key)
+    return _workbenches[key]
+
+
+@dataclass(frozen=True)
+class Crafting:
+    """Crafting adversarial examples.
+
+    :param key: of the result.
+    :param attack: what to attack with.
+    :param through: the defence that the attack goes through; None attacks the bare classifier.
+    :param x: the images to attack.
+    :param y: their true classes.
+    :param verbose: whether a slow attack says how long it will take.
+    """
+
+    key: str
+    attack: AttackEntry
+    through: ReadyDefence | None
+    x: Images
+    y: Labels
+    verbose: bool
+
+    kind = "adversarial"
+
+    def run(self, workbench: Workbench) -> Result:
+        """Return the adversarial examples, `x`, and what they cost."""
+        target = workbench.classifier
+        if self.through is not None:
+            defence = workbench.defence(self.through)
+            target = (
+                single_precision(defence)
+                if isinstance(defence, BaseEstimator)
+                else defended(target, defence)
+            )
+        with seeded(_seed(self.key)), counting(target) as passes:
+            attack = self.attack.make(target)
+            started = time.perf_counter()
+            adversarial = self._crafted(attack.generate)
+            seconds = time.perf_counter() - started
+        facts: dict[str, Any] = {"seconds": seconds}
+        if passes is not None:
+            facts |= {"forward": passes.forward, "backward": passes.backward}
+        return Result({"x": adversarial}, facts)
+
+    def _crafted(self, generate: Callable[..., Any]) -> Images:
+        n = len(self.x)
+        if not (self.verbose and self.attack.limit is not None and self.attack.per_image and n > 1):
+            return np.asarray(generate(self.x, self.y), np.float32)
+        started = time.perf_counter()
+        first = generate(self.x[:1], self.y[:1])
+        seconds = time.perf_counter() - started
+        tqdm.write(
+            f"{self.attack.label}: {seconds:.1f} s for the first of {n} images, at most about "
+            f"{n * seconds / 60:.1f} min for all.",
+            file=sys.stderr,
+        )
+        rest = generate(self.x[1:], self.y[1:])
+        return np.concatenate([first, rest]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Classifying:
+    """Classifying images through a defence.
+
+    :param key: of the result.
+    :param defence: what the images go through.
+    :param x: the images, benign or adversarial.
+    :param reference: the benign images.
+    """
+
+    key: str
+    defence: ReadyDefence
+    x: Images
+    reference: Images
+
+    kind = "predictions"
+
+    def run(self, workbench: Workbench) -> Result:
+        """Return `classes`, and `psnr` and `tknc` of what the classifier sees to the benign images.
+
+        The last two are not there for a trained classifier, whose neurons are others; `tknc` is not
+        where the neurons cannot be seen.
+        """
+        defence, bare = workbench.defence(self.defence), workbench.classifier
+        trained = isinstance(defence, BaseEstimator)
+        decider = single_precision(defence) if trained else bare
+
+        def seen(images: Images) -> Images:
+            if trained or defence is None:
+                return images
+            return np.asarray(defence(images)[0], np.float32)
+
+        with seeded(_seed(self.key)):
+            with counting(decider) as passes:
+                decider.predict(seen(self.x[:COUNTED]))
+            started = time.perf_counter()
+            images = seen(self.x)
+            classes = np.asarray(decider.predict(images)).argmax(axis=1)
+            seconds = time.perf_counter() - started
+        facts: dict[str, Any] = {"seconds": seconds}
+        if passes is not None:
+            n = min(COUNTED, len(self.x))
+            facts |= {
+                "forward_per_image": passes.forward / n,
+                "backward_per_image": passes.backward / n,
+            }
+        arrays = {"classes": classes.astype(np.int64)}
+        if not trained:
+            peak = _peak(bare.clip_values)
+            arrays["psnr"] = psnr(self.reference, images, peak)
+            if workbench.influence is not None:
+                arrays["tknc"] = top_k_neuron_consistency(
+                    workbench.influence(self.reference), workbench.influence(images)
+                )
+        return Result(arrays, facts)
+
+
+def perform(workbench: Workbench, task: Crafting | Classifying) -> Result:
+    """Run a task; an error becomes a result too, and does not stop the others."""
+    try:
+        return task.run(workbench)
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return Result(facts={"error": text, "traceback": traceback.format_exc()})
+
+
+def _influence(classifier: Any) -> Callable[[Images], npt.NDArray[np.float32]] | None:
+    """Return what gives the neurons' influence, or None where they cannot be seen."""
+    try:
+        return NIPPreprocessor.for_estimator(classifier).influence
+    except (TypeError, ValueError):
+        return None
+
+
+def _peak(clip_values: Any) -> float:
+    low, high = clip_values
+    return float(np.max(high) - np.min(low))
+
+
+def _seed(key: str) -> int:
+    """Return a seed that is a task's own, whatever runs before it."""
+    return int(key[:8], 16)
