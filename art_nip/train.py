@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from art_nip.data import parquet
+from art_nip.data import check_same_classes, load
 from art_nip.metrics import Proportion, accuracy
 from art_nip.zoo import classifiers, training
 from art_nip.zoo.classifiers import Trained
@@ -13,6 +13,7 @@ from art_nip.zoo.training import Recipe
 
 MEAN, STD = 0.5, 0.25
 RECIPES = {
+    "mnist": Recipe(epochs=10, batch_size=50, shift=1),
     "gtsrb": Recipe(epochs=10),
     "cifar10": Recipe(epochs=20, flip=True),
     "imagenette": Recipe(epochs=20, batch_size=32, flip=True, shift=16),
@@ -23,8 +24,8 @@ def run(
     data: str,
     model: str,
     *,
-    folder: Path,
     out: Path,
+    folder: Path | None = None,
     framework: str = "pytorch",
     epochs: int | None = None,
     seed: int = 0,
@@ -35,24 +36,25 @@ def run(
 
     :param data: one of `RECIPES`.
     :param model: one of `art_nip.zoo.NAMES`.
-    :param folder: holds `{data}-train.parquet` and `{data}-test.parquet`.
     :param out: the file to write; its folder is made if need be.
+    :param folder: of local files, see `art_nip.data.load`; None takes the hub's.
     :param framework: "pytorch" or "tensorflow".
     :param epochs: passes over the training images; None takes the recipe's.
     :param seed: of weights, order and augmentation.
-    :param limit: use the first images only, of both files.
+    :param limit: use the first images only, of both parts.
     :param verbose: whether to show progress.
     :return: accuracy on the test images.
-    :raises FileNotFoundError: if a file is missing.
-    :raises ValueError: if there is no recipe for the data, or no such model.
+    :raises FileNotFoundError: if the folder has no such images.
+    :raises ConnectionError: if the hub cannot be reached.
+    :raises ValueError: if there is no recipe for the data, no such model, or the images are not
+        what the model takes.
     """
     if data not in RECIPES:
         raise ValueError(f"There is no recipe for {data!r}; there is for {', '.join(RECIPES)}.")
     channels_first = framework == "pytorch"
-    x, y, names = parquet(
-        folder / f"{data}-train.parquet", limit=limit, channels_first=channels_first
-    )
-    test = parquet(folder / f"{data}-test.parquet", limit=limit, channels_first=channels_first)
+    x, y, names = load(data, "train", folder=folder, limit=limit, channels_first=channels_first)
+    test = load(data, "test", folder=folder, limit=limit, channels_first=channels_first)
+    check_same_classes(names, test[2])
     out.parent.mkdir(parents=True, exist_ok=True)
     recipe = replace(RECIPES[data], bfloat16=model != "lenet5")
     if epochs is not None:

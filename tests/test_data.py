@@ -1,11 +1,16 @@
-"""Where images come from: real MNIST digits, disjoint parts of them, and parquet files."""
+"""Where images come from: real MNIST digits, disjoint parts of them, local files, and the hub.
+
+No hub can be reached from a test: `datasets` itself reads repositories of the same layout here.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from art_nip import data
+from art_nip.data import hub
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +141,10 @@ def test_parquet_gives_a_greyscale_image_among_colour_ones_three_channels(tmp_pa
     np.testing.assert_allclose(x[1] * 255, np.repeat(images[1][..., :1], 3, axis=-1), rtol=1e-6)
 
 
-def test_parquet_without_names_counts(tmp_path, images):
+@pytest.mark.parametrize("limit", [None, 1])
+def test_parquet_without_names_counts_all_classes(tmp_path, images, limit):
     path = write_parquet(tmp_path / "set.parquet", images, [0, 2, 1, 0, 1], names=None)
-    assert data.parquet(path)[2] == ["0", "1", "2"]
+    assert data.parquet(path, limit=limit)[2] == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 9])
@@ -179,7 +186,8 @@ def test_parquet_without_rows(tmp_path):
         data.parquet(tmp_path / "set.parquet")
 
 
-def test_parquet_rejects_a_limit_below_one(tmp_path):
+def test_parquet_rejects_a_limit_below_one(tmp_path, images):
+    write_parquet(tmp_path / "set.parquet", images, range(5))
     with pytest.raises(ValueError, match="at least 1, or None for all images; got 0"):
         data.parquet(tmp_path / "set.parquet", limit=0)
 
@@ -187,3 +195,314 @@ def test_parquet_rejects_a_limit_below_one(tmp_path):
 def test_parquet_of_no_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         data.parquet(tmp_path / "set.parquet")
+
+
+# load: the embedded digits, and local files
+
+
+def test_load_mnist_gives_two_fixed_parts(digits):
+    x, y, names = data.load("mnist", "train")
+    test, test_y, _ = data.load("mnist", "test", channels_first=False)
+    assert (x.shape, test.shape) == ((4000, 1, 28, 28), (1000, 28, 28, 1))
+    assert (x.dtype, y.dtype) == (np.float32, np.int64)
+    assert names == list("0123456789")
+    assert np.bincount(y).tolist() == [400] * 10
+    assert np.bincount(test_y).tolist() == [100] * 10
+    together = np.concatenate([x.reshape(4000, -1), test.reshape(1000, -1)])
+    everything = digits[0].reshape(5000, -1)
+    assert sorted(map(bytes, together)) == sorted(map(bytes, everything))
+
+
+def write_npz(path, x, y, **more):
+    np.savez(path, x=x, y=np.asarray(y), **more)
+
+
+def write_folder(path, images, labels, names=("cat", "dog"), suffix=".png"):
+    for name in names:
+        (path / name).mkdir(parents=True)
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (path / names[label] / f"{i}{suffix}").write_bytes(encode(image))
+
+
+@pytest.mark.parametrize("channels_first", [True, False])
+@pytest.mark.parametrize("form", ["parquet", "npz", "folder"])
+def test_load_reads_the_same_from_every_form(tmp_path, images, form, channels_first):
+    labels = [0, 1, 1, 0, 1]
+    if form == "parquet":
+        write_parquet(tmp_path / "mine-test.parquet", images, labels)
+    elif form == "npz":
+        write_npz(tmp_path / "mine-test.npz", images, labels, names=["cat", "dog"])
+    else:
+        write_folder(tmp_path / "mine-test", images, labels)
+    x, y, names = data.load("mine", "test", folder=tmp_path, channels_first=channels_first)
+    expected = images.astype(np.float32) / 255
+    found = np.moveaxis(x, 1, -1) if channels_first else x
+    order = [int(np.flatnonzero((expected == image).all((1, 2, 3)))[0]) for image in found]
+    assert sorted(order) == list(range(5))
+    assert form == "folder" or order == list(range(5))
+    assert y.tolist() == [labels[i] for i in order]
+    assert (x.dtype, y.dtype, names) == (np.float32, np.int64, ["cat", "dog"])
+    assert x.flags.c_contiguous
+    limited = data.load("mine", "test", folder=tmp_path, limit=2, channels_first=channels_first)
+    np.testing.assert_array_equal(limited[0], x[:2])
+    np.testing.assert_array_equal(limited[1], y[:2])
+
+
+def test_load_takes_parquet_before_npz_before_a_folder(tmp_path, images):
+    write_folder(tmp_path / "mine-test", images, [0] * 5, names=["folder"])
+    assert data.load("mine", "test", folder=tmp_path)[2] == ["folder"]
+    write_npz(tmp_path / "mine-test.npz", images, [0] * 5, names=["npz"])
+    assert data.load("mine", "test", folder=tmp_path)[2] == ["npz"]
+    write_parquet(tmp_path / "mine-test.parquet", images, [0] * 5, names=["parquet"])
+    assert data.load("mine", "test", folder=tmp_path)[2] == ["parquet"]
+
+
+def test_load_of_no_file_names_the_three(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        data.load("gtsrb", "test", folder=tmp_path)
+    for form in (".parquet", ".npz", "/"):
+        assert f"{tmp_path / 'gtsrb-test'}{form}" in str(error.value)
+
+
+def test_load_of_an_unknown_name_names_the_nearest():
+    with pytest.raises(ValueError, match=r"'cifar'. The nearest is 'cifar10'; .*--data FOLDER"):
+        data.load("cifar", "test")
+    with pytest.raises(ValueError, match="part='valid'; give 'train' or 'test'"):
+        data.load("mnist", "valid")
+
+
+def test_stratified_images_have_the_balance_of_the_whole(tmp_path):
+    y = np.repeat([0, 1, 2], [60, 30, 10])
+    x = np.broadcast_to(np.arange(100, dtype=np.uint8)[:, None, None], (100, 2, 2))
+    write_npz(tmp_path / "mine-train.npz", x, y)
+
+    def drawn(seed, **more):
+        images, labels, _ = data.load(
+            "mine", "train", folder=tmp_path, stratified=20, seed=seed, **more
+        )
+        indices = np.round(images[:, 0, 0, 0] * 255).astype(int)
+        assert (y[indices] == labels).all()
+        return indices.tolist()
+
+    assert np.bincount(y[drawn(0)]).tolist() == [12, 6, 2]
+    assert drawn(0) == drawn(0) != drawn(1)
+    with pytest.raises(ValueError, match=r"number of classes \(3\), and all together 100"):
+        data.load("mine", "train", folder=tmp_path, stratified=101)
+
+
+def test_stratified_images_of_a_parquet_file_are_those_of_their_rows(tmp_path):
+    images = np.zeros((3000, 2, 2, 1), np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 1, 0] = np.arange(3000) // 256, np.arange(3000) % 256
+    y = np.arange(3000) % 2
+    write_parquet(tmp_path / "mine-train.parquet", images, y, row_group_size=700)
+    x, labels, _ = data.load("mine", "train", folder=tmp_path, stratified=300)
+    pixels = np.round(x[:, 0, 0] * 255).astype(int)
+    rows = pixels[:, 0] * 256 + pixels[:, 1]
+    assert len(set(rows)) == 300
+    assert (labels == rows % 2).all()
+    assert rows.max() > 2500
+
+
+# Files of arrays
+
+
+@pytest.mark.parametrize(
+    "shape", [(5, 4, 6), (5, 4, 6, 1), (5, 1, 4, 6), (5, 4, 6, 3), (5, 3, 4, 6)]
+)
+def test_npz_takes_the_usual_orders_of_axes(tmp_path, shape):
+    x = np.random.default_rng(0).random(shape)
+    write_npz(tmp_path / "mine-test.npz", x, [0, 1, 2, 0, 1])
+    found, y, names = data.load("mine", "test", folder=tmp_path, channels_first=False)
+    last = x[..., None] if x.ndim == 3 else x if shape[3] in (1, 3) else np.moveaxis(x, 1, -1)
+    np.testing.assert_array_equal(found, last.astype(np.float32))
+    assert (y.tolist(), names) == ([0, 1, 2, 0, 1], ["0", "1", "2"])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": np.zeros((2, 4, 4))}, "needs the arrays x and y, and has x"),
+        ({"x": np.zeros((2, 4, 4)), "y": np.zeros(3, int)}, "2 images in x and 3 labels in y"),
+        ({"x": np.zeros((2, 4, 4)), "y": np.zeros(2)}, "got float64, shape"),
+        ({"x": np.zeros((2, 4, 4)), "y": np.array([0, -1])}, "whole numbers from 0 on"),
+        ({"x": np.zeros((2, 4, 4, 2)), "y": np.zeros(2, int)}, r"C 1 or 3; got \(2, 4, 2, 4\)"),
+        ({"x": np.full((2, 4, 4), 9.0), "y": np.zeros(2, int)}, "got float64 from 9 to 9"),
+        ({"x": np.full((2, 4, 4), np.nan), "y": np.zeros(2, int)}, "floats from 0 to 1"),
+        ({"x": np.zeros((2, 4, 4), int), "y": np.zeros(2, int)}, "got int64"),
+        ({"x": np.zeros((0, 4, 4)), "y": np.zeros(0, int)}, "holds no image"),
+    ],
+)
+def test_npz_of_something_else_is_refused(tmp_path, arrays, message):
+    np.savez(tmp_path / "mine-test.npz", **arrays)
+    with pytest.raises(ValueError, match=message):
+        data.load("mine", "test", folder=tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"no arrays", b"PK\x03\x04 and no more"])
+def test_npz_that_is_damaged_is_refused(tmp_path, content):
+    (tmp_path / "mine-test.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"mine-test.npz is truncated or not a file of np.savez"):
+        data.load("mine", "test", folder=tmp_path)
+
+
+# Folders of images
+
+
+def test_image_folder_counts_empty_classes_and_skips_what_is_no_image(tmp_path, images):
+    folder = tmp_path / "mine-test"
+    write_folder(folder, images, [0, 2, 2, 0, 2], names=["b", "c", "d"])
+    (folder / ".hidden").mkdir()
+    (folder / "b" / "notes.txt").write_text("no image")
+    (folder / "readme.txt").write_text("no class")
+    _, y, names = data.load("mine", "test", folder=tmp_path)
+    assert names == ["b", "c", "d"]
+    assert sorted(y) == [0, 0, 2, 2, 2]
+
+
+def test_the_first_images_of_a_folder_are_of_several_classes(tmp_path):
+    images = np.zeros((40, 2, 2, 3), np.uint8)
+    write_folder(tmp_path / "mine-test", images, np.repeat([0, 1], 20))
+    assert set(data.load("mine", "test", folder=tmp_path, limit=10)[1]) == {0, 1}
+
+
+def test_image_folder_names_a_file_that_is_no_image(tmp_path):
+    (tmp_path / "mine-test" / "cat").mkdir(parents=True)
+    (tmp_path / "mine-test" / "cat" / "broken.png").write_bytes(b"no image")
+    with pytest.raises(OSError, match=r"broken\.png"):
+        data.load("mine", "test", folder=tmp_path)
+
+
+def test_parts_with_different_classes_are_refused():
+    data.check_same_classes(["a", "b"], ["a", "b"])
+    data.check_same_classes(["0", "1", "2"], ["0", "1"])
+    with pytest.raises(ValueError, match=r"class 1 is 'b' and 'c'.*an empty folder"):
+        data.check_same_classes(["a", "b", "c"], ["a", "c"])
+
+
+# The hub
+
+
+def repository(folder, image="image", labels=(0, 0, 0, 1, 1, 1), **files):
+    """Write what `datasets` takes for a repository: parquet files, and a README that names them.
+
+    :param files: from "config/split" to images.
+    """
+    configs = {}
+    for place, pictures in files.items():
+        config, split = place.split("/")
+        features = datasets.Features(
+            {image: datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
+        )
+        rows = {image: [{"bytes": encode(each)} for each in pictures], "label": list(labels)}
+        (folder / config).mkdir(parents=True, exist_ok=True)
+        path = f"{config}/{split}-00000-of-00001.parquet"
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / path)
+        configs.setdefault(config, []).append(f"  - split: {split}\n    path: {path}\n")
+    listed = "".join(
+        f"- config_name: {config}\n  data_files:\n{''.join(paths)}"
+        for config, paths in configs.items()
+    )
+    (folder / "README.md").write_text(f"---\nconfigs:\n{listed}---\n")
+
+
+@pytest.fixture
+def hub_folder(tmp_path, monkeypatch):
+    """A working directory: `datasets` takes a folder there before it asks the hub."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path
+
+
+def colours(n, sizes):
+    """Uniform images (height, width, 3), each of its own colour."""
+    return [np.full((*sizes[i % len(sizes)], 3), 10 * i, np.uint8) for i in range(n)]
+
+
+@pytest.mark.parametrize("channels_first", [True, False])
+def test_hub_images_as_they_are(hub_folder, channels_first):
+    pictures = colours(6, [(32, 32)])
+    repository(
+        hub_folder / "uoft-cs/cifar10",
+        image="img",
+        **{"plain_text/train": pictures, "plain_text/test": pictures[::-1]},
+    )
+    for part, sign in (("train", 1), ("test", -1)):
+        x, y, names = data.load("cifar10", part, channels_first=channels_first)
+        assert x.shape == ((6, 3, 32, 32) if channels_first else (6, 32, 32, 3))
+        assert (x.dtype, y.dtype, names) == (np.float32, np.int64, ["cat", "dog"])
+        rows = np.round(x[:, 0, 0, 0] * 25.5).astype(int)
+        assert sorted(rows) == list(range(6))
+        assert (y == ((rows if sign == 1 else 5 - rows) >= 3)).all()
+    # Sorted by class there; the first ones here are of both.
+    first = data.load("cifar10", "train", limit=4)
+    np.testing.assert_array_equal(first[1], data.load("cifar10", "train")[1][:4])
+    assert set(first[1]) == {0, 1}
+
+
+def test_hub_images_of_many_sizes_are_stretched(hub_folder):
+    striped = np.zeros((64, 128, 3), np.uint8)
+    striped[:, 64:] = 255
+    pictures = [striped] * 2 + colours(4, [(15, 20), (222, 193), (32, 32)])
+    repository(hub_folder / "tanganke/gtsrb", **{"default/test": pictures})
+    x, y, _ = data.load("gtsrb", "test", channels_first=False)
+    assert x.shape == (6, 32, 32, 3)
+    halves = [image for image in x if image.max() == 1]
+    assert len(halves) == 2
+    assert halves[0][:, :14].max() == 0
+    assert halves[0][:, 18:].min() == 1
+    assert sorted(y) == [0, 0, 0, 1, 1, 1]
+
+
+def test_hub_images_of_many_shapes_are_cropped_around_the_centre(hub_folder):
+    wide = np.zeros((320, 640, 3), np.uint8)
+    wide[:, 160:480] = 200
+    tall = np.swapaxes(wide, 0, 1)
+    grey = np.full((320, 400, 1), 100, np.uint8)
+    pictures = [wide, tall, grey] * 2
+    repository(
+        hub_folder / "frgfm/imagenette",
+        **{"320px/validation": pictures, "160px/validation": colours(6, [(9, 9)])},
+    )
+    x, _, _ = data.load("imagenette", "test")
+    assert x.shape == (6, 3, 224, 224)
+    means = np.round(x.mean((1, 2, 3)) * 255).astype(int)
+    assert sorted(means) == [100, 100, 200, 200, 200, 200]
+    assert x[:, :, 112, 112].min() > 0.39
+
+
+def test_hub_data_without_label_names_counts():
+    rows = {"image": [Image.new("RGB", (4, 4))] * 3, "label": [0, 2, 1]}
+    dataset = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+    part = hub.from_dataset(dataset, hub.Repository("somebody/something"))
+    x, y, names = part.arrays(part.first(2), channels_first=True)
+    assert (x.shape, len(y), names) == ((2, 3, 4, 4), 2, ["0", "1", "2"])
+
+
+def test_hub_data_of_another_kind_is_refused():
+    dataset = datasets.Dataset.from_dict({"text": ["a"], "label": [0]})
+    with pytest.raises(ValueError, match=r"somebody/something needs .* and has text, label"):
+        hub.from_dataset(dataset, hub.Repository("somebody/something"))
+
+
+def test_a_hub_that_cannot_be_reached(tmp_path):
+    program = "from art_nip import data\ndata.load('imagenette', 'test')"
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "/usr/bin"}
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    )
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ConnectionError: imagenette could not be loaded from the hub: ")
+    assert "the split 'validation' of 'frgfm/imagenette'" in last
+    assert "folder=…, on the command line --data FOLDER" in last
+
+
+def test_a_hub_without_the_split(hub_folder):
+    repository(hub_folder / "tanganke/gtsrb", **{"default/train": colours(6, [(8, 8)])})
+    with pytest.raises(
+        ConnectionError, match=r"Unknown split.*the split 'test' of 'tanganke/gtsrb'"
+    ):
+        data.load("gtsrb", "test")

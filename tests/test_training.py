@@ -1,6 +1,8 @@
 """Training: the same schedule and augmentation for both frameworks, and files that either reads."""
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +11,7 @@ import pytest
 from conftest import to_framework
 from PIL import Image
 
-from art_nip import cli, train, zoo
+from art_nip import cli, data, train, zoo
 from art_nip.zoo import classifiers, training
 from art_nip.zoo.classifiers import Trained, as_classifier
 from art_nip.zoo.training import Recipe
@@ -158,7 +160,7 @@ def data_folder(digits, tmp_path_factory):
 
 def test_train_command(framework, data_folder, tmp_path, capsys, digits):
     out = tmp_path / "new" / "w.safetensors"
-    argv = ["train", "gtsrb", "lenet5", "--data-folder", str(data_folder), "--out", str(out)]
+    argv = ["train", "gtsrb", "lenet5", "--data", str(data_folder), "--out", str(out)]
     argv += ["--framework", framework, "--epochs", "2", "--limit", "1500", "--quiet"]
     assert cli.main(argv) == 0
     printed = capsys.readouterr().out
@@ -170,16 +172,46 @@ def test_train_command(framework, data_folder, tmp_path, capsys, digits):
 
 
 def test_the_command_offers_what_there_is(tmp_path):
-    assert set(cli.DATA) == set(train.RECIPES)
+    assert set(cli.DATA) == set(train.RECIPES) == set(data.NAMES)
     assert set(cli.MODELS) == set(zoo.NAMES)
-    with pytest.raises(ValueError, match="no recipe for 'mnist'; there is for gtsrb, cifar10"):
-        train.run("mnist", "lenet5", folder=tmp_path, out=tmp_path / "w")
+    with pytest.raises(ValueError, match="no recipe for 'digits'; there is for mnist, gtsrb"):
+        train.run("digits", "lenet5", folder=tmp_path, out=tmp_path / "w")
 
 
 def test_train_command_without_data(tmp_path, capsys):
-    argv = ["train", "cifar10", "vgg19", "--data-folder", str(tmp_path), "--quiet"]
+    argv = ["train", "cifar10", "vgg19", "--data", str(tmp_path), "--quiet"]
     assert cli.main(argv) == 2
     assert "cifar10-train.parquet" in capsys.readouterr().err
-    for wrong in (["train", "mnist", "lenet5"], ["train", "gtsrb", "lenet5", "--epochs", "0"]):
+    for wrong in (["train", "digits", "lenet5"], ["train", "gtsrb", "lenet5", "--epochs", "0"]):
         with pytest.raises(SystemExit):
-            cli.main([*wrong, "--data-folder", "."])
+            cli.main([*wrong, "--data", "."])
+
+
+def test_train_command_on_images_that_do_not_fit(tmp_path, capsys):
+    x, y = np.zeros((60, 28, 28)), np.arange(60) % 2
+    np.savez(tmp_path / "gtsrb-train.npz", x=x, y=y, names=["a", "b"])
+    np.savez(tmp_path / "gtsrb-test.npz", x=x, y=y, names=["a", "c"])
+    argv = ["train", "gtsrb", "lenet5", "--data", str(tmp_path), "--out", str(tmp_path / "w")]
+    assert cli.main(argv) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("art-nip: The classes of the training and test images differ: class 1")
+    assert not (tmp_path / "w").exists()
+
+
+def test_train_command_takes_the_hub_without_a_folder(tmp_path):
+    program = (
+        "import sys; from art_nip import cli; sys.exit(cli.main(['train', 'gtsrb', 'lenet5']))"
+    )
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "/usr/bin"}
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert result.returncode == 2
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("art-nip: gtsrb could not be loaded from the hub: ")
+    assert "--data FOLDER" in last

@@ -1,0 +1,354 @@
+"""A benchmark as a YAML file, checked whole before anything is computed.
+
+    model: {weights: weights/gtsrb-lenet5.safetensors, framework: pytorch}
+    data: {name: gtsrb, images: 300, bank: 2000}
+    attacks:
+      - fgsm
+      - {name: pgd, eps: [2/255, 4/255], limit: 50}
+      - {name: bim, label: bim small, eps: 0.004}
+    defences: [ss, jpeg, nip, {name: nip, k1: 10, label: nip k1=10}]
+    protocols: [held-out, transductive]
+    threats: [oblivious]
+    seed: 0
+    store: results/gtsrb-lenet5
+
+What a section may hold, and what it is if it is left out, is said at its class here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from art_nip.benchmark import attacks, defences
+from art_nip.benchmark.benchmark import Benchmark
+from art_nip.benchmark.entries import NONE, Attack, Defence
+from art_nip.benchmark.grid import PROTOCOLS, THREATS
+from art_nip.benchmark.yaml_file import YAMLFile
+from art_nip.checks import check_choice
+from art_nip.data import NAMES, Images, Labels, check_same_classes, load
+from art_nip.zoo import NAMES as MODELS
+from art_nip.zoo import classifiers
+
+FRAMEWORKS = ("pytorch", "tensorflow")
+Bank = tuple[Images, Labels]
+
+
+def _one_of(what: str, names: Sequence[str]) -> AfterValidator:
+    """Return the check that a text is one of some names."""
+
+    def check(given: str) -> str:
+        check_choice(what, given, names)
+        return given
+
+    return AfterValidator(check)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Model(_Section):
+    """Which model.
+
+    :param weights: a file of `art-nip train`.
+    :param framework: "pytorch" or "tensorflow".
+    """
+
+    weights: Annotated[Path, Field(strict=False)]
+    framework: Annotated[str, _one_of("framework", FRAMEWORKS)] = "pytorch"
+
+
+class Data(_Section):
+    """Which images.
+
+    :param name: of a data set, see `art_nip.data.load`.
+    :param images: how many of the test part are evaluated on, the first ones.
+    :param bank: how many of the train part defences learn from, drawn with its class balance.
+    """
+
+    name: str
+    images: int = Field(300, ge=1)
+    bank: int = Field(2000, ge=1)
+
+
+EXPECTED = {
+    "float_type": "a number",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "int_type": "a whole number",
+    "less_than": "below {lt}",
+    "list_type": "a list, [like, this]",
+    "model_type": "a mapping, {{key: value}}",
+    "path_type": "a path",
+    "string_type": "text; put it in quotes if it looks like a number",
+    "too_short": "a list of at least one",
+}
+"""What pydantic's types of errors ask for."""
+
+SECTIONS: dict[str, type[BaseModel]] = {"model": Model, "data": Data}
+
+
+class _Item(BaseModel):
+    """A name alone, or with a label and parameters."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    name: str
+    label: str | None = Field(None, min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return {"name": given}
+        if not isinstance(given, dict):
+            raise ValueError(
+                f"Give a name, or a mapping such as {{name: …, label: …}}; got {given!r}."
+            )
+        return given
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Return all keys that are parameters of what is named."""
+        return dict(self.model_extra or {})
+
+
+class AttackItem(_Item):
+    """An attack.
+
+    :param name: one of `attacks.NAMES`.
+    :param label: in tables; None takes the name.
+    :param eps: its ε, a share of the range of pixels; of several, each is an attack of its own.
+    :param limit: how many images are attacked; None takes the attack's own.
+    """
+
+    eps: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = Field(None, min_length=1)
+    limit: int | None = Field(None, ge=1)
+
+    @field_validator("eps", mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        return given if isinstance(given, list) or given is None else [given]
+
+    @model_validator(mode="after")
+    def _check(self) -> AttackItem:
+        named = attacks.get(self.name)
+        for attack in self.variants():
+            named.check_parameters(attack.parameters)
+        return self
+
+    def variants(self) -> list[Attack]:
+        """Return the attacks that this stands for: one for each ε."""
+        label = self.label or self.name
+        if self.eps is None:
+            return [Attack(self.name, label, self.parameters, self.limit)]
+        return [
+            Attack(
+                self.name,
+                f"{label} ε={eps:.3g}" if len(self.eps) > 1 else label,
+                {"eps": eps, **self.parameters},
+                self.limit,
+            )
+            for eps in self.eps
+        ]
+
+
+class DefenceItem(_Item):
+    """A defence.
+
+    :param name: one of `defences.NAMES`.
+    :param label: in tables; None takes the name.
+    """
+
+    @model_validator(mode="after")
+    def _check(self) -> DefenceItem:
+        if self.name == NONE:
+            raise ValueError(f"{NONE!r} is in every benchmark: leave it out.")
+        defences.get(self.name).check_parameters(self.parameters)
+        return self
+
+    def variants(self) -> list[Defence]:
+        """Return the one defence that this stands for."""
+        return [Defence(self.name, self.label or self.name, self.parameters)]
+
+
+class Spec(_Section):
+    """What to run.
+
+    :param model: which model.
+    :param data: which images.
+    :param attacks: what attacks it.
+    :param defences: what defends it; "none" is always there.
+    :param protocols: of "held-out" and "transductive".
+    :param threats: of "oblivious" and "adaptive".
+    :param seed: of all that is drawn at random.
+    :param store: folder of the results.
+    """
+
+    model: Model
+    data: Data
+    attacks: list[AttackItem] = Field(min_length=1)
+    defences: list[DefenceItem] = []
+    protocols: list[Annotated[str, _one_of("protocol", PROTOCOLS)]] = Field(
+        ["held-out"], min_length=1
+    )
+    threats: list[Annotated[str, _one_of("threat", THREATS)]] = Field(["oblivious"], min_length=1)
+    seed: int = Field(0, ge=0, lt=2**32)
+    store: Annotated[Path, Field(strict=False)]
+
+    @field_validator("attacks", "defences")
+    @classmethod
+    def _check_labels(cls, items: list[Any]) -> list[Any]:
+        labels = [each.label for item in items for each in item.variants()]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(
+                    f"Two are called {label!r}: give one another label, {{name: …, label: …}}."
+                )
+        return items
+
+    @field_validator("protocols", "threats")
+    @classmethod
+    def _check_distinct(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError(f"Give each one once; got {', '.join(names)}.")
+        return names
+
+    @classmethod
+    def load(cls, path: str | Path) -> Spec:
+        """Return what a YAML file says.
+
+        Paths in it start from the working directory, as those of `art-nip train` do. Numbers may
+        be fractions: 8/255.
+
+        :param path: the file.
+        :raises OSError: if it cannot be read.
+        :raises ValueError: if it is not YAML, or anything in it is not known or not possible; the
+            message says where, and what is allowed.
+        """
+        file = YAMLFile(Path(path))
+        given = file.content
+        if isinstance(given, dict):
+            given = {"store": f"results/{Path(path).stem}", **given}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            problems = (f"{file.place(each['loc'])}: {_sentence(each)}" for each in error.errors())
+            raise ValueError("\n".join(problems)) from error
+
+    def benchmark(
+        self,
+        *,
+        data: Path | None = None,
+        limit: int | None = None,
+        engine: str = "local",
+        jobs: int = 1,
+        address: str | None = None,
+        verbose: bool = True,
+    ) -> tuple[Benchmark, Images, Labels, Bank | None]:
+        """Load the model and the images.
+
+        :param data: folder of local images, see `art_nip.data.load`; None takes the hub's.
+        :param limit: evaluate on this many images at most; no attack gets more.
+        :param engine: as of :class:`Benchmark`.
+        :param jobs: as of :class:`Benchmark`.
+        :param address: as of :class:`Benchmark`.
+        :param verbose: as of :class:`Benchmark`.
+        :return: the benchmark; test images and their classes; and those to learn from, None if no
+            protocol asks for them.
+        :raises FileNotFoundError: if there are no weights, or no images in the folder.
+        :raises ConnectionError: if the hub cannot be reached.
+        :raises ValueError: if there are too few images, or the file of weights is no such file.
+        """
+        benchmark = Benchmark(
+            self._classifier(),
+            [each for item in self.attacks for each in item.variants()],
+            [each for item in self.defences for each in item.variants()],
+            store=self.store,
+            protocols=self.protocols,
+            threats=self.threats,
+            seed=self.seed,
+            engine=engine,
+            jobs=jobs,
+            address=address,
+            verbose=verbose,
+        )
+        channels_first = self.model.framework == "pytorch"
+        images = self.data.images if limit is None else min(self.data.images, limit)
+        x, y, names = load(
+            self.data.name, "test", folder=data, limit=images, channels_first=channels_first
+        )
+        if len(x) < images:
+            raise ValueError(
+                f"data.images asks for {images} images, and the test part of {self.data.name} has "
+                f"{len(x)}: ask for these."
+            )
+        if "held-out" not in self.protocols:
+            return benchmark, x, y, None
+        try:
+            bank_x, bank_y, train_names = load(
+                self.data.name,
+                "train",
+                folder=data,
+                stratified=self.data.bank,
+                seed=self.seed,
+                channels_first=channels_first,
+            )
+        except ValueError as error:
+            raise ValueError(f"The bank (data.bank: {self.data.bank}): {error}") from error
+        check_same_classes(train_names, names)
+        return benchmark, x, y, (bank_x, bank_y)
+
+    def _classifier(self) -> Any:
+        weights = self.model.weights
+        if not weights.exists():
+            raise FileNotFoundError(
+                f"There are no weights {weights}. {_how_to_train(weights, self.data.name)}"
+            )
+        return classifiers.load(weights, self.model.framework)
+
+
+def _how_to_train(weights: Path, data: str) -> str:
+    """Return the command that makes a file of weights, as far as its name says which."""
+    known = {f"{name}-{model}": (name, model) for name in NAMES for model in MODELS}
+    if weights.stem in known:
+        name, model = known[weights.stem]
+        return f"To make them: art-nip train {name} {model} --out {weights}"
+    if data in NAMES:
+        return (
+            f"To make them: art-nip train {data} MODEL --out {weights}, with one of "
+            f"{', '.join(MODELS)} for MODEL."
+        )
+    return "Write them with art_nip.zoo.classifiers.save."
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    """Return what pydantic found wrong, in words that fit a file."""
+    kind, given = problem["type"], problem["input"]
+    if kind == "value_error":
+        return str(problem["ctx"]["error"])
+    if kind == "missing":
+        return "this is missing."
+    if kind == "extra_forbidden":
+        *path, key = map(str, problem["loc"])
+        keys = list((SECTIONS[path[0]] if path else Spec).model_fields)
+        nearest = difflib.get_close_matches(key, keys, n=1, cutoff=0)[0]
+        return f"there is no such key. Did you mean {nearest!r}? Allowed: {', '.join(keys)}."
+    should_be = EXPECTED.get(kind)
+    if should_be is None:
+        return f"{problem['msg']}; got {given!r}."
+    return f"this should be {should_be.format(**problem.get('ctx', {}))}; got {given!r}."

@@ -1,0 +1,82 @@
+"""Reading a YAML file whose problems are to be told by line, without YAML's known traps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+TEXT = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes 1e-3 and 8/255 for numbers, and no key that is no text or is there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag not in TEXT:
+                _refuse("a key must be text: put it in quotes", key)
+            if key.value in seen:
+                _refuse(f"the key {key.value!r} is there twice", key)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+    def construct_fraction(self, node: yaml.ScalarNode) -> float:
+        return float(Fraction(node.value))
+
+
+def _refuse(problem: str, node: yaml.Node) -> NoReturn:
+    raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), None
+)
+_Loader.add_implicit_resolver("!fraction", re.compile(r"[0-9]+/[1-9][0-9]*$"), None)
+_Loader.add_constructor("!fraction", _Loader.construct_fraction)
+
+
+class YAMLFile:
+    """What a file says, and where it says it.
+
+    :param path: the file.
+    :raises OSError: if it cannot be read.
+    :raises ValueError: if it is not YAML; the message says in which line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        text = path.read_bytes()
+        try:
+            self.content: Any = yaml.load(text, _Loader)
+            self._tree = yaml.compose(text, _Loader)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = f", line {mark.line + 1}" if mark else ""
+            raise ValueError(f"{path}{line}: this is not valid YAML: {error.problem}.") from error
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path}: this is not valid YAML: {error}") from error
+
+    def place(self, keys: Sequence[str | int]) -> str:
+        """Return the place of a value for an error message: "runs.yaml, line 3, attacks[1].eps".
+
+        :param keys: of mappings and indices of lists, from the top; what is not in the file is
+            where it should be.
+        """
+        node, line = self._tree, 1
+        for key in keys:
+            if isinstance(node, yaml.MappingNode):
+                found = [(name, value) for name, value in node.value if name.value == str(key)]
+                if not found:
+                    break
+                line, node = found[0][0].start_mark.line + 1, found[0][1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+                node = node.value[key]
+                line = node.start_mark.line + 1
+        names = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+        return f"{self.path}, line {line}" + (f", {names.lstrip('.')}" if names else "")

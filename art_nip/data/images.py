@@ -1,0 +1,100 @@
+"""What every source of images ends in: a part of a data set, whose labels are known at once.
+
+Its images are decoded only when it is known which are wanted: all of them may fill the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Images = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.intp]
+Pixels = npt.NDArray[Any]
+"""One image, (height, width, 1 or 3), uint8 or floats in [0, 1]."""
+
+
+def require(module: str, *, to: str, install: str) -> Any:
+    """Import a module that only an extra of art-nip brings.
+
+    :param module: Dotted name of the module.
+    :param to: What it is needed for: "read parquet files".
+    :param install: What to install, as pip wants it: "art-nip[benchmark]".
+    :return: The module.
+    :raises ImportError: With one sentence that says what to install.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"art-nip needs {error.name} to {to}: pip install '{install}'.", name=error.name
+        ) from error
+
+
+def decode(file: Any) -> npt.NDArray[np.uint8]:
+    """Return an encoded image, a path or an open file, as (height, width, 1 or 3)."""
+    images = require("PIL.Image", to="decode images", install="art-nip[benchmark]")
+    with images.open(file) as image:
+        pixels: npt.NDArray[np.uint8] = np.asarray(
+            image if image.mode == "L" else image.convert("RGB")
+        )
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images that can be had, and their labels.
+
+    :param source: what to call it in errors.
+    :param labels: of all images, shape (N,).
+    :param names: of the classes; none for their indices as text.
+    :param read: from indices to the pixels of these images.
+    """
+
+    source: str
+    labels: Labels
+    names: Sequence[str]
+    read: Callable[[Indices], Sequence[Pixels] | npt.NDArray[Any]]
+
+    def first(self, limit: int | None) -> Indices:
+        """Return the indices of the first `limit` images, or of all of them.
+
+        :raises ValueError: if there is no image, or `limit` is not positive.
+        """
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit must be at least 1, or None for all images; got {limit}.")
+        if not len(self.labels):
+            raise ValueError(f"{self.source} holds no image.")
+        return np.arange(len(self.labels))[:limit]
+
+    def arrays(self, indices: Indices, channels_first: bool) -> tuple[Images, Labels, list[str]]:
+        """Return images, labels and label names.
+
+        :param indices: of the images wanted.
+        :param channels_first: Whether images are (C, H, W) or (H, W, C).
+        :raises ValueError: If the images are not all of one size.
+        """
+        pixels = self.read(indices)
+        sizes = {image.shape[:2] for image in pixels}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"All images of {self.source} must have one size; got (height, width) "
+                f"{', '.join(map(str, sorted(sizes)))}. Resize them first."
+            )
+        # Colour sets hold the odd greyscale file.
+        channels = max(image.shape[2] for image in pixels)
+        x = np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in pixels])
+        whole_numbers = x.dtype == np.uint8
+        if channels_first:
+            x = np.moveaxis(x, -1, 1)
+        scaled = np.ascontiguousarray(x, dtype=np.float32)
+        if whole_numbers:
+            scaled /= 255
+        names = list(self.names) or [str(i) for i in range(self.labels.max() + 1)]
+        return scaled, self.labels[indices], names
