@@ -1,0 +1,275 @@
+"""What a report is made of, each part as HTML and as GitHub's Markdown.
+
+Texts are plain: whatever they hold, labels that users chose above all, is escaped here.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import count, pairwise
+
+WIDEST = 8
+"""Columns of a Markdown table, which GitHub shows without scrolling."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    :param value: what it says.
+    :param details: what is said of the value, smaller.
+    :param best: whether the value is to stand out.
+    """
+
+    value: str
+    details: tuple[str, ...] = ()
+    best: bool = False
+
+    def html(self) -> str:
+        """Return the content of a td."""
+        value = f"<b>{_html(self.value)}</b>" if self.best else _html(self.value)
+        return value + "".join(f" <small>{_html(each)}</small>" for each in self.details)
+
+    def markdown(self) -> str:
+        """Return one line."""
+        value = f"**{_markdown(self.value)}**" if self.best else _markdown(self.value)
+        # Broken between value and interval if at all, not within the interval.
+        return " ".join([value, *(_markdown(each).replace(" ", "\xa0") for each in self.details)])
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with headings for its rows and columns.
+
+    :param caption: what it shows.
+    :param corner: what the rows are.
+    :param columns: headings.
+    :param rows: heading and cells of each row.
+    :param foot: rows that are about the columns.
+    :param across: what the columns are, if they may as well be rows: Markdown, which cannot keep
+        the headings of a wide table in sight, swaps the two.
+    :param notes: what it takes to read it.
+    :param texts: whether cells hold words, not numbers.
+    :param folded: whether it is shown on demand only.
+    """
+
+    caption: str
+    corner: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Cell]]]
+    foot: Sequence[tuple[str, Sequence[Cell]]] = ()
+    across: str = ""
+    notes: str = ""
+    texts: bool = False
+    folded: bool = False
+
+    def html(self, ids: count[int]) -> str:
+        """Return a table that scrolls by itself under its first column, which stays."""
+        name = f"table-{next(ids)}"
+        headings = "".join(f'<th scope="col">{_html(each)}</th>' for each in self.columns)
+        foot = f"<tfoot>{_html_rows(self.foot)}</tfoot>" if self.foot else ""
+        notes = f'<p class="notes">{_html(self.notes)}</p>' if self.notes else ""
+        kind = ' class="texts"' if self.texts else ""
+        table = (
+            f'<div class="scroll" role="region" aria-labelledby="{name}" tabindex="0">'
+            f'<table{kind}><caption><span id="{name}">{_html(self.caption)}</span></caption>'
+            f'<thead><tr><th scope="col">{_html(self.corner)}</th>{headings}</tr></thead>'
+            f"<tbody>{_html_rows(self.rows)}</tbody>{foot}</table></div>{notes}"
+        )
+        if self.folded:
+            return f"<details><summary>{_html(self.caption)}</summary>{table}</details>"
+        return table
+
+    def markdown(self) -> str:
+        """Return one table, or several if it is wide."""
+        table = self._swapped() if self.across else self
+        lines = [] if self.folded else [f"**{_markdown(self.caption)}**", ""]
+        for part in table._parts():
+            lines += [
+                _markdown_row([_markdown(part.corner), *map(_markdown, part.columns)]),
+                "|---|" + ("---|" if self.texts else "---:|") * len(part.columns),
+            ]
+            for heading, cells in [*part.rows, *part.foot]:
+                lines.append(
+                    _markdown_row([_markdown(heading), *(each.markdown() for each in cells)])
+                )
+            lines.append("")
+        lines.append(_markdown(self.notes))
+        text = "\n".join(lines).strip()
+        if self.folded:
+            summary = f"<summary>{_html(self.caption)}</summary>"
+            return f"<details>{summary}\n\n{text}\n\n</details>"
+        return text
+
+    def _swapped(self) -> Table:
+        rows = [*self.rows, *self.foot]
+        turned = [
+            (column, [cells[place] for _, cells in rows])
+            for place, column in enumerate(self.columns)
+        ]
+        return replace(
+            self,
+            corner=self.across,
+            columns=[heading for heading, _ in rows],
+            rows=turned,
+            foot=(),
+        )
+
+    def _parts(self) -> list[Table]:
+        """Return tables with about as many columns each, none with too many."""
+        if not self.across:
+            return [self]
+        width = len(self.columns)
+        n = max(1, -(-width // WIDEST))
+        ends = [width * part // n for part in range(n + 1)]
+        return [
+            replace(
+                self,
+                columns=self.columns[start:end],
+                rows=[(heading, cells[start:end]) for heading, cells in self.rows],
+            )
+            for start, end in pairwise(ends)
+        ]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, which Markdown does without.
+
+    :param svg: the drawing.
+    :param caption: what it shows.
+    :param description: for those who do not see it.
+    """
+
+    svg: str
+    caption: str
+    description: str
+
+    def html(self, ids: count[int]) -> str:
+        """Return a figure that holds the drawing."""
+        data = base64.b64encode(self.svg.encode()).decode()
+        return (
+            f'<figure><img alt="{_html(self.description)}" src="data:image/svg+xml;base64,{data}">'
+            f"<figcaption>{_html(self.caption)}</figcaption></figure>"
+        )
+
+    def markdown(self) -> str:
+        """Return nothing."""
+        return ""
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph of plain text."""
+
+    text: str
+
+    def html(self, ids: count[int]) -> str:
+        """Return a paragraph."""
+        return f"<p>{_html(self.text)}</p>"
+
+    def markdown(self) -> str:
+        """Return one line."""
+        return _markdown(self.text)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Terms, and what is to be said of each."""
+
+    facts: Sequence[tuple[str, str]]
+
+    def html(self, ids: count[int]) -> str:
+        """Return a list of descriptions."""
+        pairs = (f"<dt>{_html(term)}</dt><dd>{_html(fact)}</dd>" for term, fact in self.facts)
+        return f"<dl>{''.join(pairs)}</dl>"
+
+    def markdown(self) -> str:
+        """Return a list."""
+        return "\n".join(f"- **{_markdown(term)}**: {_markdown(fact)}" for term, fact in self.facts)
+
+
+Block = Table | Picture | Paragraph | Facts
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it."""
+
+    heading: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report.
+
+    :param title: its heading.
+    :param sections: what stands under it.
+    """
+
+    title: str
+    sections: Sequence[Section]
+
+    def html(self, style: str) -> str:
+        """Return a page that needs no other file.
+
+        :param style: its CSS.
+        """
+        ids = count(1)
+        links = "".join(
+            f'<li><a href="#section-{number}">{_html(section.heading)}</a></li>'
+            for number, section in enumerate(self.sections, start=1)
+        )
+        sections = "\n".join(
+            f'<section id="section-{number}"><h2>{_html(section.heading)}</h2>\n'
+            + "\n".join(block.html(ids) for block in section.blocks)
+            + "\n</section>"
+            for number, section in enumerate(self.sections, start=1)
+        )
+        return (
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f"<title>{_html(self.title)}</title>\n<style>\n{style}</style>\n</head>\n"
+            f"<body>\n<header><h1>{_html(self.title)}</h1>\n"
+            f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>\n'
+            f"<main>\n{sections}\n</main>\n</body>\n</html>\n"
+        )
+
+    def markdown(self) -> str:
+        """Return the same without the pictures, as GitHub shows Markdown."""
+        parts = [f"# {_markdown(self.title)}"]
+        for section in self.sections:
+            parts.append(f"## {_markdown(section.heading)}")
+            parts += [block.markdown() for block in section.blocks]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _html(text: str) -> str:
+    return html.escape(text)
+
+
+def _html_rows(rows: Sequence[tuple[str, Sequence[Cell]]]) -> str:
+    return "".join(
+        f'<tr><th scope="row">{_html(heading)}</th>'
+        + "".join(f"<td>{cell.html()}</td>" for cell in cells)
+        + "</tr>\n"
+        for heading, cells in rows
+    )
+
+
+def _markdown(text: str) -> str:
+    """Return text that Markdown shows as it is.
+
+    Brackets are left alone where they can make no link, so that intervals stay readable.
+    """
+    line = re.sub(r"\s*[\r\n]\s*", " ", text)
+    return re.sub(r"[\\`*_<>|~&$#]|\](?=[(\[:])", r"\\\g<0>", line)
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

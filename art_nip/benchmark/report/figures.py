@@ -1,0 +1,111 @@
+"""The figures of a report, as SVG that shows on a light page and on a dark one."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from art_nip import plots
+from art_nip.benchmark.report.document import Picture
+from art_nip.benchmark.report.results import Examples, Measured, Sweep
+from art_nip.data import require
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STYLE = (
+    ":root{--ink:#1f2328}"
+    "@media (prefers-color-scheme:dark){:root{--ink:#e4e8ec}}"
+    "@media print{:root{--ink:#000}}"
+)
+
+
+def rates(
+    measured: Measured,
+    attacks: Sequence[str],
+    defences: Sequence[str],
+    metric: str,
+    axis: str,
+    setting: str,
+) -> Picture | None:
+    """Return a rate of each defence under each attack, or None if there is no rate.
+
+    :param metric: which rate.
+    :param axis: what it is called.
+    :param setting: threat and protocol, for the caption.
+    """
+    values = {
+        attack: {
+            defence: (row.value, row.low, row.high)
+            for defence in defences
+            if (row := measured.get((attack, defence, metric))) and not math.isnan(row.value)
+        }
+        for attack in attacks
+    }
+    values = {attack: found for attack, found in values.items() if found}
+    if not values:
+        return None
+    caption = f"{axis} of each defence under each attack, with its 95\u00a0% interval; {setting}."
+    return Picture(
+        _svg(plots.rates(values, defences, measure=axis)),
+        caption,
+        f"{caption} The numbers are in the table above.",
+    )
+
+
+def sweep(
+    measured: Measured,
+    attacks: Sweep,
+    defences: Sequence[str],
+    metric: str,
+    axis: str,
+    setting: str,
+) -> Picture | None:
+    """Return a rate of each defence against ε, or None if there are not two ε with a rate.
+
+    :param attacks: the attacks that differ by ε.
+    :param metric: as of :func:`rates`; so are the others.
+    """
+    curves = {
+        defence: [
+            (size, (row.value, row.low, row.high))
+            for label, size in attacks.sizes.items()
+            if (row := measured.get((label, defence, metric))) and not math.isnan(row.value)
+        ]
+        for defence in defences
+    }
+    if len({size for points in curves.values() for size, _ in points}) < 2:
+        return None
+    caption = f"{axis} of each defence against {attacks.name} of several sizes ε; {setting}."
+    return Picture(
+        _svg(plots.sweep(curves, defences, measure=axis)),
+        caption,
+        f"{caption} The numbers are in the table above.",
+    )
+
+
+def examples(found: Examples) -> Picture:
+    """Return what each attack made of a few images."""
+    figure = plots.adversarial_grid(
+        found.benign, found.adversarial, channels_first=found.channels_first
+    )
+    return Picture(
+        _svg(figure),
+        "Benign images, and under each what the attacks made of it, whether they succeeded or not. "
+        "Beside it the difference, grey where there is none, and amplified by the factor at the "
+        "end of the row: ×1 would show a change over the whole range of pixels as black or white.",
+        f"{len(found.benign)} benign images, the same as each attack changed them, and the "
+        f"amplified differences. Attacks: {', '.join(found.adversarial)}.",
+    )
+
+
+def _svg(figure: Figure) -> str:
+    matplotlib = require("matplotlib", to="draw", install="art-nip[benchmark]")
+    text = io.StringIO()
+    # Without salt and date, the same results would make another file each time.
+    with matplotlib.rc_context({"svg.hashsalt": "art-nip"}):
+        figure.savefig(text, format="svg", dpi=150, transparent=True, metadata={"Date": None})
+    style = '<style type="text/css">'
+    return text.getvalue().replace(style, style + STYLE, 1).replace(plots.INK, "var(--ink)")

@@ -1,0 +1,193 @@
+"""What a report says, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from art_nip.benchmark.entries import BENIGN, NONE
+from art_nip.benchmark.report import figures, tables
+from art_nip.benchmark.report.document import Block, Document, Facts, Paragraph, Section
+from art_nip.benchmark.report.results import Measured, Results
+
+MEANINGS = {
+    "held-out": "A defence that learns (NIP's candidates, a trained model) learned from other "
+    "images than those it is measured on. This is what to expect of it in use.",
+    "transductive": "A defence that learns did so from the very images whose adversarial versions "
+    "it is then to put right, as nobody who is attacked can. This is what it does with images it "
+    "has seen, as the numbers of the NIP paper can only be read, and not what to expect in use. "
+    "Defences that learn nothing have the same numbers in both protocols.",
+    "oblivious": "The attacks do not know of the defence: adversarial examples were crafted on the "
+    "undefended classifier, once, and every defence meets the same. A high rate says that such "
+    "examples are fragile, not that the defence is secure.",
+    "adaptive": "The attacks go through the defence, anew for each. What accuracy they leave is an "
+    "upper bound of the true robustness, as a stronger attack may leave less.",
+}
+INTERVALS = (
+    "In brackets, 95\u00a0%: Wilson's for rates, the normal approximation's for means. They cover "
+    "chance in the choice of the images, not another training of the model or another seed. All "
+    "defences meet the same images, so the difference of two can be surer than their intervals "
+    "look."
+)
+EXAMPLES = 4
+
+
+def document(results: Results) -> Document:
+    """Return the report of a folder of results, as far as there are any."""
+    run = results.run
+    sections = [
+        Section("What was run", [_what(results), *_unfinished(results)]),
+        Section("How to read it", [_how_to_read(results)]),
+    ]
+    for threat, protocol in results.settings:
+        if results.rows_of(threat, protocol):
+            blocks = list(_measured(results, threat, protocol))
+            sections.append(Section(f"{threat.capitalize()} attacks, {protocol}", blocks))
+    optional = {
+        "The attacks": _attacks(results),
+        "What the defences cost": _costs(results),
+        "Failures": _failures(results),
+    }
+    sections += [Section(heading, list(blocks)) for heading, blocks in optional.items()]
+    sections.append(
+        Section(
+            "Parameters",
+            [
+                tables.parameters(run["attacks"], "attack"),
+                tables.parameters(run["defences"], "defence"),
+            ],
+        )
+    )
+    return Document(
+        f"{run['name']}: defences against adversarial attacks",
+        [section for section in sections if section.blocks],
+    )
+
+
+def _what(results: Results) -> Facts:
+    run = results.run
+    n, bank = run.get("n_images"), run.get("n_bank")
+    shape = " × ".join(map(str, results.image_shape))
+    facts = {
+        "model": run.get("model"),
+        "images": f"{n:,} of {shape}" if n is not None else shape,
+        "bank": f"{bank:,} other images, for defences that learn" if bank else None,
+        "seed": run.get("seed"),
+        "date": run.get("date"),
+        "machine": run.get("machine"),
+        "versions": ", ".join(f"{name} {each}" for name, each in run.get("versions", {}).items()),
+        "all numbers": "table.csv, beside this file",
+    }
+    return Facts([(term, str(fact)) for term, fact in facts.items() if fact not in (None, "")])
+
+
+def _how_to_read(results: Results) -> Facts:
+    axes = [each for threat, protocol in results.settings for each in (protocol, threat)]
+    known = [term for term in MEANINGS if term in axes]
+    return Facts(
+        [
+            *((term, MEANINGS[term]) for term in known),
+            ("intervals", INTERVALS),
+            ("sections", "There is one for each threat and protocol, and no table mixes them."),
+        ]
+    )
+
+
+def _unfinished(results: Results) -> Iterator[Block]:
+    """Yield what is still to be computed."""
+    for threat, protocol in results.settings:
+        there = {(row.attack, row.defence) for row in results.rows_of(threat, protocol)}
+        cells = (1 + len(results.attacks)) * len(results.defences)
+        if len(there) < cells:
+            yield Paragraph(
+                f"Unfinished: {cells - len(there)} of {cells} cells (attacks and benign images × "
+                f"defences) of {threat} attacks, {protocol}, are not there yet."
+            )
+
+
+def _measured(results: Results, threat: str, protocol: str) -> Iterator[Block]:
+    measured = results.measured(threat, protocol)
+    attacks, defences = _present(results, measured)
+    setting = f"{threat} attacks, {protocol}"
+    sweeps = results.sweeps()
+    if threat == "adaptive":
+        metric, axis = "accuracy", "Robust accuracy"
+        yield tables.robustness(measured, attacks, defences)
+    else:
+        metric, axis = "dsr", "DSR"
+        yield tables.success(measured, attacks, defences, sweeps)
+    drawn = [
+        figures.rates(measured, attacks, results.defences, metric, axis, setting),
+        *(
+            figures.sweep(measured, sweep, results.defences, metric, axis, setting)
+            for sweep in sweeps
+        ),
+    ]
+    yield from (picture for picture in drawn if picture is not None)
+    if any(metric == "tknc" for _, _, metric in measured):
+        yield tables.consistency(measured, attacks, defences)
+    if threat == "adaptive":
+        pairs = {
+            f"{attack} through {defence}": (attack, defence)
+            for attack in attacks
+            for defence in defences
+            if defence != NONE and any((attack, defence) == key[:2] for key in measured)
+        }
+        yield tables.strength(
+            measured,
+            pairs,
+            results.sizes,
+            f"What the attacks through each defence reach and cost; {setting}.",
+            folded=True,
+        )
+
+
+def _present(results: Results, measured: Measured) -> tuple[list[str], list[str]]:
+    """Return the attacks and the defences of which there is any row."""
+    attacks = {attack for attack, _, _ in measured}
+    defences = {defence for _, defence, _ in measured}
+    return (
+        [each for each in results.attacks if each in attacks],
+        [each for each in results.defences if each in defences],
+    )
+
+
+def _attacks(results: Results) -> Iterator[Block]:
+    """Yield what the attacks do to the undefended classifier, whatever the protocol."""
+    measured = {
+        key: row
+        for setting in results.settings
+        for key, row in results.measured(*setting).items()
+        if row.defence == NONE
+    }
+    attacks, _ = _present(results, measured)
+    if attacks:
+        yield tables.strength(
+            measured,
+            {attack: (attack, NONE) for attack in attacks},
+            results.sizes,
+            "What the attacks reach on the undefended classifier, and what they cost.",
+        )
+    found = results.examples(EXAMPLES)
+    if found is not None:
+        yield figures.examples(found)
+
+
+def _costs(results: Results) -> Iterator[Block]:
+    for protocol in dict.fromkeys(protocol for _, protocol in results.settings):
+        benign = {
+            key: row
+            for threat, each in results.settings
+            if each == protocol
+            for key, row in results.measured(threat, protocol).items()
+            if row.attack == BENIGN
+        }
+        _, defences = _present(results, benign)
+        if defences:
+            caption = f"Classifying one benign image, defence and model together; {protocol}."
+            yield tables.costs(benign, defences, caption)
+
+
+def _failures(results: Results) -> Iterator[Block]:
+    failed = [row for row in results.rows if row.metric == "error"]
+    if failed:
+        yield tables.failures(failed)

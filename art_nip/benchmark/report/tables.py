@@ -1,0 +1,317 @@
+"""The tables of a report: which measurement stands where, how it is rounded, what stands out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+from art_nip.benchmark.entries import BENIGN, NONE
+from art_nip.benchmark.report.document import Cell, Table
+from art_nip.benchmark.report.results import Measured, Row, Sweep
+
+MISSING = Cell("–")
+FAILED = Cell("failed")
+NOTHING = Cell("n/a")
+
+SIGNS = {
+    MISSING: "not measured, or not yet",
+    FAILED: "it raised an error, see Failures",
+    NOTHING: "no adversarial example succeeded",
+}
+BEST = "Bold: the highest value among the defences, as printed; the intervals may well overlap."
+
+Show = Callable[[Row], Cell]
+Scored = tuple[float, Cell]
+"""A cell and the value by which it is the best or not; NaN is out of the running."""
+
+
+def success(
+    measured: Measured, attacks: Sequence[str], defences: Sequence[str], sweeps: Sequence[Sweep]
+) -> Table:
+    """Return what defences make of oblivious attacks: benign accuracy, DSR, and its mean."""
+    rates = _with_none(measured)
+    notes = "none puts nothing right, by definition. Mean: over all attacks that have a rate"
+    if sweeps:
+        notes += ", where those that differ only by ε count as one"
+    rows = _by_defence(
+        defences,
+        _rated(measured, BENIGN, defences, "accuracy"),
+        *(_rated(rates, attack, defences, "dsr") for attack in attacks),
+        _means(rates, attacks, defences, sweeps),
+    )
+    return Table(
+        "Defence success rate (DSR): the share of the successful adversarial examples that the "
+        "defence puts right. First, the accuracy on benign images.",
+        "defence",
+        ["benign accuracy", *attacks, "mean DSR"],
+        rows,
+        foot=[_counts(measured, attacks, "dsr")],
+        across="attack",
+        notes=f"{notes}. n: benign images, and successful adversarial examples. {BEST}"
+        + _signs(rows),
+    )
+
+
+def robustness(measured: Measured, attacks: Sequence[str], defences: Sequence[str]) -> Table:
+    """Return what is left of accuracy under adaptive attacks, and under the worst of them."""
+    rows = _by_defence(
+        defences,
+        *(_rated(measured, attack, defences, "accuracy") for attack in (BENIGN, *attacks)),
+        [_worst(measured, attacks, defence) for defence in defences],
+    )
+    return Table(
+        "Robust accuracy: the share of the images that the defended classifier gets right when "
+        "they are attacked through the defence. First, the accuracy on benign images.",
+        "defence",
+        ["benign accuracy", *attacks, "worst attack"],
+        rows,
+        foot=[_counts(measured, attacks, "accuracy")],
+        across="attack",
+        notes="Worst attack: the lowest accuracy over the attacks, and under which; ≤ where not "
+        f"all attacks are there. n: images. {BEST}{_signs(rows)}",
+    )
+
+
+def consistency(measured: Measured, attacks: Sequence[str], defences: Sequence[str]) -> Table:
+    """Return the TKNC of what the model sees."""
+    rows = [
+        (
+            defence,
+            [_cell(measured, attack, defence, "tknc", _number(2)) for attack in (BENIGN, *attacks)],
+        )
+        for defence in defences
+    ]
+    return Table(
+        "Top-k neuron consistency (TKNC): how far the k most important neurons of what the model "
+        "sees are those of the benign image, from 0 to 1; mean over the successful adversarial "
+        "examples, and first over the benign images.",
+        "defence",
+        [BENIGN, *attacks],
+        rows,
+        across="attack",
+        notes=_signs(rows),
+    )
+
+
+def strength(
+    measured: Measured,
+    pairs: Mapping[str, tuple[str, str]],
+    sizes: Mapping[str, float],
+    caption: str,
+    *,
+    folded: bool = False,
+) -> Table:
+    """Return what attacks reach and cost.
+
+    :param pairs: by heading, the attack and the defence that it went through.
+    :param sizes: ε of the attacks that have one.
+    """
+    metrics: dict[str, tuple[str, Show]] = {
+        "images": ("accuracy", lambda row: Cell(f"{row.n:,}")),
+        "ASR": ("asr", _number(2)),
+        "accuracy left": ("accuracy", _number(2)),
+        "L2": ("l2", _number(2)),
+        "L∞": ("linf", _number(3)),
+        "PSNR, dB": ("psnr", _number(1)),
+        "s per image": ("seconds_per_image", _amount()),
+        "forward passes per image": ("forward_passes", _amount()),
+        "backward passes per image": ("backward_passes", _amount()),
+    }
+    rows = []
+    for heading, (attack, defence) in pairs.items():
+        size = Cell(f"{sizes[attack]:.3g}" if attack in sizes else "")
+        cells = [_cell(measured, attack, defence, *each) for each in metrics.values()]
+        rows.append((heading, [size, *cells]))
+    return Table(
+        caption,
+        "attack",
+        ["ε", *metrics],
+        rows,
+        notes="ASR: the share of the images classified right that the attack turns wrong. L2, L∞ "
+        "and PSNR: means over the successful adversarial examples; the PSNR is that of what the "
+        f"model sees.{_signs(rows)}",
+        folded=folded,
+    )
+
+
+def costs(measured: Measured, defences: Sequence[str], caption: str) -> Table:
+    """Return what it costs to classify a benign image through each defence."""
+    metrics: dict[str, tuple[str, Show]] = {
+        "ms per image": ("seconds_per_image", _amount(1000)),
+        "forward passes per image": ("forward_passes", _amount()),
+        "backward passes per image": ("backward_passes", _amount()),
+    }
+    rows = [
+        (defence, [_cell(measured, BENIGN, defence, *each) for each in metrics.values()])
+        for defence in defences
+    ]
+    return Table(caption, "defence", [*metrics], rows, notes=_signs(rows))
+
+
+def failures(rows: Sequence[Row]) -> Table:
+    """Return the cells that raised, with their error."""
+    alike: dict[tuple[str, str, str, str], list[str]] = {}
+    for row in rows:
+        key = (row.attack, row.threat, row.protocol, row.error)
+        alike.setdefault(key, []).append(row.defence)
+    return Table(
+        "Cells that raised an error. They are tried again when the benchmark is run again.",
+        "attack",
+        ["threat", "protocol", "defences", "error"],
+        [
+            (attack, [Cell(threat), Cell(protocol), Cell(", ".join(defences)), Cell(error)])
+            for (attack, threat, protocol, error), defences in alike.items()
+        ],
+        texts=True,
+    )
+
+
+def parameters(entries: Sequence[Mapping[str, Any]], corner: str) -> Table:
+    """Return what stands behind each label."""
+    rows = []
+    for entry in entries:
+        given = [
+            f"{name} = {f'{value:.6g}' if isinstance(value, float) else value}"
+            for name, value in entry.get("parameters", {}).items()
+        ]
+        if entry.get("limit") is not None:
+            given.append(f"at most {entry['limit']} images")
+        kind = str(entry.get("class") or entry.get("name") or "")
+        rows.append((entry["label"], [Cell(kind), Cell(", ".join(given))]))
+    return Table(f"The {corner}s, by label.", corner, ["is", "with"], rows, texts=True)
+
+
+def _cell(measured: Measured, attack: str, defence: str, metric: str, show: Show) -> Cell:
+    row = measured.get((attack, defence, metric))
+    if row is None:
+        return FAILED if (attack, defence, "error") in measured else MISSING
+    return NOTHING if math.isnan(row.value) else show(row)
+
+
+def _number(decimals: int) -> Show:
+    """Return what shows a value with its interval, if it has one."""
+
+    def text(value: float) -> str:
+        # Rounding may leave a minus before zero.
+        return "∞" if math.isinf(value) else f"{round(value, decimals) + 0.0:.{decimals}f}"
+
+    def show(row: Row) -> Cell:
+        interval = () if math.isnan(row.low) else (f"[{text(row.low)}, {text(row.high)}]",)
+        return Cell(text(row.value), interval)
+
+    return show
+
+
+def _amount(factor: float = 1) -> Show:
+    """Return what shows a positive number of any size, to three digits at least."""
+
+    def show(row: Row) -> Cell:
+        value = factor * row.value
+        decimals = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
+        text = f"{value:,.{decimals}f}"
+        return Cell(text.rstrip("0").rstrip(".") if decimals else text)
+
+    return show
+
+
+def _rated(measured: Measured, attack: str, defences: Sequence[str], metric: str) -> list[Scored]:
+    """Return one rate of each defence."""
+    scored = []
+    for defence in defences:
+        row = measured.get((attack, defence, metric))
+        value = math.nan if row is None else row.value
+        scored.append((value, _cell(measured, attack, defence, metric, _number(2))))
+    return scored
+
+
+def _with_none(measured: Measured) -> Measured:
+    """Add the DSR of no defence, which is measured nowhere: 0 where there is one at all."""
+    nothing = {
+        (attack, NONE, "dsr"): replace(
+            row, defence=NONE, value=0 * row.value, low=math.nan, high=math.nan
+        )
+        for (attack, _, metric), row in measured.items()
+        if metric == "dsr"
+    }
+    return {**measured, **nothing}
+
+
+def _means(
+    rates: Measured, attacks: Sequence[str], defences: Sequence[str], sweeps: Sequence[Sweep]
+) -> list[Scored]:
+    """Return the mean DSR of each defence that has one under all attacks of which there are any."""
+    values = {
+        (attack, defence): row.value
+        for (attack, defence, metric), row in rates.items()
+        if metric == "dsr" and not math.isnan(row.value)
+    }
+    rated = [attack for attack in attacks if (attack, NONE) in values]
+    # Attacks of one sweep are alike, and would outvote the others.
+    sweep_of = {label: place for place, sweep in enumerate(sweeps) for label in sweep.sizes}
+    groups: dict[object, list[str]] = {}
+    for attack in rated:
+        groups.setdefault(sweep_of.get(attack, attack), []).append(attack)
+    scored = []
+    for defence in defences:
+        if not rated or any((attack, defence) not in values for attack in rated):
+            scored.append((math.nan, MISSING))
+            continue
+        mean = fmean(
+            fmean(values[attack, defence] for attack in group) for group in groups.values()
+        )
+        scored.append((mean, Cell(f"{mean:.2f}")))
+    return scored
+
+
+def _worst(measured: Measured, attacks: Sequence[str], defence: str) -> Scored:
+    keys = [(attack, defence, "accuracy") for attack in attacks]
+    rows = [measured[key] for key in keys if key in measured]
+    if not rows:
+        return math.nan, MISSING
+    lowest = min(rows, key=lambda row: row.value)
+    cell = _number(2)(lowest)
+    cell = replace(cell, details=(*cell.details, lowest.attack))
+    if len(rows) < len(attacks):
+        return math.nan, replace(cell, value=f"≤ {cell.value}")
+    return lowest.value, cell
+
+
+def _by_defence(
+    defences: Sequence[str], *columns: Sequence[Scored]
+) -> list[tuple[str, list[Cell]]]:
+    """Return the rows of a table, with the best cell of each column marked, or those that tie."""
+    marked = []
+    for column in columns:
+        printed = [round(value, 2) for value, _ in column]
+        best = max((value for value in printed if not math.isnan(value)), default=None)
+        marked.append(
+            [
+                replace(cell, best=value == best)
+                for value, (_, cell) in zip(printed, column, strict=True)
+            ]
+        )
+    return [
+        (defence, [column[place] for column in marked]) for place, defence in enumerate(defences)
+    ]
+
+
+def _counts(measured: Measured, attacks: Sequence[str], metric: str) -> tuple[str, list[Cell]]:
+    """Return of how many images the rates are, which is the same for all defences."""
+    cells = []
+    for attack, counted in ((BENIGN, "accuracy"), *((attack, metric) for attack in attacks)):
+        numbers = [
+            row.n
+            for (other, _, kind), row in measured.items()
+            if (other, kind) == (attack, counted)
+        ]
+        cells.append(Cell(f"{max(numbers):,}") if numbers else MISSING)
+    return "n", [*cells, Cell("")]
+
+
+def _signs(rows: Sequence[tuple[str, Sequence[Cell]]]) -> str:
+    """Return what the signs in a table mean."""
+    shown = {cell for _, cells in rows for cell in cells}
+    return "".join(f" {sign.value}: {meaning}." for sign, meaning in SIGNS.items() if sign in shown)
