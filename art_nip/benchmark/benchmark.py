@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from art_nip.benchmark import report
+from art_nip.benchmark.defences import channels_first
 from art_nip.benchmark.engines import Engine
 from art_nip.benchmark.entries import BENIGN, NONE, attack_entries, defence_entries
 from art_nip.benchmark.fingerprints import fingerprint, versions
@@ -25,7 +27,7 @@ from art_nip.benchmark.tasks import Classifying, Crafting, ReadyDefence, Workben
 from art_nip.checks import check_choice, check_images, check_whole, class_indices, numeric
 
 Data = tuple[npt.ArrayLike, npt.ArrayLike]
-Task = Crafting | Classifying
+Task = Callable[[], Crafting | Classifying]
 
 
 class Benchmark:
@@ -108,7 +110,8 @@ class Benchmark:
             (
                 *(cell.attack, cell.defence, cell.protocol, cell.threat),
                 len(grid.x) if cell.attack == BENIGN else grid.attacked(cell.attack),
-                self._store.has("predictions", cell.predictions),
+                self._store.has("predictions", cell.predictions)
+                and (cell.adversarial is None or self._store.has("adversarial", cell.adversarial)),
             )
             for cell in grid.cells
         ]
@@ -140,8 +143,8 @@ class Benchmark:
         self._describe(grid)
         workbench = Workbench(self.classifier, fingerprint(self.classifier))
         try:
-            for tasks in (self._crafting, self._classifying):
-                self._perform(workbench, tasks(grid))
+            self._perform(workbench, "crafting", self._crafting(grid))
+            self._perform(workbench, "classifying", self._classifying(grid))
         finally:
             self._describe(grid)
             table = tidy(grid, self._store)
@@ -192,44 +195,53 @@ class Benchmark:
             raise ValueError("There is no image to evaluate on.")
         return images, class_indices(y, len(images), self.classifier.nb_classes)
 
-    def _perform(self, workbench: Workbench, tasks: list[Task]) -> None:
-        what = "classifying" if tasks and isinstance(tasks[0], Classifying) else "crafting"
-        finished = self._engine.run(perform, workbench, tasks)
-        for task, result in tqdm(finished, what, len(tasks), disable=not self._verbose):
-            self._store.put(task.kind, task.key, result)
+    def _perform(self, workbench: Workbench, what: str, tasks: Mapping[str, Task]) -> None:
+        if not tasks:
+            return
+        made = (make() for make in tasks.values())
+        finished = self._engine.run(perform, workbench, made)
+        for kind, key, result in tqdm(finished, what, len(tasks), disable=not self._verbose):
+            self._store.put(kind, key, result)
 
-    def _crafting(self, grid: Grid) -> list[Task]:
-        tasks: dict[str, Task] = {}
-        for cell in grid.cells:
-            key = cell.adversarial
-            if key is None or key in tasks or self._store.has("adversarial", key):
-                continue
-            adaptive = cell.threat == "adaptive" and cell.defence != NONE
-            n = grid.attacked(cell.attack)
-            tasks[key] = Crafting(
-                key,
-                grid.attacks[cell.attack],
-                _ready(grid, cell) if adaptive else None,
-                grid.x[:n],
-                grid.y[:n],
-                self._verbose,
-            )
-        return list(tasks.values())
+    def _crafting(self, grid: Grid) -> dict[str, Task]:
+        """Return what makes the tasks that are to be done, by their keys."""
+        return {
+            cell.adversarial: partial(self._to_craft, grid, cell, cell.adversarial)
+            for cell in grid.cells
+            if cell.adversarial and not self._store.has("adversarial", cell.adversarial)
+        }
 
-    def _classifying(self, grid: Grid) -> list[Task]:
-        tasks: dict[str, Task] = {}
-        for cell in grid.cells:
-            key = cell.predictions
-            if key in tasks or self._store.has("predictions", key):
-                continue
-            images = grid.x
-            if cell.adversarial is not None:
-                crafted = self._store.get("adversarial", cell.adversarial)
-                if crafted is None or crafted.error:
-                    continue
-                images = crafted.arrays["x"]
-            tasks[key] = Classifying(key, _ready(grid, cell), images, grid.x[: len(images)])
-        return list(tasks.values())
+    def _classifying(self, grid: Grid) -> dict[str, Task]:
+        return {
+            cell.predictions: partial(self._to_classify, grid, cell)
+            for cell in grid.cells
+            if not self._store.has("predictions", cell.predictions)
+            and (cell.adversarial is None or self._store.has("adversarial", cell.adversarial))
+        }
+
+    def _to_craft(self, grid: Grid, cell: Cell, key: str) -> Crafting:
+        adaptive = cell.threat == "adaptive" and cell.defence != NONE
+        n = grid.attacked(cell.attack)
+        return Crafting(
+            key=key,
+            attack=grid.attacks[cell.attack],
+            through=_ready(grid, cell) if adaptive else None,
+            x=grid.x[:n],
+            y=grid.y[:n],
+            verbose=self._verbose,
+        )
+
+    def _to_classify(self, grid: Grid, cell: Cell) -> Classifying:
+        images = grid.x
+        if cell.adversarial is not None:
+            images = self._store.load("adversarial", cell.adversarial).arrays["x"]
+        return Classifying(
+            key=cell.predictions,
+            defence=_ready(grid, cell),
+            x=images,
+            reference=grid.x[: len(images)],
+            verbose=self._verbose,
+        )
 
     def _describe(self, grid: Grid) -> None:
         """Write what the report needs to know beside the table."""
@@ -273,7 +285,7 @@ class Benchmark:
                 }
                 for each in grid.defences.values()
             ],
-            "channels_first": bool(getattr(self.classifier, "channels_first", True)),
+            "channels_first": channels_first(self.classifier),
             "clip_values": [np.asarray(each).tolist() for each in self.classifier.clip_values],
             "adversarial": adversarial,
         }

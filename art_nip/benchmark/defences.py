@@ -35,8 +35,8 @@ from art_nip.preprocessor import NIPPreprocessor
 class _TotalVarMin(TotalVarMin):  # type: ignore[misc]
     """ART's, which takes axis 2 for the channels, for images of either order."""
 
-    def __init__(self, channels_first: bool, **parameters: Any) -> None:
-        super().__init__(**parameters)
+    def __init__(self, channels_first: bool, clip_values: Any, **parameters: Any) -> None:
+        super().__init__(clip_values=clip_values, **parameters)
         self.channels_first = channels_first
 
     def __call__(self, x: npt.NDArray[Any], y: Any = None) -> tuple[npt.NDArray[Any], Any]:
@@ -71,7 +71,10 @@ class NamedDefence:
         if self.name == "nip":
             return NIPPreprocessor.for_estimator(classifier, **{"verbose": False, **chosen})
         kind = self.classes[_framework(classifier) if len(self.classes) > 1 else 0]
-        told = {"channels_first": classifier.channels_first, "clip_values": classifier.clip_values}
+        told = {
+            "channels_first": channels_first(classifier),
+            "clip_values": classifier.clip_values,
+        }
         known = inspect.signature(kind).parameters
         return kind(**{name: told[name] for name in told if name in known}, **chosen)
 
@@ -111,6 +114,12 @@ DEFENCES = {
     )
 }
 NAMES = tuple(DEFENCES)
+
+
+def channels_first(classifier: Any) -> bool:
+    """Return whether a classifier takes images of (C, H, W); black boxes do not say."""
+    shape = classifier.input_shape
+    return bool(getattr(classifier, "channels_first", shape[0] < shape[-1]))
 
 
 def get(name: str) -> NamedDefence:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -42,25 +42,22 @@ class Engine:
             )
 
     def run(
-        self, function: Callable[[Any, Task], Result], shared: Any, tasks: Sequence[Task]
-    ) -> Iterator[tuple[Task, Result]]:
-        """Yield each task with its result, as soon as it is there, in any order.
+        self, function: Callable[[Any, Task], Result], shared: Any, tasks: Iterable[Task]
+    ) -> Iterator[Result]:
+        """Yield the results of tasks, each as soon as it is there, in any order.
 
         :param function: from `shared` and a task to its result; it does not raise.
         :param shared: what all tasks need.
-        :param tasks: what to do. They and `shared` are pickled, unless they stay in this process.
+        :param tasks: what to do; taken one by one, so that they need not all be in memory. They and
+            `shared` are pickled, unless they stay in this process.
         """
-        if not tasks:
-            return
-        calls = (delayed(_numbered)(function, shared, i, task) for i, task in enumerate(tasks))
+        calls = (delayed(function)(shared, task) for task in tasks)
         with self._backend():
             if self.name == "ray":
-                results = self._in_waves(calls)
+                yield from self._in_waves(calls)
             else:
                 parallel = Parallel(self.jobs, batch_size=1, return_as="generator_unordered")
-                results = parallel(calls)
-            for i, result in results:
-                yield tasks[i], result
+                yield from parallel(calls)
 
     def _in_waves(self, calls: Iterator[Any]) -> Iterator[Any]:
         # joblib's Ray backend gives no result before all that it was given are there.
@@ -105,7 +102,3 @@ def _one_gpu_each() -> dict[str, int]:
     """Return what a task asks of a Ray cluster: a GPU to itself, where there are any."""
     ray = require("ray", to="run on Ray", install="art-nip[ray]")
     return {"num_gpus": 1} if ray.cluster_resources().get("GPU") else {}
-
-
-def _numbered(function: Any, shared: Any, number: int, task: Any) -> tuple[int, Any]:
-    return number, function(shared, task)

@@ -14,7 +14,7 @@ from art.estimators.estimator import BaseEstimator
 
 from art_nip.benchmark import attacks, defences
 from art_nip.benchmark.fingerprints import fingerprint
-from art_nip.benchmark.shipping import Detached, packed, unpacked
+from art_nip.benchmark.shipping import Detached, alike, packed, unpacked
 from art_nip.checks import check_whole
 
 BENIGN = "benign"
@@ -106,13 +106,20 @@ class _Named:
 
 
 class _Trained:
-    """Makes a trained classifier that is a defence."""
+    """Gives a trained classifier that is a defence."""
 
     def __init__(self, estimator: Any) -> None:
-        self._payload = packed(estimator)
+        self._estimator = estimator
 
     def __call__(self, classifier: Any) -> Any:
-        return unpacked(self._payload)
+        return self._estimator
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (packed(self._estimator),)
+
+
+def _arrived(payload: bytes) -> _Trained:
+    return _Trained(unpacked(payload))
 
 
 def attack_entries(given: Iterable[Any], classifier: Any) -> list[AttackEntry]:
@@ -164,8 +171,7 @@ def _attack_entry(given: Any, classifier: Any) -> AttackEntry:
         check_whole("limit", limit, least=1)
     if isinstance(attack, str):
         named = attacks.get(attack)
-        named.check_parameters(chosen.parameters)
-        parameters = {**named.defaults, **chosen.parameters}
+        parameters = named.resolved(chosen.parameters)
         return AttackEntry(
             label=chosen.label or attack,
             name=attack,
@@ -184,6 +190,12 @@ def _attack_entry(given: Any, classifier: Any) -> AttackEntry:
     if chosen.parameters:
         raise ValueError("An ART attack has its parameters already: give none with it.")
     kind = type(attack).__name__
+    if not alike(attack.estimator, classifier):
+        raise ValueError(
+            f"The attack {chosen.label or kind!r} was made for another classifier than the "
+            "benchmark's, or for one with other defences: make it for the benchmark's. Through "
+            'defences it goes with threats=["adaptive"].'
+        )
     parameters = {name: getattr(attack, name, None) for name in attack.attack_params}
     return AttackEntry(
         label=chosen.label or kind,

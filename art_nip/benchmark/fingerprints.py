@@ -6,15 +6,20 @@ Two objects have one fingerprint if their classes and their states are equal, in
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import cloudpickle
 import numpy as np
+import numpy.typing as npt
+from art.attacks.attack import EvasionAttack
 from art.estimators.estimator import BaseEstimator
 
-PACKAGES = ("art-nip", "adversarial-robustness-toolbox", "numpy", "torch", "tensorflow", "keras")
+PACKAGES = (
+    *("art-nip", "adversarial-robustness-toolbox", "numpy"),
+    *("torch", "tensorflow", "tensorflow-cpu", "keras"),
+)
 
 # They do not change what a trained classifier answers, and change when it is trained or moved.
 IGNORED = {"optimizer", "train_step", "device_type", "use_amp", "opt_level", "loss_scale"}
@@ -48,9 +53,10 @@ def _update(digest: Any, value: Any, above: set[int]) -> None:
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
         digest.update(f"{type(value).__name__} {value!r};".encode())
         return
-    if isinstance(value, (np.ndarray, np.generic)) and value.dtype != object:
+    if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
         digest.update(f"array {value.shape} {value.dtype};".encode())
-        digest.update(np.ascontiguousarray(value).data)
+        # As bytes: there are dtypes that give no buffer.
+        digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
         return
     if id(value) in above:
         digest.update(b"above;")
@@ -82,32 +88,85 @@ def _state(value: Any) -> Any:
     if isinstance(value, BaseEstimator):
         parameters = value.get_params()
         state = {name: parameters[name] for name in parameters.keys() - IGNORED}
-        # Keras's losses hold what differs between processes.
-        return {**state, **{name: str(type(state[name])) for name in state if "loss" in name}}
+        if not any("loss" in name for name in state):  # a KerasClassifier takes the model's
+            state["loss"] = getattr(value.model, "loss", None)
+        return state
     if hasattr(value, "state_dict"):  # a module of PyTorch
-        return [repr(value), {name: _numpy(each) for name, each in value.state_dict().items()}]
+        return _module(value)
     if hasattr(value, "get_weights") and hasattr(value, "layers"):  # a model of Keras
-        # Not their names: Keras counts them up within a process.
-        return [[_layer(layer) for layer in value.layers], value.get_weights()]
+        return [_layers(value), value.get_weights()]
+    if hasattr(value, "get_config"):  # a loss of Keras
+        return _config(value)
     if hasattr(value, "detach"):  # a tensor of PyTorch
         return _numpy(value)
+    if hasattr(value, "__func__"):
+        return [value.__func__, value.__self__]
     if hasattr(value, "__code__"):
-        return [value.__qualname__, value.__code__.co_code]
-    own_state = getattr(type(value), "__getstate__", None)
-    if own_state is not getattr(object, "__getstate__", None):
-        return value.__getstate__()
-    if not hasattr(value, "__dict__"):
-        return cloudpickle.dumps(value)
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        defaults = [value.__defaults__, value.__kwdefaults__]
+        return [value.__qualname__, _code(value.__code__), defaults, cells]
     if type(value).__module__.startswith("art."):
         # What ART's classes keep to themselves is made from the rest, some of it on first use.
-        return {name: each for name, each in vars(value).items() if not name.startswith("_")}
-    return vars(value)
+        return {name: each for name, each in vars(value).items() if _counts(name, each)}
+    try:
+        reduced = value.__reduce_ex__(4)
+    except TypeError:
+        return cloudpickle.dumps(value)
+    if isinstance(reduced, str):
+        return reduced
+    return [list(each) if isinstance(each, Iterator) else each for each in reduced[1:]]
 
 
-def _layer(layer: Any) -> str:
-    activation = getattr(getattr(layer, "activation", None), "__name__", "")
-    return f"{type(layer).__qualname__} {activation}"
+def _counts(name: str, value: Any) -> bool:
+    """Return whether an attribute of an object of ART makes it what it is."""
+    return not name.startswith("_") or name == "_targeted" or isinstance(value, EvasionAttack)
 
 
-def _numpy(tensor: Any) -> Any:
-    return tensor.detach().cpu().numpy()
+def _module(module: Any) -> Any:
+    # Buffers once more: a state_dict leaves some out.
+    tensors = {**module.state_dict(), **dict(module.named_buffers())}
+    settings = {
+        f"{path}.{name}": each
+        for path, part in module.named_modules()
+        for name, each in vars(part).items()
+        if not name.startswith("_") and name != "training" and _is_plain(each)
+    }
+    return [repr(module), tensors, settings]
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether an attribute of a module is a setting; others may change when it is used."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return isinstance(value, (bool, int, float, str, np.ndarray)) or hasattr(value, "detach")
+
+
+def _layers(model: Any) -> list[Any]:
+    return [
+        _layers(layer) if hasattr(layer, "layers") else [type(layer).__qualname__, _config(layer)]
+        for layer in model.layers
+    ]
+
+
+def _config(value: Any) -> Any:
+    try:
+        config = value.get_config()
+    except NotImplementedError:
+        return None
+    # Not the name: Keras counts names up within a process.
+    return {name: each for name, each in config.items() if name != "name"}
+
+
+def _code(code: Any) -> list[Any]:
+    constants = [_code(each) if hasattr(each, "co_code") else each for each in code.co_consts]
+    return [code.co_code, constants, code.co_names]
+
+
+def _numpy(tensor: Any) -> list[Any]:
+    array: npt.NDArray[Any]
+    host = tensor.detach().cpu()
+    try:
+        array = host.numpy()
+    except TypeError:  # NumPy has no bfloat16
+        array = host.float().numpy()
+    return [str(tensor.dtype), array]

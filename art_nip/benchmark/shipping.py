@@ -6,10 +6,15 @@ arrives, and attacks and defences travel without the classifier that they hold.
 
 from __future__ import annotations
 
+import inspect
 import io
 from typing import Any
 
 import cloudpickle
+from art.attacks.attack import EvasionAttack
+from art.estimators.estimator import BaseEstimator
+
+from art_nip.estimators.single_precision import SinglePrecision, single_precision
 
 # What only training needs.
 LEFT_BEHIND = {"optimizer", "train_step"}
@@ -23,9 +28,8 @@ class Detached:
     """
 
     def __init__(self, thing: Any, estimator: Any) -> None:
-        held = _held(estimator)
         file = io.BytesIO()
-        _Detacher(file, held).dump(thing)
+        _Detacher(file, estimator).dump(thing)
         self._bytes = file.getvalue()
 
     def bind(self, estimator: Any) -> Any:
@@ -36,13 +40,12 @@ class Detached:
 def packed(estimator: Any) -> bytes:
     """Return an ART classifier as bytes.
 
-    :param estimator: one of PyTorch, TensorFlow or any kind whose constructor takes what
-        `get_params` returns.
+    :param estimator: one of PyTorch, TensorFlow, Keras or any kind that `get_params` tells all of
+        that its constructor takes.
     :raises TypeError: if it cannot be pickled; the message says what to do.
     """
-    parameters = estimator.get_params()
-    for name in LEFT_BEHIND & set(parameters):
-        del parameters[name]
+    taken = inspect.signature(type(estimator)).parameters.keys() - LEFT_BEHIND
+    parameters = {name: each for name, each in estimator.get_params().items() if name in taken}
     try:
         return bytes(cloudpickle.dumps((type(estimator), parameters)))
     except Exception as error:
@@ -58,6 +61,16 @@ def unpacked(payload: bytes) -> Any:
     return kind(**parameters)
 
 
+def alike(estimator: Any, other: Any) -> bool:
+    """Return whether two ART estimators are one, or have one model behind the same defences."""
+    if estimator is other:
+        return True
+    models = [getattr(each, "model", None) for each in (estimator, other)]
+    if models[0] is None or models[0] is not models[1]:
+        return False
+    return bool(estimator.preprocessing_operations == other.preprocessing_operations)
+
+
 def _held(estimator: Any) -> dict[str, Any]:
     """Return what an attack or a defence may hold of a classifier."""
     held = {"estimator": estimator}
@@ -68,12 +81,50 @@ def _held(estimator: Any) -> dict[str, Any]:
 
 
 class _Detacher(cloudpickle.Pickler):  # type: ignore[misc]
-    def __init__(self, file: io.BytesIO, held: dict[str, Any]) -> None:
+    def __init__(self, file: io.BytesIO, estimator: Any) -> None:
         super().__init__(file)
-        self._names = {id(each): name for name, each in held.items()}
+        self._estimator = estimator
+        self._names = {id(each): name for name, each in _held(estimator).items()}
 
     def persistent_id(self, thing: Any) -> str | None:
+        if isinstance(thing, BaseEstimator) and self._is_held(thing):
+            return "estimator"
         return self._names.get(id(thing))
+
+    def reducer_override(self, thing: Any) -> Any:
+        if self._is_of_its_estimator(thing):
+            # What it has no attribute for, ART's outer attack has given to the inner one.
+            parameters = {
+                name: getattr(thing if hasattr(thing, name) else thing._attack, name)
+                for name in list(inspect.signature(type(thing)).parameters)[1:]
+                if name != "summary_writer"
+            }
+            return _made, (type(thing), self._estimator, parameters)
+        return super().reducer_override(thing)
+
+    def _is_of_its_estimator(self, thing: Any) -> bool:
+        """Return whether an attack of ART has in it what was made for this very estimator.
+
+        That is another attack (PGD's, one class for each kind of estimator), or another estimator
+        of the same model (with the loss that AutoPGD attacks).
+        """
+        if not (isinstance(thing, EvasionAttack) and type(thing).__module__.startswith("art.")):
+            return False
+        if self._is_held(thing.estimator):
+            return isinstance(getattr(thing, "_attack", None), EvasionAttack)
+        return alike(thing.estimator, self._estimator)
+
+    def _is_held(self, estimator: Any) -> bool:
+        return estimator is self._estimator or (
+            isinstance(estimator, SinglePrecision) and alike(estimator, self._estimator)
+        )
+
+
+def _made(kind: Any, estimator: Any, parameters: dict[str, Any]) -> Any:
+    attack = kind(estimator, **parameters)
+    if isinstance(estimator, SinglePrecision):
+        attack._estimator = single_precision(attack.estimator)
+    return attack
 
 
 class _Binder(cloudpickle.pickle.Unpickler):  # type: ignore[misc]

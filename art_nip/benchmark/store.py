@@ -55,15 +55,21 @@ class Store:
 
         :raises ValueError: if the file was damaged.
         """
-        path = self._path(kind, key)
-        if path.exists():
-            with reading(path, "Delete it, and run the benchmark again.") as file:
-                facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-                names = file.keys()
-                return Result({name: file.get_tensor(name) for name in names}, facts)
+        if self.has(kind, key):
+            return self.load(kind, key)
         if self._error(kind, key).exists():
             return Result(facts=json.loads(self._error(kind, key).read_text(encoding="utf-8")))
         return None
+
+    def load(self, kind: str, key: str) -> Result:
+        """Return a result that is there.
+
+        :raises ValueError: if the file was damaged.
+        """
+        with reading(self._path(kind, key), "Delete it, and run the benchmark again.") as file:
+            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+            names = file.keys()
+            return Result({name: file.get_tensor(name) for name in names}, facts)
 
     def put(self, kind: str, key: str, result: Result) -> None:
         """Keep a result, or an error."""

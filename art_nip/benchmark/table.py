@@ -41,13 +41,6 @@ def tidy(grid: Grid, store: Store) -> pd.DataFrame:
         predictions = store.get("predictions", cell.predictions)
         eps = math.nan if cell.attack == BENIGN else grid.attacks[cell.attack].eps
         where = (cell.attack, cell.defence, cell.protocol, cell.threat)
-        failed = next((each for each in (adversarial, predictions) if each and each.error), None)
-        if failed is not None:
-            nothing = ("error", math.nan, math.nan, math.nan, 0)
-            rows.append((*where, *nothing, math.nan, eps, failed.error))
-            continue
-        if predictions is None:
-            continue
         others = {
             name: store.get("predictions", cells[key].predictions)
             for name, key in {
@@ -56,7 +49,13 @@ def tidy(grid: Grid, store: Store) -> pd.DataFrame:
                 "bare": (cell.attack, NONE, cell.protocol, cell.threat),
             }.items()
         }
-        if any(each is None or each.error for each in others.values()):
+        needed = (adversarial, predictions, *others.values())
+        failed = next((each for each in needed if each and each.error), None)
+        if failed is not None:
+            nothing = ("error", math.nan, math.nan, math.nan, 0)
+            rows.append((*where, *nothing, math.nan, eps, failed.error))
+            continue
+        if predictions is None or None in others.values():
             continue
         seconds = predictions.facts["seconds"]
         if adversarial is not None and _is_of_the_attack(cell):

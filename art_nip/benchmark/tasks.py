@@ -6,6 +6,7 @@ A task is run in whatever process; it gets a workbench there, and gives back a r
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -32,6 +33,9 @@ Labels = npt.NDArray[np.int64]
 
 COUNTED = 4
 """On how many images the passes of a classification are counted; this also warms up."""
+
+LONG = 30
+"""Seconds from which a task says how long it will take."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Workbench:
 
 
 _workbenches: dict[str, Workbench] = {}
+_one_at_a_time = threading.Lock()
 
 
 def _arrived(key: str, payload: bytes) -> Workbench:
@@ -116,32 +121,27 @@ class Crafting:
             target = (
                 single_precision(defence)
                 if isinstance(defence, BaseEstimator)
-                else defended(target, defence)
+                else defended(target, defence, in_front=True)
             )
+        if self.verbose and self.attack.limit is not None and self.attack.per_image:
+            self._try_one(target)
         with seeded(_seed(self.key)), counting(target) as passes:
             attack = self.attack.make(target)
             started = time.perf_counter()
-            adversarial = self._crafted(attack.generate)
+            adversarial = np.asarray(attack.generate(self.x, self.y), np.float32)
             seconds = time.perf_counter() - started
         facts: dict[str, Any] = {"seconds": seconds}
         if passes is not None:
             facts |= {"forward": passes.forward, "backward": passes.backward}
         return Result({"x": adversarial}, facts)
 
-    def _crafted(self, generate: Callable[..., Any]) -> Images:
-        n = len(self.x)
-        if not (self.verbose and self.attack.limit is not None and self.attack.per_image and n > 1):
-            return np.asarray(generate(self.x, self.y), np.float32)
-        started = time.perf_counter()
-        first = generate(self.x[:1], self.y[:1])
-        seconds = time.perf_counter() - started
-        tqdm.write(
-            f"{self.attack.label}: {seconds:.1f} s for the first of {n} images, at most about "
-            f"{n * seconds / 60:.1f} min for all.",
-            file=sys.stderr,
-        )
-        rest = generate(self.x[1:], self.y[1:])
-        return np.concatenate([first, rest]).astype(np.float32)
+    def _try_one(self, target: Any) -> None:
+        """Attack one image for the time that it takes, and leave no trace in the results."""
+        with seeded(_seed(self.key)):
+            attack = self.attack.make(target)
+            started = time.perf_counter()
+            attack.generate(self.x[:1], self.y[:1])
+            _announce(self.attack.label, time.perf_counter() - started, len(self.x))
 
 
 @dataclass(frozen=True)
@@ -152,12 +152,14 @@ class Classifying:
     :param defence: what the images go through.
     :param x: the images, benign or adversarial.
     :param reference: the benign images.
+    :param verbose: whether a slow defence says how long it will take.
     """
 
     key: str
     defence: ReadyDefence
     x: Images
     reference: Images
+    verbose: bool
 
     kind = "predictions"
 
@@ -178,7 +180,11 @@ class Classifying:
 
         with seeded(_seed(self.key)):
             with counting(decider) as passes:
+                started = time.perf_counter()
                 decider.predict(seen(self.x[:COUNTED]))
+                if self.verbose:
+                    each = (time.perf_counter() - started) / len(self.x[:COUNTED])
+                    _announce(self.defence.entry.label, each, len(self.x))
             started = time.perf_counter()
             images = seen(self.x)
             classes = np.asarray(decider.predict(images)).argmax(axis=1)
@@ -201,21 +207,36 @@ class Classifying:
         return Result(arrays, facts)
 
 
-def perform(workbench: Workbench, task: Crafting | Classifying) -> Result:
-    """Run a task; an error becomes a result too, and does not stop the others."""
+def perform(workbench: Workbench, task: Crafting | Classifying) -> tuple[str, str, Result]:
+    """Return a task's kind, key and result; an error is a result, and does not stop the others."""
     try:
-        return task.run(workbench)
+        # Seeds, and whether TensorFlow is eager, are of the process; a worker of Dask has threads.
+        with _one_at_a_time:
+            result = task.run(workbench)
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        return Result(facts={"error": text, "traceback": traceback.format_exc()})
+        result = Result(facts={"error": text, "traceback": traceback.format_exc()})
+    return task.kind, task.key, result
 
 
 def _influence(classifier: Any) -> Callable[[Images], npt.NDArray[np.float32]] | None:
     """Return what gives the neurons' influence, or None where they cannot be seen."""
     try:
-        return NIPPreprocessor.for_estimator(classifier).influence
+        # Defences may leave the clip range.
+        anywhere = (-np.inf, np.inf)
+        return NIPPreprocessor.for_estimator(classifier, clip_values=anywhere).influence
     except (TypeError, ValueError):
         return None
+
+
+def _announce(label: str, seconds: float, n: int) -> None:
+    """Say how long a slow task will take, from what its first images took each."""
+    if n * seconds > LONG:
+        tqdm.write(
+            f"{label}: {seconds:.1f} s for the first of {n} images, at most about "
+            f"{n * seconds / 60:.1f} min for all.",
+            file=sys.stderr,
+        )
 
 
 def _peak(clip_values: Any) -> float:

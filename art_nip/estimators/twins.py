@@ -11,16 +11,18 @@ def twin(estimator: Any) -> Any:
     return other
 
 
-def defended(estimator: Any, defence: Any) -> Any:
-    """Return a twin with one more preprocessing defence, behind those that it has.
+def defended(estimator: Any, defence: Any, in_front: bool = False) -> Any:
+    """Return a twin with one more preprocessing defence.
 
     :param estimator: an ART classifier.
     :param defence: an ART preprocessor.
+    :param in_front: of the defences that the estimator has, or behind them.
     :raises ValueError: if ART cannot chain the defence with the others.
     """
     other = twin(estimator)
     other.preprocessing_operations = []
-    defences = [*(estimator.preprocessing_defences or []), defence]
+    defences = list(estimator.preprocessing_defences or [])
+    defences.insert(0 if in_front else len(defences), defence)
     other.set_params(preprocessing_defences=defences)
     if len(defences) > 1 and not getattr(other, "all_framework_preprocessing", True):
         raise ValueError(
