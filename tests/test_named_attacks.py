@@ -20,17 +20,17 @@ QUICK: dict[str, dict[str, Any]] = {
     "jsma": {"theta": 1.0},
     "pgd": {"eps": 0.3, "max_iter": 4},
     "deepfool": {},
-    "uap": {"max_iter": 1},
+    "uap": {"eps": 0.8, "max_iter": 2},
     "auna": {},
     "pwa": {},
-    "pixel": {"th": 60, "max_iter": 1},
+    "pixel": {"th": 100, "max_iter": 1},
     "boundary": {"max_iter": 3},
     "autoattack": {"eps": 0.2, "max_iter": 3, "nb_restarts": 1, "max_queries": 10},
     "square": {"eps": 0.3, "max_iter": 30},
     "cw": {"binary_search_steps": 1, "max_iter": 5},
     "hopskipjump": {"max_iter": 1, "max_eval": 50, "init_eval": 20},
 }
-N = 3
+N = 4
 
 
 @pytest.fixture(autouse=True)

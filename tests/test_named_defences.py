@@ -71,9 +71,7 @@ def test_both_orders_of_axes_give_the_same(name, lenet, digits):
         ("fdistill", FeatureDistillation(channels_first=True, clip_values=(0, 1))),
         (
             "tvm",
-            TotalVarianceMinimization(
-                prob=0.5, lamb=0.1, channels_first=True, clip_values=(0, 1)
-            ),
+            TotalVarianceMinimization(prob=0.5, lamb=0.1, channels_first=True, clip_values=(0, 1)),
         ),
     ],
 )
@@ -147,7 +145,7 @@ def test_named_ones_are_those_of_the_framework(framework, classifier):
 
 
 def test_unknown_names_are_refused_with_the_nearest():
-    with pytest.raises(ValueError, match="Unknown defence 'jpg'. Did you mean 'jpeg'\\?"):
+    with pytest.raises(ValueError, match=r"Unknown defence 'jpg'\. Did you mean 'jpeg'\?"):
         defences.get("jpg")
 
 
@@ -158,7 +156,7 @@ def test_unknown_parameters_are_refused(name, classifier):
 
 
 def test_the_nearest_parameter_is_named(classifier):
-    with pytest.raises(ValueError, match="'qualty'. Did you mean 'quality'"):
+    with pytest.raises(ValueError, match=r"'qualty'\. Did you mean 'quality'"):
         defences.get("jpeg").create(classifier, qualty=3)
 
 
@@ -169,7 +167,8 @@ def test_what_follows_from_the_classifier_is_no_parameter(name, classifier):
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"), [("cbdr", {"bit_depth": 0}), ("jpeg", {"quality": 0}), ("nip", {"k1": -1})]
+    ("name", "parameters"),
+    [("cbdr", {"bit_depth": 0}), ("jpeg", {"quality": 0}), ("nip", {"k1": -1})],
 )
 def test_wrong_values_are_refused(name, parameters, classifier):
     with pytest.raises(ValueError):  # noqa: PT011 - of ART, or of NIP

@@ -169,7 +169,7 @@ _ATTACKS = {
         NamedAttack(
             "boundary",
             f"{_OURS}.mended.BoundaryAttack",
-            {"max_iter": 100, "delta": 0.1, "epsilon": 0.1, "batch_size": 128},
+            {"max_iter": 200, "sample_size": 10, "delta": 0.1, "epsilon": 0.1, "batch_size": 128},
             limit=50,
         ),
         NamedAttack(

@@ -90,8 +90,9 @@ class Benchmark:
         self.classifier = classifier
         self._attacks = attack_entries(attacks, classifier)
         self._defences = defence_entries(defences, classifier)
-        self._protocols, self._threats = tuple(protocols), tuple(threats)
-        self._seed, self._verbose = seed, verbose
+        self._protocols = tuple(dict.fromkeys(protocols))
+        self._threats = tuple(dict.fromkeys(threats))
+        self._seed, self._verbose = int(seed), verbose
         self._engine = Engine(engine, jobs, address)
         self._store = Store(store)
         self._name = name or Path(store).name

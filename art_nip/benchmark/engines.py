@@ -1,14 +1,14 @@
-"""Where tasks run: here, on this machine's cores, or on a Ray or Dask cluster, through joblib."""
+"""Where tasks run: here, on this machine's cores, or on a Ray or Dask cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed
 
 from art_nip.checks import check_choice, check_whole
 from art_nip.data import require
@@ -51,54 +51,59 @@ class Engine:
         :param tasks: what to do; taken one by one, so that they need not all be in memory. They and
             `shared` are pickled, unless they stay in this process.
         """
-        calls = (delayed(function)(shared, task) for task in tasks)
-        with self._backend():
-            if self.name == "ray":
-                yield from self._in_waves(calls)
-            else:
-                parallel = Parallel(self.jobs, batch_size=1, return_as="generator_unordered")
-                yield from parallel(calls)
+        # On clusters not through joblib: it runs all here if there is one job or one thread of
+        # Dask, heeds no number of jobs there, and gives no result of Ray before all are there.
+        places = {"local": self._locally, "ray": self._on_ray, "dask": self._on_dask}
+        yield from places[self.name](function, shared, iter(tasks))
 
-    def _in_waves(self, calls: Iterator[Any]) -> Iterator[Any]:
-        # joblib's Ray backend gives no result before all that it was given are there.
-        with Parallel(self.jobs, batch_size=1) as parallel:
-            while wave := list(islice(calls, self.jobs)):
-                yield from parallel(wave)
+    def _locally(self, function: Any, shared: Any, tasks: Iterator[Any]) -> Iterator[Any]:
+        parallel = Parallel(
+            self.jobs, backend="loky", batch_size=1, return_as="generator_unordered"
+        )
+        yield from parallel(delayed(function)(shared, task) for task in tasks)
 
-    @contextmanager
-    def _backend(self) -> Iterator[None]:
-        options: dict[str, Any] = {}
-        with ExitStack() as stack:
-            if self.name == "dask":
-                stack.enter_context(self._dask())
-            elif self.name == "ray":
-                stack.enter_context(self._ray())
-                options["ray_remote_args"] = _one_gpu_each()
-            backend = "loky" if self.name == "local" else self.name
-            with parallel_config(backend, n_jobs=self.jobs, **options):
-                yield
-
-    def _dask(self) -> Any:
+    def _on_dask(self, function: Any, shared: Any, tasks: Iterator[Any]) -> Iterator[Any]:
         distributed = require("distributed", to="run on Dask", install="art-nip[dask]")
-        if self.address:
-            return distributed.Client(self.address)
-        return distributed.Client(n_workers=self.jobs, threads_per_worker=1, dashboard_address=None)
+        workers = {"n_workers": self.jobs, "threads_per_worker": 1, "dashboard_address": None}
+        place = {"address": self.address} if self.address else workers
+        with distributed.Client(**place) as client:
+            held = client.scatter(shared, hash=False)
+
+            def submitted(n: int) -> list[Any]:
+                sent = [client.scatter(task, hash=False) for task in islice(tasks, n)]
+                return [client.submit(function, held, task, pure=False) for task in sent]
+
+            running = distributed.as_completed(submitted(self.jobs))
+            for future in running:
+                yield future.result()
+                running.update(submitted(1))
+
+    def _on_ray(self, function: Any, shared: Any, tasks: Iterator[Any]) -> Iterator[Any]:
+        with self._ray() as ray:
+            remote, held = ray.remote(**_one_gpu_each(ray))(function), ray.put(shared)
+
+            def submitted(n: int) -> list[Any]:
+                return [remote.remote(held, task) for task in islice(tasks, n)]
+
+            running = submitted(self.jobs)
+            while running:
+                (done,), running = ray.wait(running)
+                yield ray.get(done)
+                running += submitted(1)
 
     @contextmanager
-    def _ray(self) -> Iterator[None]:
+    def _ray(self) -> Iterator[Any]:
         ray = require("ray", to="run on Ray", install="art-nip[ray]")
-        require("ray.util.joblib", to="run on Ray", install="art-nip[ray]").register_ray()
         started = not ray.is_initialized()
         if started:
             ray.init(self.address, num_cpus=None if self.address else self.jobs)
         try:
-            yield
+            yield ray
         finally:
             if started:
                 ray.shutdown()
 
 
-def _one_gpu_each() -> dict[str, int]:
-    """Return what a task asks of a Ray cluster: a GPU to itself, where there are any."""
-    ray = require("ray", to="run on Ray", install="art-nip[ray]")
-    return {"num_gpus": 1} if ray.cluster_resources().get("GPU") else {}
+def _one_gpu_each(ray: Any) -> dict[str, int]:
+    """Return what a task asks of a Ray cluster: a CPU, and a GPU to itself where there are any."""
+    return {"num_cpus": 1, "num_gpus": 1 if ray.cluster_resources().get("GPU") else 0}

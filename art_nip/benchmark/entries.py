@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 from art.attacks.attack import EvasionAttack
@@ -169,6 +170,7 @@ def _attack_entry(given: Any, classifier: Any) -> AttackEntry:
     attack, limit = chosen.attack, chosen.limit
     if limit is not None:
         check_whole("limit", limit, least=1)
+        limit = int(limit)
     if isinstance(attack, str):
         named = attacks.get(attack)
         parameters = named.resolved(chosen.parameters)
@@ -228,6 +230,11 @@ def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
         raise ValueError("A defence that is no name has its parameters already: give none with it.")
     kind = type(defence).__name__
     if isinstance(defence, Preprocessor):
+        if not defence.apply_predict:
+            raise ValueError(
+                f"The defence {chosen.label or kind!r} is one of training, and left out when a "
+                "classifier predicts: make it with apply_predict=True."
+            )
         return DefenceEntry(
             label=chosen.label or kind,
             name=kind,
@@ -251,7 +258,7 @@ def _learns(kind: Any) -> bool:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else float("nan")
+    return float(value) if isinstance(value, Real) else float("nan")
 
 
 def _check_labels(what: str, labels: Sequence[str], reserved: str) -> None:

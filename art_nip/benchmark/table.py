@@ -28,6 +28,9 @@ COLUMNS = (
     *("attack", "defence", "protocol", "threat", "metric"),
     *("value", "low", "high", "n", "seconds", "eps", "error"),
 )
+BOUNDS = {"tknc": (0, 1), "psnr": (-math.inf, math.inf)}
+"""Between what a mean can lie, where it is not 0 and infinity."""
+
 Measured = tuple[str, float, float, float, int]
 """Metric, value, lower and upper bound, number of images."""
 
@@ -107,13 +110,14 @@ def _rate(metric: str, rate: Proportion) -> Measured:
 
 
 def _mean(metric: str, values: npt.NDArray[np.float64]) -> Measured:
-    """Return a mean with its 95 % interval by the normal approximation."""
+    """Return a mean with its 95 % interval by the normal approximation, within what can be."""
     if not len(values):
         return metric, math.nan, math.nan, math.nan, 0
     mean = float(values.mean())
     spread = float(values.std(ddof=1)) if len(values) > 1 and math.isfinite(mean) else math.nan
     half = NormalDist().inv_cdf(0.975) * spread / math.sqrt(len(values))
-    return metric, mean, mean - half, mean + half, len(values)
+    least, most = BOUNDS.get(metric, (0, math.inf))
+    return metric, mean, max(mean - half, least), min(mean + half, most), len(values)
 
 
 def _cost(

@@ -68,11 +68,13 @@ class Workbench:
 
     def defence(self, ready: ReadyDefence) -> Any:
         """Return a defence, fitted if it learns."""
+        if ready.bank is None:
+            # Anew for each task: it may have a state, of which no other task is to know.
+            return ready.entry.make(self.classifier)
         if ready.key not in self._defences:
             defence = ready.entry.make(self.classifier)
-            if ready.bank is not None:
-                with seeded(_seed(ready.key)):
-                    defence.fit(*ready.bank)
+            with seeded(_seed(ready.key)):
+                defence.fit(*ready.bank)
             self._defences[ready.key] = defence
         return self._defences[ready.key]
 

@@ -118,9 +118,7 @@ class TotalVarianceMinimization(ImageDefence):
     def _masks(self, n: int, channels: int, height: int, width: int) -> Array:
         """Draw masks, shape (H, W, N·C); by NumPy, lest a seed differ between frameworks."""
         drawn = 1 if self.seed is not None else n
-        uniform = generator(self.seed).random(
-            (height, width, drawn * channels), dtype=np.float32
-        )
+        uniform = generator(self.seed).random((height, width, drawn * channels), dtype=np.float32)
         return np.tile((uniform < self.prob).astype(np.float32), n // drawn)
 
 

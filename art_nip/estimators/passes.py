@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from art_nip.estimators.keras_calls import passing_through
+
 
 @dataclass
 class Passes:
@@ -71,8 +73,6 @@ def _count_pytorch(passes: Passes, outputs: Any) -> None:
 @contextmanager
 def _counted_calls(model: Any, passes: Passes) -> Iterator[None]:
     import tensorflow as tf
-
-    from art_nip.estimators.tensorflow import passing_through
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def watched(outputs: Any) -> Any:
