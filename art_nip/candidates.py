@@ -6,9 +6,9 @@ Nothing in it is ever executed.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,9 @@ from art_nip.files import reading, replacing
 from art_nip.namespace import Array, namespace
 
 FORMAT = "art-nip candidates"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = ("1", "2")  # 1 had no choice of retrieval
+LEARNED = "retrieval."
 DTYPES = ("float32", "float16", "uint8")
 
 
@@ -67,6 +69,33 @@ class CandidateBank:
         """
         codes, lows = rows(self.codes), rows(self.lows)
         return lambda indices: decode(codes(indices), lows(indices))
+
+
+class Fitted(NamedTuple):
+    """All that fitting finds out.
+
+    :param template: the neuron template T, float32, shape (n,).
+    :param bank: the candidates.
+    :param learned: what the retrieval keeps of them beside the bank, arrays by name.
+    """
+
+    template: npt.NDArray[np.float32]
+    bank: CandidateBank
+    learned: Mapping[str, npt.NDArray[Any]]
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all arrays under the names that they have in a file."""
+        learned = {LEARNED + name: array for name, array in self.learned.items()}
+        return {"template": self.template, **vars(self.bank), **learned}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "Fitted":
+        """Return what has these arrays under those names."""
+        learned = {
+            name.removeprefix(LEARNED): arrays[name] for name in arrays if name.startswith(LEARNED)
+        }
+        bank = CandidateBank(**{field.name: arrays[field.name] for field in fields(CandidateBank)})
+        return cls(arrays["template"], bank, learned)
 
 
 def encode(perturbation: Array, dtype: str) -> tuple[Array, Array]:
@@ -130,10 +159,11 @@ def load(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         header = file.metadata() or {}
     if header.get("format") != FORMAT:
         raise ValueError(f"{path} is a safetensors file, but holds no NIP candidates.")
-    if header.get("format_version") != str(FORMAT_VERSION):
+    if header.get("format_version") not in READABLE_VERSIONS:
         raise ValueError(
-            f"{path} has format version {header.get('format_version')}, this art-nip reads version "
-            f"{FORMAT_VERSION}. Use the art-nip that wrote it, or fit and save anew."
+            f"{path} has format version {header.get('format_version')}, this art-nip reads "
+            f"{' and '.join(READABLE_VERSIONS)}. Use the art-nip that wrote it, or fit and save "
+            "anew."
         )
     return _mapped(path), json.loads(header["metadata"])
 

@@ -1,32 +1,26 @@
 """Fitting: one look at each benign image gives the neuron template and the candidates.
 
-The memory that this takes beside the model and the bank does not grow with the number of images.
+A retrieval may look at the candidates again. The memory that all this takes beside the model and
+the bank does not grow with the number of images.
 """
 
 import tempfile
 from collections.abc import Iterator
 from functools import cache, partial
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from art_nip import neurons
-from art_nip.candidates import CandidateBank, encode
+from art_nip.candidates import CandidateBank, Fitted, encode
 from art_nip.estimators.base import EstimatorAdapter, Weights
+from art_nip.namespace import Array
 from art_nip.parameters import Parameters
 from art_nip.retrieval import NeuronTemplate
 
 CHUNK = 1024
 """Images whose similarity is computed at once."""
-
-
-class Fitted(NamedTuple):
-    """The neuron template T, shape (n,), and the candidates."""
-
-    template: npt.NDArray[np.float32]
-    bank: CandidateBank
 
 
 def fit(
@@ -35,7 +29,9 @@ def fit(
     x: npt.NDArray[np.float32],
     labels: npt.NDArray[np.int64] | None,
 ) -> Fitted:
-    """Return the template of all images, and the candidates of the correctly classified ones.
+    """Return the template of all images, and the candidates and what the retrieval learns of them.
+
+    Correctly classified images become candidates.
 
     :param adapter: the model.
     :param parameters: what the paper leaves open.
@@ -48,6 +44,7 @@ def fit(
     codes = np.empty((len(x), *adapter.input_shape), parameters.bank_dtype)
     lows = np.empty(len(x), np.float32)
     classes = np.empty(len(x), np.int64)
+    kept = np.empty(len(x), np.int64)
     size = 0
     with SpilledRows(adapter.n_neurons) as middles:
         for start in tqdm(
@@ -67,6 +64,7 @@ def fit(
             codes[added] = adapter.numpy(code)[correct]
             lows[added] = adapter.numpy(low)[correct]
             classes[added] = prediction[correct]
+            kept[added] = np.arange(start, start + len(prediction))[correct]
             size = added.stop
         if size == 0:
             raise ValueError(
@@ -84,10 +82,17 @@ def fit(
             adapter.numpy(neurons.similarity(adapter.tensor(chunk), on_device))
             for chunk in middles.chunks()
         ]
-    return Fitted(
-        fitted,
-        CandidateBank(np.concatenate(similarities), classes[:size], codes[:size], lows[:size]),
-    )
+    bank = CandidateBank(np.concatenate(similarities), classes[:size], codes[:size], lows[:size])
+
+    def images() -> Iterator[Array]:
+        for start in tqdm(
+            range(0, size, parameters.batch_size),
+            f"NIP fit: {parameters.retrieval.name}",
+            disable=not parameters.verbose,
+        ):
+            yield adapter.tensor(x[kept[start : min(start + parameters.batch_size, size)]])
+
+    return Fitted(fitted, bank, parameters.retrieval.learn(adapter, images, bank.labels))
 
 
 @cache

@@ -33,6 +33,7 @@ def _tensorflow() -> Any:
 
     return SimpleNamespace(
         abs=tf.abs,
+        argmax=lambda x, *, axis: tf.argmax(x, axis),
         astype=tf.cast,
         clip=tf.clip_by_value,
         concat=lambda arrays, *, axis=0: tf.concat(arrays, axis),
@@ -49,6 +50,7 @@ def _tensorflow() -> Any:
         reshape=tf.reshape,
         round=tf.round,
         searchsorted=tf.searchsorted,
+        sign=tf.sign,
         sort=lambda x, *, axis: tf.sort(x, axis),
         sqrt=tf.sqrt,
         sum=lambda x, *, axis=None, dtype=None, keepdims=False: tf.reduce_sum(

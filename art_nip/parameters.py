@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Real
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from art_nip.candidates import DTYPES
 from art_nip.checks import check_whole
+from art_nip.retrieval import Retrieval, Similarity, chosen
 
 CHOICES = {
     "confidence": ("probability", "logit"),
@@ -33,6 +34,8 @@ class Parameters:
     :param template: T of [2]: "mean" of middle influence over the benign images, or this only on
         the neurons that are middle in a "quorum" of the images.
     :param quorum: that share, above 0, at most 1; 1 is the paper's intersection.
+    :param retrieval: how an image finds its inverse perturbation: "similarity", the paper's, or
+        "nearest"; or an object of :mod:`art_nip.retrieval`, whose docstrings say what each is for.
     :param strength: factor on the perturbation added in [7]; the paper's is 1.
     :param clip_values: range (min, max) of the images, numbers or arrays that broadcast to an
         image.
@@ -49,6 +52,7 @@ class Parameters:
     confidence: Literal["probability", "logit"] = "probability"
     template: Literal["mean", "quorum"] = "mean"
     quorum: float = 0.5
+    retrieval: Retrieval = field(default_factory=Similarity)
     strength: float = 1.0
     batch_size: int = 128
     bank_dtype: Literal["float32", "float16", "uint8"] = "float32"
@@ -73,6 +77,7 @@ class Parameters:
             )
         if not isinstance(self.quorum, Real) or not 0 < self.quorum <= 1:
             raise ValueError(f"quorum={self.quorum!r}; give a share above 0 and at most 1.")
+        object.__setattr__(self, "retrieval", chosen(self.retrieval))
         self._check_fractions()
         self._check_clip_values()
 
@@ -101,7 +106,7 @@ class Parameters:
     @classmethod
     def names(cls) -> list[str]:
         """Return the names of all parameters."""
-        return [field.name for field in fields(cls)]
+        return [each.name for each in fields(cls)]
 
     def changed(self, changes: Mapping[str, Any]) -> "Parameters":
         """Return these parameters with some changed.
@@ -113,7 +118,7 @@ class Parameters:
 
     def as_dict(self) -> dict[str, Any]:
         """Return all parameters by name, as JSON can hold them."""
-        return asdict(self)
+        return {**asdict(self), "retrieval": self.retrieval.as_dict()}
 
 
 def check_names(given: Mapping[str, Any]) -> None:

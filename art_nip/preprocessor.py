@@ -6,6 +6,7 @@ ART chains.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from operator import attrgetter
@@ -22,14 +23,14 @@ from art.defences.preprocessor.preprocessor import (
 from sklearn.exceptions import NotFittedError
 
 from art_nip import candidates, fitting, neurons
-from art_nip.candidates import CandidateBank
+from art_nip.candidates import CandidateBank, Fitted
 from art_nip.checks import check_images, class_indices, numeric
 from art_nip.estimators import twins
 from art_nip.estimators.base import EstimatorAdapter
-from art_nip.fitting import Fitted
 from art_nip.namespace import Array, namespace
 from art_nip.parameters import Parameters, check_names
-from art_nip.retrieval import SimilarityRetrieval
+from art_nip.retrieval import Reader
+from art_nip.retrieval.similarity import similarity_to
 
 Classifier = TypeVar("Classifier")
 
@@ -66,11 +67,9 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
     ) -> None:
         super().__init__(is_fitted=False, apply_fit=apply_fit, apply_predict=apply_predict)
         check_names(parameters)
-        self.parameters = Parameters(**{"clip_values": estimator.clip_values, **parameters})
-        self._adapter = self._adapter_class()(
-            estimator, self.parameters.layer, self.parameters.confidence
-        )
-        _check_part_sizes(self._adapter.n_neurons, self.parameters)
+        given = Parameters(**{"clip_values": estimator.clip_values, **parameters})
+        self._adapter = self._adapter_class()(estimator, given.layer, given.confidence)
+        self.parameters = _settled(given, self._adapter)
         self._adopt(None)
 
     @staticmethod
@@ -123,7 +122,7 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
     def _adopt(self, fitted: Fitted | None) -> None:
         self._fitted = fitted
         self._is_fitted = fitted is not None
-        self._reader: _Reader | None = None
+        self._reader: Reader | None = None
 
     # Looking inside
 
@@ -157,12 +156,15 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
     def similarity(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return δ [3] between each image's middle neurons and the template, shape (N,).
 
+        This is the paper's δ, whichever retrieval is chosen.
+
         :param x: images, shape (N, *input_shape), in the range of `clip_values`.
         """
-        return self._batched(x, self._ready().similarity, ())
+        template, fractions = self._require_fit().template, self.parameters.fractions
+        return self._batched(x, similarity_to(template, self._adapter, fractions), ())
 
     def retrieve(self, x: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Return the index of the candidate that each image receives, int64, shape (N,).
+        """Return the index of the candidate that the retrieval finds, int64, shape (N,).
 
         :param x: images, shape (N, *input_shape), in the range of `clip_values`.
         """
@@ -223,7 +225,7 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         )
         return gradient
 
-    def _defended(self, reader: "_Reader", x: Array) -> Array:
+    def _defended(self, reader: Reader, x: Array) -> Array:
         return neurons.defended(
             x, reader.perturbation(x), self.parameters.strength, self._clip(self._adapter.tensor)
         )
@@ -260,11 +262,13 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
             )
         return self._fitted
 
-    def _ready(self) -> "_Reader":
-        """Return what looks candidates up, on the device that the model is on now."""
+    def _ready(self) -> Reader:
+        """Return the retrieval at work, on the device that the model is on now."""
         fitted, device = self._require_fit(), self._adapter.device
         if self._reader is None or self._reader.device != device:
-            self._reader = _Reader(self._adapter, fitted, self.parameters.fractions)
+            self._reader = self.parameters.retrieval.reader(
+                self._adapter, fitted, self.parameters.fractions
+            )
         return self._reader
 
     # As a part of ART
@@ -278,14 +282,13 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         :param kwargs: see :class:`art_nip.parameters.Parameters`.
         :raises ValueError: if a name or a value is not allowed.
         """
-        parameters = self.parameters.changed(kwargs)
-        before, after = self.parameters.as_dict(), parameters.as_dict()
-        changed = {name for name in after if before[name] != after[name]}
+        before, after = self.parameters, self.parameters.changed(kwargs)
         adapter = self._adapter
-        if changed & {"layer", "confidence"}:
-            adapter = adapter.looking_at(parameters.layer, parameters.confidence)
-        _check_part_sizes(adapter.n_neurons, parameters)
-        self.parameters, self._adapter = parameters, adapter
+        if (before.layer, before.confidence) != (after.layer, after.confidence):
+            adapter = adapter.looking_at(after.layer, after.confidence)
+        after = _settled(after, adapter)
+        changed = {name for name, value in vars(after).items() if value != getattr(before, name)}
+        self.parameters, self._adapter = after, adapter
         if changed - KEEP_THE_FIT:
             self._adopt(None)
 
@@ -332,7 +335,7 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
                 "framework": adapter.framework,
             },
         }
-        candidates.save(Path(path), {"template": fitted.template, **vars(fitted.bank)}, metadata)
+        candidates.save(Path(path), fitted.arrays(), metadata)
 
     @staticmethod
     def load(path: str | Path, estimator: Any) -> "NIPPreprocessor":
@@ -358,7 +361,7 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
             nip = NIPPreprocessor.for_estimator(estimator, **metadata["parameters"])
         except ValueError as error:
             raise ValueError(
-                f"{path} was fitted on layer {fitted_layer}, which this classifier does not have: "
+                f"{path} was fitted on layer {fitted_layer}, and does not suit this classifier: "
                 f"{error}"
             ) from error
         if nip.n_neurons != model["n_neurons"]:
@@ -371,12 +374,12 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
                 f"{path} was fitted on other weights than this classifier has, or with another "
                 "preprocessing of mean and std. Give the classifier these, or fit anew."
             )
-        nip._adopt(Fitted(arrays.pop("template"), CandidateBank(**arrays)))
+        nip._adopt(Fitted.of_arrays(arrays))
         return nip
 
     def __repr__(self) -> str:
         fitted = repr(self._fitted.bank) if self._fitted else "not fitted"
-        given = ", ".join(f"{name}={value!r}" for name, value in self.parameters.as_dict().items())
+        given = ", ".join(f"{name}={value!r}" for name, value in vars(self.parameters).items())
         return f"{type(self).__name__}(layer_name={self.layer_name!r}, {given}; {fitted})"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -417,27 +420,10 @@ for _name in Parameters.names():
     setattr(NIPPreprocessor, _name, property(attrgetter(f"parameters.{_name}")))
 
 
-class _Reader:
-    """From images on the model's device to what was fitted, there."""
-
-    def __init__(
-        self, adapter: EstimatorAdapter, fitted: Fitted, fractions: tuple[float, float, float]
-    ) -> None:
-        self.device = adapter.device
-        self._influence = adapter.influence
-        self._retrieval = SimilarityRetrieval(
-            fitted.template, fitted.bank.similarities, fractions, adapter.tensor, adapter.rows
-        )
-        self._perturbation = fitted.bank.reader(adapter.rows)
-
-    def similarity(self, x: Array) -> Array:
-        return self._retrieval.similarity(self._influence(x))
-
-    def candidate(self, x: Array) -> Array:
-        return self._retrieval(self._influence(x))
-
-    def perturbation(self, x: Array) -> Array:
-        return self._perturbation(self.candidate(x))
+def _settled(parameters: Parameters, adapter: EstimatorAdapter) -> Parameters:
+    """Return parameters that suit the model, with the retrieval's choices for it filled in."""
+    _check_part_sizes(adapter.n_neurons, parameters)
+    return replace(parameters, retrieval=parameters.retrieval.settled(adapter))
 
 
 def _check_part_sizes(n_neurons: int, parameters: Parameters) -> None:

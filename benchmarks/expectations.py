@@ -1,10 +1,12 @@
-"""What NIP, built as the paper's equations say, does on real images: the README's table.
+"""What NIP does on real images, and why the paper says something else: the README's table.
 
     python benchmarks/expectations.py --data ../shared/data --weights ../shared/weights
 
 VGG-19 on CIFAR-10, the paper's first model; test images that the bare model classifies correctly.
 Attacks do not know of the defence (oblivious). Rows say where an image's inverse perturbation comes
-from; the last NIP row gives each image that of its own benign version, which nobody has at hand.
+from. "NIP" retrieves as the paper's equations say, "NIP nearest" by the neurons of an early layer.
+A held-out bank is of other images; a transductive one is of the benign versions of the very images
+that are attacked, which nobody has at hand.
 """
 
 import argparse
@@ -51,10 +53,13 @@ def attacks(classifier: PyTorchClassifier) -> dict[str, object]:
 
 
 def defences(classifier: PyTorchClassifier, x: np.ndarray, bank: np.ndarray) -> dict[str, Defence]:
-    held_out = NIPPreprocessor.for_estimator(classifier)
-    held_out.fit(*bank)
-    transductive = NIPPreprocessor.for_estimator(classifier, verbose=False)
-    transductive.fit(x)
+    def fitted(retrieval: str, x: np.ndarray, y: np.ndarray | None = None) -> NIPPreprocessor:
+        nip = NIPPreprocessor.for_estimator(classifier, retrieval=retrieval)
+        nip.fit(x, y)
+        return nip
+
+    held_out, transductive = fitted("similarity", *bank), fitted("similarity", x)
+    nearest_held_out, nearest_transductive = fitted("nearest", *bank), fitted("nearest", x)
     rng = np.random.default_rng(0)
 
     def with_candidates(nip: NIPPreprocessor, indices: np.ndarray) -> Defence:
@@ -72,6 +77,8 @@ def defences(classifier: PyTorchClassifier, x: np.ndarray, bank: np.ndarray) -> 
         "NIP, transductive, the image's own candidate": with_candidates(
             transductive, np.arange(len(x))
         ),
+        "NIP nearest, held-out": lambda images: nearest_held_out(images)[0],
+        "NIP nearest, transductive": lambda images: nearest_transductive(images)[0],
         "SpatialSmoothing 2×2": lambda images: smoothing(images)[0],
     }
 

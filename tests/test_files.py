@@ -66,6 +66,31 @@ def test_arrays_are_mapped_not_read(saved, classifier):
     assert all(isinstance(array, np.memmap) for array in vars(bank).values())
 
 
+def test_what_a_retrieval_learned_comes_back_mapped(classifier, images, tmp_path):
+    nip = NIPPreprocessor.for_estimator(classifier, verbose=False, retrieval="nearest")
+    nip.fit(images["bank"][0][:100])
+    path = tmp_path / "nip.safetensors"
+    nip.save(path)
+    metadata = json.loads(header(path)["metadata"])
+    assert metadata["parameters"]["retrieval"] == {
+        "name": "nearest",
+        "layer": nip.retrieval.layer,  # not "auto": what it stands for may change
+    }
+    loaded, x = NIPPreprocessor.load(path, classifier), images["test"][0][:30]
+    vectors = loaded._fitted.learned["vectors"]
+    assert isinstance(vectors, np.memmap)
+    assert np.array_equal(vectors, nip._fitted.learned["vectors"])
+    assert loaded.parameters == nip.parameters
+    assert np.array_equal(loaded(x)[0], nip(x)[0])
+    loaded.save(path)  # over the file that is mapped
+    assert np.array_equal(NIPPreprocessor.load(path, classifier)(x)[0], nip(x)[0])
+    elsewhere = {"name": "nearest", "layer": "conv9:input"}
+    with pytest.raises(ValueError, match=r"does not suit .*layer 'conv9' is not in the model"):
+        NIPPreprocessor.load(rewritten(path, "parameters", retrieval=elsewhere), classifier)
+    with pytest.raises(ValueError, match=r"does not suit .*Unknown retrieval 'newer'"):
+        NIPPreprocessor.load(rewritten(path, "parameters", retrieval="newer"), classifier)
+
+
 def test_the_file_tells_what_it_holds(saved, framework):
     metadata = json.loads(header(saved)["metadata"])
     assert metadata["model"]["layer"] == "classifier.0:input"
@@ -103,14 +128,26 @@ def test_a_file_of_another_kind_is_refused(tmp_path, classifier):
 
 
 def test_another_format_version_is_refused(saved, classifier):
-    with pytest.raises(ValueError, match="has format version 2, this art-nip reads version 1"):
-        NIPPreprocessor.load(rewritten(saved, format_version="2"), classifier)
+    with pytest.raises(ValueError, match="has format version 3, this art-nip reads 1 and 2"):
+        NIPPreprocessor.load(rewritten(saved, format_version="3"), classifier)
+
+
+def test_a_file_from_before_retrieval_was_a_choice_is_read(saved, nip, classifier, images):
+    entries = header(saved)
+    metadata = json.loads(entries["metadata"])
+    del metadata["parameters"]["retrieval"]
+    old = saved.with_name("old.safetensors")
+    changed = {"format_version": "1", "metadata": json.dumps(metadata)}
+    save_file(load_file(saved), old, {**entries, **changed})
+    loaded, x = NIPPreprocessor.load(old, classifier), images["test"][0][:10]
+    assert loaded.parameters == nip.parameters
+    assert np.array_equal(loaded(x)[0], nip(x)[0])
 
 
 def test_another_layer_is_refused(saved, classifier):
     with pytest.raises(ValueError, match=r"fitted on layer classifier\.0:input with 300 neurons"):
         NIPPreprocessor.load(rewritten(saved, "model", n_neurons=300), classifier)
-    with pytest.raises(ValueError, match=r"does not have: layer 'conv9' is not in the model"):
+    with pytest.raises(ValueError, match=r"does not suit .*layer 'conv9' is not in the model"):
         NIPPreprocessor.load(rewritten(saved, "parameters", layer="conv9"), classifier)
 
 

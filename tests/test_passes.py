@@ -5,6 +5,7 @@ import pytest
 from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescent
 from conftest import make_classifier, to_framework
 
+from art_nip import NIPPreprocessor
 from art_nip.benchmark import attacks
 from art_nip.estimators.passes import counting
 
@@ -82,6 +83,12 @@ def test_what_another_model_does_is_not_counted(framework, classifier, x):
         other.predict(x)
         classifier.predict(x[:2])
     assert (passes.forward, others.forward) == (2, N)
+
+
+def test_the_look_at_an_early_layer_counts_as_a_pass(classifier, x, y):
+    nip = NIPPreprocessor.for_estimator(classifier, retrieval="nearest", verbose=False)
+    nip.fit(x, y)
+    assert counted(classifier, lambda: nip(x)) == (N, 0)
 
 
 def test_counting_within_counting_counts_for_both(nip, classifier, x):

@@ -110,6 +110,7 @@ def test_parameters_reach_the_result(classifier, images):
     for change in (
         {"k1": 0}, {"k2": 1}, {"fractions": (0.2, 0.4, 0.4)}, {"confidence": "logit"},
         {"template": "quorum", "quorum": 0.3}, {"layer": "classifier.2"}, {"strength": 0.5},
+        {"retrieval": "nearest"},
     ):  # fmt: skip
         assert not np.array_equal(fitted(classifier, images, **change)(x)[0], base(x)[0]), change
 

@@ -28,17 +28,30 @@ def cifar():
 
 
 @pytest.fixture(scope="module")
-def nips(cifar):
-    x, y = cifar
-    fitted = {}
+def classifiers():
+    classifiers = {}
     for framework, shape in (("pytorch", (3, 32, 32)), ("tensorflow", (32, 32, 3))):
         model = zoo.create("vgg19-small", framework=framework, input_shape=shape, nb_classes=10)
         zoo.set_weights(model, load_file(WEIGHTS))
-        classifier = as_classifier(model, framework, shape, 10, preprocessing=(0.5, 0.25))
-        nip = NIPPreprocessor.for_estimator(classifier, verbose=False)
-        nip.fit(to_framework(x[:300], framework), y[:300])
-        fitted[framework] = nip
-    return fitted
+        classifiers[framework] = as_classifier(
+            model, framework, shape, 10, preprocessing=(0.5, 0.25)
+        )
+    return classifiers
+
+
+def fitted_nips(classifiers, x, y, **parameters):
+    nips = {}
+    for framework, classifier in classifiers.items():
+        nip = NIPPreprocessor.for_estimator(classifier, verbose=False, **parameters)
+        nip.fit(to_framework(x, framework), y)
+        nips[framework] = nip
+    return nips
+
+
+@pytest.fixture(scope="module")
+def nips(classifiers, cifar):
+    x, y = cifar
+    return fitted_nips(classifiers, x[:300], y[:300])
 
 
 def test_the_layer_is_the_papers(nips):
@@ -68,3 +81,21 @@ def test_the_batch_size_does_not_matter(nips, cifar):
     np.testing.assert_allclose(nip.similarity(x), similarities, atol=1e-6)
     np.testing.assert_allclose(nip(x)[0], expected, atol=1e-6)
     nip.set_params(batch_size=128)
+
+
+def test_nearest_neurons(classifiers, cifar):
+    """An early layer knows an image again, and both frameworks find the same candidates."""
+    x, y = cifar[0][:100], cifar[1][:100]
+    nips = fitted_nips(classifiers, x, y, retrieval="nearest")
+    noise = np.random.default_rng(0).uniform(-16 / 255, 16 / 255, x.shape).astype(np.float32)
+    asked = {"noisy": np.clip(x + noise, 0, 1), "others": cifar[0][300:400]}
+    found = {
+        framework: {kind: nip.retrieve(to_framework(x, framework)) for kind, x in asked.items()}
+        for framework, nip in nips.items()
+    }
+    kept = np.flatnonzero(classifiers["pytorch"].predict(x).argmax(1) == y)
+    assert 70 < len(kept) < 97
+    for framework, nip in nips.items():
+        assert nip.retrieval.layer == "features.7:input"
+        assert np.array_equal(found[framework]["noisy"][kept], np.arange(len(kept)))
+    assert np.mean(found["pytorch"]["others"] == found["tensorflow"]["others"]) >= 0.99

@@ -107,6 +107,8 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     return difflib.get_close_matches(name, names, n=1, cutoff=0)[0]
 
 
+# Where an attack asks for gradients of one class per image, ART runs the whole batch backwards for
+# each class in it: small batches are faster then.
 _ART = "art.attacks.evasion"
 _OURS = "art_nip.attacks"
 _EPS = {"eps": 8 / 255, "batch_size": 128}
@@ -130,7 +132,7 @@ _ATTACKS = {
         NamedAttack(
             "jsma",
             f"{_OURS}.mended.SaliencyMapMethod",
-            {"theta": 0.3, "gamma": 0.1, "batch_size": 128},
+            {"theta": 0.3, "gamma": 0.1, "batch_size": 4},
             limit=200,
         ),
         # Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018)
@@ -189,7 +191,7 @@ _ATTACKS = {
                 "initial_const": 10.0,
                 "binary_search_steps": 8,
                 "max_iter": 10,
-                "batch_size": 128,
+                "batch_size": 4,
             },
             limit=50,
         ),

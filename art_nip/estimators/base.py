@@ -57,21 +57,18 @@ class Call:
     name: str
     kind: Literal["convolution", "one pixel", "dense", "other"]
     """Dense is what takes one vector per image; a 1×1 convolution of one pixel may stand for it."""
+    size: int
+    """How many values go into it for one image."""
 
 
-def find_layer(requested: str, calls: Sequence[Call], all_names: Iterable[str]) -> Layer:
-    """Return the layer of that name; for "auto" that between convolutional and dense part.
+def named_layer(requested: str, calls: Sequence[Call], all_names: Iterable[str]) -> Layer:
+    """Return the layer of that name.
 
-    That is what goes into the first dense layer after the last convolution: the flattened feature
-    maps, or their global average (section III-C).
-
-    :param requested: "auto", or a layer as `Layer` writes it.
+    :param requested: a layer as `Layer` writes it.
     :param calls: the layers in the order in which a forward pass called them.
     :param all_names: the names of all layers of the model.
     :raises ValueError: if there is no such layer; the message says what there is.
     """
-    if requested == "auto":
-        return _layer_before_dense(calls)
     layer = Layer.parse(requested)
     called = [call.name for call in calls]
     if layer.name in called:
@@ -86,7 +83,15 @@ def find_layer(requested: str, calls: Sequence[Call], all_names: Iterable[str]) 
     raise ValueError(f"layer {layer.name!r} is not in the model. {hint}")
 
 
-def _layer_before_dense(calls: Sequence[Call]) -> Layer:
+def layer_before_dense(calls: Sequence[Call]) -> Layer:
+    """Return the layer between convolutional and dense part: the paper's (section III-C).
+
+    That is what goes into the first dense layer after the last convolution: the flattened feature
+    maps, or their global average.
+
+    :param calls: the layers in the order in which a forward pass called them.
+    :raises ValueError: if there is none; the message lists the layers.
+    """
     names = _listed([call.name for call in calls])
     if not any(call.kind == "convolution" for call in calls):
         raise ValueError(
@@ -106,6 +111,24 @@ def _layer_before_dense(calls: Sequence[Call]) -> Layer:
         'layer="auto" looks for the layer between the convolutional and the dense part, but no '
         f"dense layer was called after the last convolution. Name a layer: {names}."
     )
+
+
+def early_layer(calls: Sequence[Call]) -> Layer:
+    """Return a layer that still knows an image from others, of few neurons: where these see it.
+
+    That is what goes into the second or into the third convolution, whichever is less: the output
+    of the first stage, or of the next one if that shrinks it.
+
+    :param calls: the layers in the order in which a forward pass called them.
+    :raises ValueError: if there are fewer than two convolutions; the message lists the layers.
+    """
+    early = [call for call in calls if call.kind == "convolution"][1:3]
+    if not early:
+        raise ValueError(
+            'layer="auto" looks for what goes into the second convolution, and there is none. Name '
+            f"a layer: {_listed([call.name for call in calls])}."
+        )
+    return Layer(min(early, key=lambda call: call.size).name, "input")
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -166,6 +189,7 @@ class EstimatorAdapter(ABC):
         self.model = self.unwrapped(estimator.model)
         self.input_shape: tuple[int, ...] = tuple(estimator.input_shape)
         self.nb_classes: int = estimator.nb_classes
+        self._channels_first: bool = estimator.channels_first
         self._standardisation = Standardisation.of(estimator)
         self._calls, outputs = self._trace(np.zeros((2, *self.input_shape), np.float32))
         if outputs.shape != (2, self.nb_classes):
@@ -184,8 +208,19 @@ class EstimatorAdapter(ABC):
         other._look_at(layer, confidence)
         return other
 
+    def find_layer(self, requested: str, automatic: Callable[[Sequence[Call]], Layer]) -> Layer:
+        """Return the layer of that name; for "auto" that which a rule finds among the calls.
+
+        :param requested: "auto", or a layer as `Layer` writes it.
+        :param automatic: `layer_before_dense` or `early_layer`.
+        :raises ValueError: if there is no such layer; the message says what there is.
+        """
+        if requested == "auto":
+            return automatic(self._calls)
+        return named_layer(requested, self._calls, self._layer_names())
+
     def _look_at(self, layer: str, confidence: str) -> None:
-        self.layer = find_layer(layer, self._calls, self._layer_names())
+        self.layer = self.find_layer(layer, layer_before_dense)
         if self._gives_probabilities and confidence == "logit":
             raise ValueError(
                 'confidence="logit" needs a model that gives logits; this one gives probabilities. '
@@ -225,6 +260,14 @@ class EstimatorAdapter(ABC):
         """
 
     @abstractmethod
+    def activation(self, x: Array, layer: Layer) -> Array:
+        """Return what a layer gives, shape (N, C, P): C channels of P places, C = 1 for vectors.
+
+        A forward pass up to the layer; of a layer that it calls several times the first call. The
+        result carries no gradient.
+        """
+
+    @abstractmethod
     def observer(self, weights: Weights) -> Callable[[Array], tuple[Array, Array, Array]]:
         """Return the function that sees all that fitting needs in one pass each way.
 
@@ -246,11 +289,17 @@ class EstimatorAdapter(ABC):
         """Return a tensor as a NumPy array."""
 
     @abstractmethod
+    def held(self, array: npt.NDArray[Any]) -> Array:
+        """Return an array on the model's device if it fits there, else on the host.
+
+        In PyTorch it fits if half of what is free is enough. What is cut out of it is for `tensor`.
+        """
+
+    @abstractmethod
     def rows(self, array: npt.NDArray[Any]) -> Callable[[Array], Array]:
         """Return the function from indices to these rows of an array, on the model's device.
 
-        The array moves there if it fits (in PyTorch, into half of what is free); else it stays on
-        the host and the rows are fetched at each call.
+        The array is `held`: rows of one that stays on the host are fetched at each call.
         """
 
     @abstractmethod

@@ -11,9 +11,9 @@ from typing import Any
 from art_nip.estimators.keras_calls import passing_through
 
 
-@dataclass
+@dataclass(eq=False)
 class Passes:
-    """Images that went through a model. A backward pass through a part of it counts as one."""
+    """Images that went through a model. A pass through a part of it counts as one."""
 
     forward: int = 0
     backward: int = 0
@@ -32,32 +32,42 @@ def counting(estimator: Any) -> Iterator[Passes | None]:
     torch, keras = sys.modules.get("torch"), sys.modules.get("keras")
     passes = Passes()
     if torch is not None and isinstance(model, torch.nn.Module):
-        # ART calls the modules of a Sequential itself, and so never the Sequential.
-        last = model
-        while isinstance(last, torch.nn.Sequential) and len(last):
-            last = last[-1]
-        hook = last.register_forward_hook(lambda _, __, outputs: _count_pytorch(passes, outputs))
-        try:
-            yield passes
-        finally:
-            hook.remove()
+        calls = _calls_of_module(model, passes)
     elif keras is not None and isinstance(model, keras.Model):
-        _counting.append((model, passes))
-        try:
-            with _counted_calls(model, passes):
-                yield passes
-        finally:
-            _counting.remove((model, passes))
+        calls = _calls_of_keras(model, passes)
     else:
         yield None
+        return
+    counted = (model, passes)
+    _counting.append(counted)
+    try:
+        with calls:
+            yield passes
+    finally:
+        _counting.remove(counted)
 
 
-def note(model: Any, images: int) -> None:
-    """Count a pass each way that runs where `counting` cannot see it: in a compiled graph."""
+def note(model: Any, *, forward: int = 0, backward: int = 0) -> None:
+    """Count passes that `counting` cannot see: in a compiled graph, or stopped half-way."""
     for counted, passes in _counting:
         if counted is model:
-            passes.forward += images
-            passes.backward += images
+            passes.forward += forward
+            passes.backward += backward
+
+
+@contextmanager
+def _calls_of_module(model: Any, passes: Passes) -> Iterator[None]:
+    from torch.nn import Sequential
+
+    # ART calls the modules of a Sequential itself, and so never the Sequential.
+    last = model
+    while isinstance(last, Sequential) and len(last):
+        last = last[-1]
+    hook = last.register_forward_hook(lambda _, __, outputs: _count_pytorch(passes, outputs))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _count_pytorch(passes: Passes, outputs: Any) -> None:
@@ -71,7 +81,7 @@ def _count_pytorch(passes: Passes, outputs: Any) -> None:
 
 
 @contextmanager
-def _counted_calls(model: Any, passes: Passes) -> Iterator[None]:
+def _calls_of_keras(model: Any, passes: Passes) -> Iterator[None]:
     import tensorflow as tf
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]

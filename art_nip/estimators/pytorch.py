@@ -6,7 +6,7 @@ forward pass.
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from art_nip.estimators.base import Call, EstimatorAdapter, Weights
+from art_nip.estimators.base import Call, EstimatorAdapter, Layer, Weights
+from art_nip.estimators.passes import note
 
 
 class PyTorchAdapter(EstimatorAdapter):
@@ -48,10 +49,24 @@ class PyTorchAdapter(EstimatorAdapter):
             torch.set_grad_enabled(True)
             return neurons[-1].requires_grad_().clone()
 
-        with torch.no_grad(), self._passing_through(start_of_graph):
+        with torch.no_grad(), self._passing_through(self.layer, start_of_graph):
             score, _ = self._score(self.model(self._standardised(x.detach())))
             (gradient,) = torch.autograd.grad(score.sum(), neurons[-1])
         return _influence(gradient, neurons[-1].detach())
+
+    def activation(self, x: Tensor, layer: Layer) -> Tensor:
+        """Return what a layer gives; see the base class."""
+        reached: list[Tensor] = []
+
+        def stop(output: Tensor) -> Tensor:
+            reached.append(output)
+            raise _ReachedError
+
+        with suppress(_ReachedError), torch.no_grad(), self._passing_through(layer, stop):
+            self.model(self._standardised(x.detach()))
+        note(self.model, forward=len(x))
+        maps = reached[0]
+        return maps.flatten(2) if maps.ndim > 2 else maps[:, None]
 
     def observer(self, weights: Weights) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
         """Return the function that fitting calls; see the base class."""
@@ -63,7 +78,7 @@ class PyTorchAdapter(EstimatorAdapter):
                 neurons.append(output)
                 return output.clone()
 
-            with torch.enable_grad(), self._passing_through(on_the_way):
+            with torch.enable_grad(), self._passing_through(self.layer, on_the_way):
                 x = x.detach().requires_grad_()
                 score, predicted = self._score(self.model(self._standardised(x)))
                 phi = neurons[-1]
@@ -90,14 +105,18 @@ class PyTorchAdapter(EstimatorAdapter):
         array: npt.NDArray[Any] = tensor.detach().cpu().numpy()
         return array
 
-    def rows(self, array: npt.NDArray[Any]) -> Callable[[Tensor], Tensor]:
-        """Return the function that fetches rows; see the base class."""
+    def held(self, array: npt.NDArray[Any]) -> Tensor:
+        """Return an array on the device if it fits there; see the base class."""
         device = self.device
         host = torch.from_numpy(array)
         if device.type == "cuda" and 2 * array.nbytes > torch.cuda.mem_get_info(device)[0]:
-            return lambda indices: host[indices.cpu()].to(device)
-        held = host.to(device)
-        return lambda indices: held[indices]
+            return host
+        return host.to(device)
+
+    def rows(self, array: npt.NDArray[Any]) -> Callable[[Tensor], Tensor]:
+        """Return the function that fetches rows; see the base class."""
+        device, held = self.device, self.held(array)
+        return lambda indices: held[indices.to(held.device)].to(device)
 
     def _layer_names(self) -> list[str]:
         return [name for name, _ in self.model.named_modules() if name]
@@ -130,10 +149,12 @@ class PyTorchAdapter(EstimatorAdapter):
         return calls, self.numpy(outputs)
 
     @contextmanager
-    def _passing_through(self, function: Callable[[Tensor], Tensor]) -> Iterator[None]:
-        """Send what passes the layer through a function, in evaluation mode; then restore."""
-        module = self.model.get_submodule(self.layer.name)
-        if self.layer.side == "input":
+    def _passing_through(
+        self, layer: Layer, function: Callable[[Tensor], Tensor]
+    ) -> Iterator[None]:
+        """Send what passes a layer through a function, in evaluation mode; then restore."""
+        module = self.model.get_submodule(layer.name)
+        if layer.side == "input":
             handle = module.register_forward_pre_hook(
                 lambda _, arguments: (function(arguments[0]), *arguments[1:])
             )
@@ -168,10 +189,16 @@ def _influence(gradient: Tensor, activation: Tensor) -> Tensor:
 
 def _call(name: str, module: nn.Module, arguments: tuple[Any, ...]) -> Call:
     shape = arguments[0].shape if arguments and isinstance(arguments[0], Tensor) else ()
+    size = math.prod(shape[1:])
     if isinstance(module, nn.modules.conv._ConvNd):
         of_one_pixel = set(module.kernel_size) == {1} and math.prod(shape[2:]) == 1
-        return Call(name, "one pixel" if of_one_pixel else "convolution")
-    return Call(name, "dense" if isinstance(module, nn.Linear) and len(shape) == 2 else "other")
+        return Call(name, "one pixel" if of_one_pixel else "convolution", size)
+    dense = isinstance(module, nn.Linear) and len(shape) == 2
+    return Call(name, "dense" if dense else "other", size)
+
+
+class _ReachedError(Exception):
+    """Ends a forward pass of which the rest is not needed."""
 
 
 @contextmanager

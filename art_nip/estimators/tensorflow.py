@@ -7,7 +7,7 @@ layer is as it was.
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import keras
@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from art_nip.estimators.base import Call, EstimatorAdapter, Weights
+from art_nip.estimators.base import Call, EstimatorAdapter, Layer, Weights
+from art_nip.estimators.keras_calls import passing_through
 from art_nip.estimators.passes import note
 
 Tensor = Any
@@ -27,6 +28,7 @@ class TensorFlowAdapter(EstimatorAdapter):
     framework = f"tensorflow {tf.__version__}"
 
     _cached_influence: Callable[[Tensor], Tensor] | None = None
+    _cached_activation: tuple[Layer, Callable[[Tensor], Tensor]] | None = None
     _cached_observer: tuple[Weights, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]] | None = (
         None
     )
@@ -55,9 +57,16 @@ class TensorFlowAdapter(EstimatorAdapter):
         """Return neuron influence; see the base class."""
         if self._cached_influence is None:
             self._cached_influence = self._compiled(self._influence)
-        note(self.model, len(x))
+        note(self.model, forward=len(x), backward=len(x))
         # No tape of the caller's shall record what happens in here.
         return self._cached_influence(self.constant(x))
+
+    def activation(self, x: Tensor, layer: Layer) -> Tensor:
+        """Return what a layer gives; see the base class."""
+        if self._cached_activation is None or self._cached_activation[0] != layer:
+            self._cached_activation = layer, self._compiled(lambda x: self._activation(x, layer))
+        note(self.model, forward=len(x))
+        return self._cached_activation[1](self.constant(x))
 
     def observer(self, weights: Weights) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
         """Return the function that fitting calls; see the base class."""
@@ -80,17 +89,21 @@ class TensorFlowAdapter(EstimatorAdapter):
         array: npt.NDArray[Any] = tensor.numpy()
         return array
 
-    def rows(self, array: npt.NDArray[Any]) -> Callable[[Tensor], Tensor]:
-        """Return the function that fetches rows; see the base class."""
+    def held(self, array: npt.NDArray[Any]) -> Tensor:
+        """Return an array on the device if it fits there; see the base class."""
         # TensorFlow would copy an array that lies in the host's memory already, and does not tell
         # how much memory a GPU has left: it is tried.
         if tf.config.list_logical_devices("GPU"):
-            try:
-                held = tf.convert_to_tensor(array)
-                return lambda indices: tf.gather(held, indices)
-            except tf.errors.ResourceExhaustedError:
-                pass
-        return lambda indices: tf.convert_to_tensor(array[indices.numpy()])
+            with suppress(tf.errors.ResourceExhaustedError):
+                return tf.convert_to_tensor(array)
+        return array
+
+    def rows(self, array: npt.NDArray[Any]) -> Callable[[Tensor], Tensor]:
+        """Return the function that fetches rows; see the base class."""
+        held = self.held(array)
+        if tf.is_tensor(held):
+            return lambda indices: tf.gather(held, indices)
+        return lambda indices: tf.convert_to_tensor(held[indices.numpy()])
 
     def _layer_names(self) -> list[str]:
         return list(_layers(self.model))
@@ -122,6 +135,18 @@ class TensorFlowAdapter(EstimatorAdapter):
             function, input_signature=signature
         ).get_concrete_function()
         return compiled
+
+    def _activation(self, x: Tensor, layer: Layer) -> Tensor:
+        # What lies behind the layer is in the graph that is traced, but never run.
+        reached: list[Tensor] = []
+
+        def noted(output: Tensor) -> Tensor:
+            reached.append(output)
+            return output
+
+        with passing_through(_layers(self.model)[layer.name], layer.side, noted):
+            self._outputs(x)
+        return _maps(reached[0], self._channels_first)
 
     def _influence(self, x: Tensor) -> Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -169,6 +194,16 @@ class TensorFlowAdapter(EstimatorAdapter):
         return tf.exp(tf.math.log_sigmoid(top - rest)), predicted
 
 
+def _maps(x: Tensor, channels_first: bool) -> Tensor:
+    """Return an activation as channels of places, (N, C, P)."""
+    if len(x.shape) == 2:
+        return x[:, None]
+    places = int(np.prod(x.shape[2:] if channels_first else x.shape[1:-1]))
+    if channels_first:
+        return tf.reshape(x, [-1, x.shape[1], places])
+    return tf.transpose(tf.reshape(x, [-1, places, x.shape[-1]]), [0, 2, 1])
+
+
 def _flat(x: Tensor) -> Tensor:
     return tf.reshape(x, [tf.shape(x)[0], int(np.prod(x.shape[1:]))])
 
@@ -185,33 +220,11 @@ def _layers(model: Any, prefix: str = "") -> dict[str, Any]:
 
 def _call(name: str, layer: Any, inputs: Tensor) -> Call:
     shape = tuple(inputs.shape) if tf.is_tensor(inputs) else ()
+    size = math.prod(shape[1:])
     # All of Keras's convolutions have these, separable and depthwise ones too; poolings do not.
     if hasattr(layer, "kernel_size") and hasattr(layer, "dilation_rate"):
         pixels = shape[1:-1] if layer.data_format == "channels_last" else shape[2:]
         of_one_pixel = set(layer.kernel_size) == {1} and math.prod(pixels) == 1
-        return Call(name, "one pixel" if of_one_pixel else "convolution")
+        return Call(name, "one pixel" if of_one_pixel else "convolution", size)
     dense = isinstance(layer, keras.layers.Dense) and len(shape) == 2
-    return Call(name, "dense" if dense else "other")
-
-
-@contextmanager
-def passing_through(layer: Any, side: str, function: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Send what goes into a layer, or comes out, through a function; then restore it."""
-    original = layer.call
-
-    def call(*arguments: Any, **keywords: Any) -> Any:
-        if side == "input":
-            return original(function(arguments[0]), *arguments[1:], **keywords)
-        return function(original(*arguments, **keywords))
-
-    # Not setattr: Keras tracks attributes, and the layer shall be as it was.
-    attributes = vars(layer)
-    before = attributes.get("call")
-    attributes["call"] = call
-    try:
-        yield
-    finally:
-        if before is None:
-            del attributes["call"]
-        else:
-            attributes["call"] = before
+    return Call(name, "dense" if dense else "other", size)

@@ -1,16 +1,17 @@
-"""How an image finds its candidate.
-
-The paper's way: by one number, the similarity δ of its middle neurons to the neuron template.
-"""
+"""The paper's retrieval: by one number, the similarity δ of middle neurons to the template."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from art_nip.candidates import Fitted
+from art_nip.estimators.base import EstimatorAdapter
 from art_nip.namespace import Array, namespace
 from art_nip.neurons import middle_influence, similarity
+from art_nip.retrieval.base import Reader, Retrieval
 
 
 class NeuronTemplate:
@@ -71,45 +72,46 @@ def nearest(ascending: Array, values: Array) -> Array:
     return xp.searchsorted(ascending, found)
 
 
-class SimilarityRetrieval:
-    """The candidate whose δ [3] is closest to the image's own (section III-F).
-
-    On unseen images the candidate found so does not do measurably better than a random one; the
-    README has the numbers.
+def similarity_to(
+    template: npt.NDArray[np.float32], adapter: EstimatorAdapter, fractions: Sequence[float]
+) -> Callable[[Array], Array]:
+    """Return the function from images to their δ [3], shape (N,), on the model's device.
 
     :param template: T, shape (n,).
-    :param similarities: δ of the candidates, shape (M,).
+    :param adapter: the model.
     :param fractions: shares of the front, middle and tail part.
-    :param tensor: puts an array on the model's device.
-    :param rows: gives for an array the function from indices to its rows there.
+    """
+    on_device = adapter.tensor(template)
+    return lambda x: similarity(middle_influence(adapter.influence(x), fractions), on_device)
+
+
+@dataclass(frozen=True)
+class Similarity(Retrieval):
+    """The candidate whose δ [3] is closest to the image's own: the paper's (section III-F).
+
+    For whoever wants the method as its equations say. The candidate found does not do measurably
+    better than one drawn at random, whether the image's own benign version is in the bank or not;
+    the README has the numbers. Of candidates with equal δ the first is taken.
     """
 
+    name: ClassVar[str] = "similarity"
+
+    def reader(
+        self, adapter: EstimatorAdapter, fitted: Fitted, fractions: Sequence[float]
+    ) -> Reader:
+        """Return the retrieval at work; see the base class."""
+        return _SimilarityReader(adapter, fitted, fractions)
+
+
+class _SimilarityReader(Reader):
     def __init__(
-        self,
-        template: npt.NDArray[np.float32],
-        similarities: npt.NDArray[np.float32],
-        fractions: Sequence[float],
-        tensor: Callable[[npt.NDArray[Any]], Array],
-        rows: Callable[[npt.NDArray[Any]], Callable[[Array], Array]],
+        self, adapter: EstimatorAdapter, fitted: Fitted, fractions: Sequence[float]
     ) -> None:
-        order = np.argsort(similarities, kind="stable")
-        self._fractions = fractions
-        self._template = tensor(template)
-        self._ascending = tensor(similarities[order])
-        self._candidate_at = rows(order)
+        super().__init__(adapter, fitted)
+        order = np.argsort(fitted.bank.similarities, kind="stable")
+        self._similarity = similarity_to(fitted.template, adapter, fractions)
+        self._ascending = adapter.tensor(fitted.bank.similarities[order])
+        self._candidate_at = adapter.rows(order)
 
-    def similarity(self, influence: Array) -> Array:
-        """Return δ of each image.
-
-        :param influence: σ, shape (N, n).
-        :return: shape (N,).
-        """
-        return similarity(middle_influence(influence, self._fractions), self._template)
-
-    def __call__(self, influence: Array) -> Array:
-        """Return the index of each image's candidate.
-
-        :param influence: σ, shape (N, n).
-        :return: integers, shape (N,); of candidates with equal δ the first.
-        """
-        return self._candidate_at(nearest(self._ascending, self.similarity(influence)))
+    def candidate(self, x: Array) -> Array:
+        return self._candidate_at(nearest(self._ascending, self._similarity(x)))
