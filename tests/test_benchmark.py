@@ -929,6 +929,7 @@ def test_no_task_knows_of_the_defences_of_others(classifier, arrays, tmp_path):
     """Or a run that goes on where it was would go on otherwise."""
     alone = make(classifier, ["fgsm"], [Noisy()], store=tmp_path / "a").run(*arrays)
     more = make(classifier, ["auna", "fgsm"], [Noisy()], store=tmp_path / "b").run(*arrays)
+    assert set(more.error) == {""}
     where = {"attack": "fgsm", "defence": "Noisy"}
     assert untimed(rows(alone, **where)).equals(untimed(rows(more, **where)))
 

@@ -27,7 +27,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "boundary": {"max_iter": 3},
     "autoattack": {"eps": 0.2, "max_iter": 3, "nb_restarts": 1, "max_queries": 10},
     "square": {"eps": 0.3, "max_iter": 30},
-    "cw": {"binary_search_steps": 1, "max_iter": 5},
+    "cw": {"binary_search_steps": 1, "max_iter": 20, "learning_rate": 0.1},
     "hopskipjump": {"max_iter": 1, "max_eval": 50, "init_eval": 20},
 }
 N = 4
