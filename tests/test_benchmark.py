@@ -90,6 +90,12 @@ def crafted(folder, benchmark, arrays, **where):
     return load_file(folder / "adversarial" / f"{key}.safetensors")["x"]
 
 
+def keys(benchmark, arrays):
+    """Return the keys of all files of a benchmark."""
+    cells = benchmark._grid(*arrays).cells
+    return {key for cell in cells for key in (cell.adversarial, cell.predictions) if key}
+
+
 def files(folder):
     """Return when each result was written."""
     return {path.name: path.stat().st_mtime_ns for path in Path(folder).rglob("*.safetensors")
@@ -844,11 +850,14 @@ def test_another_bank_changes_what_learns_only(kept):
 )
 def test_other_images_change_everything(kept, change):
     x, y, bank = kept.arrays
-    assert not cached(kept.again(), *change(x, y), bank).any()
+    changed = (*change(x, y), bank)
+    assert not cached(kept.again(), *changed).any()
+    assert not keys(kept.again(), changed) & keys(kept.again(), kept.arrays)
 
 
 def test_another_seed_changes_everything(kept):
     assert not cached(kept.again(seed=1), *kept.arrays).any()
+    assert not keys(kept.again(seed=1), kept.arrays) & keys(kept.again(), kept.arrays)
 
 
 def test_other_weights_change_everything(kept, lenet, retrained):
@@ -857,8 +866,9 @@ def test_other_weights_change_everything(kept, lenet, retrained):
     name = list(weights)[-1]
     zoo.set_weights(nearly, {**weights, name: weights[name] * np.float32(1.0001)})
     for model in (nearly.eval(), retrained["pytorch"]):
-        other = make_classifier("pytorch", model)
-        assert not cached(kept.again(classifier=other), *kept.arrays).any()
+        other = kept.again(classifier=make_classifier("pytorch", model))
+        assert not cached(other, *kept.arrays).any()
+        assert not keys(other, kept.arrays) & keys(kept.again(), kept.arrays)
 
 
 def test_what_was_deleted_is_missed(kept, tmp_path):
