@@ -1173,7 +1173,7 @@ def test_the_classifier_is_left_as_it_was(classifier, arrays, tmp_path, framewor
     scores = classifier.predict(x)
     operations = list(classifier.preprocessing_operations)
     attributes = set(vars(classifier.model))
-    make(classifier, ["fgsm", "deepfool"], ["nip", "cbdr"], store=tmp_path,
+    make(classifier, ["fgsm", Attack("pgd", parameters=PGD)], ["nip", "cbdr"], store=tmp_path,
          threats=["oblivious", "adaptive"]).run(*arrays)  # fmt: skip
     assert np.array_equal(classifier.predict(x), scores)
     assert classifier.preprocessing_operations == operations

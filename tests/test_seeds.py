@@ -4,6 +4,8 @@ import random
 
 import numpy as np
 import pytest
+import tensorflow as tf
+import torch
 
 from art_nip.seeds import generator, seeded
 
@@ -12,9 +14,6 @@ from art_nip.seeds import generator, seeded
 
 def draws():
     """Draw from everything that ART's attacks and defences may draw from."""
-    import tensorflow as tf
-    import torch
-
     return [
         random.random(),
         np.random.rand(),
@@ -42,8 +41,6 @@ def test_the_smallest_and_the_largest_seed_are_allowed(seed):
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_global_states_are_given_back(fails):
-    import torch
-
     random.seed(1)
     np.random.seed(2)
     torch.manual_seed(3)
