@@ -19,7 +19,7 @@ from art_nip.benchmark import report
 from art_nip.benchmark.defences import channels_first
 from art_nip.benchmark.engines import Engine
 from art_nip.benchmark.entries import BENIGN, NONE, attack_entries, defence_entries
-from art_nip.benchmark.fingerprints import fingerprint, versions
+from art_nip.benchmark.fingerprints import versions
 from art_nip.benchmark.grid import PROTOCOLS, THREATS, Cell, Grid
 from art_nip.benchmark.store import FORMAT, Store
 from art_nip.benchmark.table import tidy
@@ -111,8 +111,7 @@ class Benchmark:
             (
                 *(cell.attack, cell.defence, cell.protocol, cell.threat),
                 len(grid.x) if cell.attack == BENIGN else grid.attacked(cell.attack),
-                self._store.has("predictions", cell.predictions)
-                and (cell.adversarial is None or self._store.has("adversarial", cell.adversarial)),
+                self._store.has("predictions", cell.predictions) and self._has_images(cell),
             )
             for cell in grid.cells
         ]
@@ -142,7 +141,8 @@ class Benchmark:
         """
         grid = self._grid(x, y, bank)
         self._describe(grid)
-        workbench = Workbench(self.classifier, fingerprint(self.classifier))
+        self._store.write_arrays("images.safetensors", {"x": grid.x, "y": grid.y})
+        workbench = Workbench(self.classifier, grid.classifier_key)
         try:
             self._perform(workbench, "crafting", self._crafting(grid))
             self._perform(workbench, "classifying", self._classifying(grid))
@@ -216,9 +216,12 @@ class Benchmark:
         return {
             cell.predictions: partial(self._to_classify, grid, cell)
             for cell in grid.cells
-            if not self._store.has("predictions", cell.predictions)
-            and (cell.adversarial is None or self._store.has("adversarial", cell.adversarial))
+            if not self._store.has("predictions", cell.predictions) and self._has_images(cell)
         }
+
+    def _has_images(self, cell: Cell) -> bool:
+        """Return whether what the cell classifies is there: its adversarial examples, if any."""
+        return cell.adversarial is None or self._store.has("adversarial", cell.adversarial)
 
     def _to_craft(self, grid: Grid, cell: Cell, key: str) -> Crafting:
         adaptive = cell.threat == "adaptive" and cell.defence != NONE
@@ -259,7 +262,7 @@ class Benchmark:
             "format": FORMAT,
             "name": self._name,
             "model": f"{type(self.classifier).__name__} of {model}, fingerprint "
-            f"{fingerprint(self.classifier)}",
+            f"{grid.classifier_key}",
             "n_images": len(grid.x),
             "n_bank": None if bank is None else len(bank[0]),
             "seed": self._seed,
@@ -291,7 +294,6 @@ class Benchmark:
             "adversarial": adversarial,
         }
         self._store.write_json("benchmark.json", description)
-        self._store.write_arrays("images.safetensors", {"x": grid.x, "y": grid.y})
 
 
 def _ready(grid: Grid, cell: Cell) -> ReadyDefence:

@@ -37,9 +37,14 @@ class Grid:
     """All cells of a benchmark on given images, and what determines each.
 
     :param classifier: the undefended classifier.
+    :param attacks: what attacks it.
+    :param defences: what defends it.
+    :param protocols: of `PROTOCOLS`.
+    :param threats: of `THREATS`.
     :param x: the images to evaluate on, shape (N, *input_shape).
     :param y: their classes, shape (N,).
     :param bank: benign images and their classes to fit on, for the held-out protocol.
+    :param fixed: what else determines all results: the seed, versions.
     """
 
     def __init__(
@@ -58,7 +63,8 @@ class Grid:
         self.defences = {each.label: each for each in defences}
         self.x, self.y = x, y
         self.banks = {"held-out": bank, "transductive": (x, y)}
-        self._common = fingerprint(classifier, fixed)
+        self.classifier_key = fingerprint(classifier)
+        self._common = fingerprint(self.classifier_key, fixed)
         self._fits = {
             protocol: fingerprint(*bank) if bank is not None else None
             for protocol, bank in self.banks.items()

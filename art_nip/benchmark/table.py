@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache, partial
 from statistics import NormalDist
 from typing import Any
 
@@ -38,14 +39,22 @@ Measured = tuple[str, float, float, float, int]
 def tidy(grid: Grid, store: Store) -> pd.DataFrame:
     """Return the table of all cells that are there; see :meth:`art_nip.benchmark.Benchmark.run`."""
     rows = []
+    # Many cells compare with the same few.
+    read = cache(partial(store.get, "predictions"))
     cells = {(each.attack, each.defence, each.protocol, each.threat): each for each in grid.cells}
     for cell in grid.cells:
-        adversarial = store.get("adversarial", cell.adversarial) if cell.adversarial else None
-        predictions = store.get("predictions", cell.predictions)
+        adversarial, missing = None, False
+        if cell.adversarial and _is_of_the_attack(cell):
+            adversarial = store.get("adversarial", cell.adversarial)
+            missing = adversarial is None
+        elif cell.adversarial:
+            # It measures nothing of the images, which may be large, and fails where they did.
+            adversarial = store.failure("adversarial", cell.adversarial)
+        predictions = read(cell.predictions)
         eps = math.nan if cell.attack == BENIGN else grid.attacks[cell.attack].eps
         where = (cell.attack, cell.defence, cell.protocol, cell.threat)
         others = {
-            name: store.get("predictions", cells[key].predictions)
+            name: read(cells[key].predictions)
             for name, key in {
                 "benign": (BENIGN, cell.defence, cell.protocol, cell.threat),
                 "bare benign": (BENIGN, NONE, cell.protocol, cell.threat),
@@ -58,10 +67,10 @@ def tidy(grid: Grid, store: Store) -> pd.DataFrame:
             nothing = ("error", math.nan, math.nan, math.nan, 0)
             rows.append((*where, *nothing, math.nan, eps, failed.error))
             continue
-        if predictions is None or None in others.values():
+        if missing or predictions is None or None in others.values():
             continue
         seconds = predictions.facts["seconds"]
-        if adversarial is not None and _is_of_the_attack(cell):
+        if adversarial is not None:
             seconds += adversarial.facts["seconds"]
         for measured in _measure(cell, grid, adversarial, predictions, others):
             rows.append((*where, *measured, seconds, eps, ""))
@@ -81,7 +90,7 @@ def _measure(
     n = len(classes)
     y = grid.y[:n]
     yield _rate("accuracy", accuracy(y, classes))
-    if adversarial is None:
+    if cell.attack == BENIGN:
         yield from _cost(predictions.facts, "forward_per_image", "backward_per_image", n, 1)
         for name in ("psnr", "tknc"):
             if name in predictions.arrays and cell.defence != NONE:
@@ -90,7 +99,7 @@ def _measure(
     benign, bare_benign, bare = (
         others[name].arrays["classes"][:n] for name in ("benign", "bare benign", "bare")
     )
-    if _is_of_the_attack(cell):
+    if adversarial is not None:
         x = grid.x[:n]
         hit = successful(y, benign, classes)
         yield _rate("asr", attack_success_rate(y, benign, classes))

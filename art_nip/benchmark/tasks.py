@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from tqdm.auto import tqdm
 from art_nip.benchmark.entries import AttackEntry, DefenceEntry
 from art_nip.benchmark.shipping import packed, unpacked
 from art_nip.benchmark.store import Result
+from art_nip.checks import clip_range
 from art_nip.estimators.passes import counting
 from art_nip.estimators.single_precision import single_precision
 from art_nip.estimators.twins import defended
@@ -64,7 +66,16 @@ class Workbench:
         self._defences: dict[str, Any] = {}
         self._payload: bytes | None = None
         self.classifier = single_precision(classifier)
-        self.influence = _influence(self.classifier)
+
+    @cached_property
+    def influence(self) -> Callable[[Images], npt.NDArray[np.float32]] | None:
+        """What gives the neurons' influence, or None where they cannot be seen."""
+        try:
+            # Defences may leave the clip range.
+            anywhere = (-np.inf, np.inf)
+            return NIPPreprocessor.for_estimator(self.classifier, clip_values=anywhere).influence
+        except (TypeError, ValueError):
+            return None
 
     def defence(self, ready: ReadyDefence) -> Any:
         """Return a defence, fitted if it learns."""
@@ -200,8 +211,8 @@ class Classifying:
             }
         arrays = {"classes": classes.astype(np.int64)}
         if not trained:
-            peak = _peak(bare.clip_values)
-            arrays["psnr"] = psnr(self.reference, images, peak)
+            low, high = clip_range(bare.clip_values)
+            arrays["psnr"] = psnr(self.reference, images, peak=high - low)
             if workbench.influence is not None:
                 arrays["tknc"] = top_k_neuron_consistency(
                     workbench.influence(self.reference), workbench.influence(images)
@@ -221,16 +232,6 @@ def perform(workbench: Workbench, task: Crafting | Classifying) -> tuple[str, st
     return task.kind, task.key, result
 
 
-def _influence(classifier: Any) -> Callable[[Images], npt.NDArray[np.float32]] | None:
-    """Return what gives the neurons' influence, or None where they cannot be seen."""
-    try:
-        # Defences may leave the clip range.
-        anywhere = (-np.inf, np.inf)
-        return NIPPreprocessor.for_estimator(classifier, clip_values=anywhere).influence
-    except (TypeError, ValueError):
-        return None
-
-
 def _announce(label: str, seconds: float, n: int) -> None:
     """Say how long a slow task will take, from what its first images took each."""
     if n * seconds > LONG:
@@ -239,11 +240,6 @@ def _announce(label: str, seconds: float, n: int) -> None:
             f"{n * seconds / 60:.1f} min for all.",
             file=sys.stderr,
         )
-
-
-def _peak(clip_values: Any) -> float:
-    low, high = clip_values
-    return float(np.max(high) - np.min(low))
 
 
 def _seed(key: str) -> int:
