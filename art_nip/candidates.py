@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save_file
 
-from art_nip.files import reading, replacing
+from art_nip.files import reading, write_arrays
 from art_nip.namespace import Array, namespace
 
 FORMAT = "art-nip candidates"
@@ -142,8 +141,7 @@ def save(path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[s
         "format_version": str(FORMAT_VERSION),
         "metadata": json.dumps(metadata),
     }
-    with replacing(path) as temporary:
-        save_file(dict(arrays), temporary, header)
+    write_arrays(path, arrays, header)
 
 
 def load(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -59,7 +59,7 @@ def check_images(
         raise ValueError("Images contain NaN or infinite values; clean them first.")
     if clip_values is None:
         return
-    low, high = float(np.min(clip_values[0])), float(np.max(clip_values[1]))
+    low, high = clip_range(clip_values)
     smallest, largest = float(xp.min(x)), float(xp.max(x))
     slack = ROUNDING * (high - low)
     if smallest < low - slack or largest > high + slack:
@@ -67,6 +67,14 @@ def check_images(
             f"Images have values from {smallest:g} to {largest:g}, outside the clip_values "
             f"({low:g}, {high:g}). Scale them to that range, or set the clip_values that they have."
         )
+
+
+def clip_range(clip_values: tuple[Any, Any]) -> tuple[float, float]:
+    """Return the least and the greatest value of any pixel.
+
+    :param clip_values: (min, max), numbers, arrays or nested lists of numbers.
+    """
+    return float(np.min(clip_values[0])), float(np.max(clip_values[1]))
 
 
 def class_indices(y: npt.ArrayLike, n_images: int, nb_classes: int) -> npt.NDArray[np.int64]:
@@ -102,10 +110,15 @@ def check_whole(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name}={value!r}; give a whole number of at least {least}.")
 
 
+def nearest_name(given: str, names: Iterable[str]) -> str:
+    """Return the name that is spelt most like the one given, for an error."""
+    return difflib.get_close_matches(str(given), names, n=1, cutoff=0)[0]
+
+
 def check_choice(what: str, given: str, allowed: Sequence[str]) -> None:
     """Raise a ValueError that names the nearest unless a name is one of those allowed."""
     if given not in allowed:
-        nearest = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.0)[0]
         raise ValueError(
-            f"Unknown {what} {given!r}. Did you mean {nearest!r}? Allowed: {', '.join(allowed)}."
+            f"Unknown {what} {given!r}. Did you mean {nearest_name(given, allowed)!r}? Allowed: "
+            f"{', '.join(allowed)}."
         )

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from art_nip import data, plots, zoo
 from art_nip.data import Images, Labels, require
-from art_nip.files import replacing
+from art_nip.files import write_bytes
 from art_nip.metrics import (
     Proportion,
     accuracy,
@@ -112,11 +112,11 @@ def run(
         sizes = (n_train, n_bank, n_test)
         outcome, nip = _experiment(classifier, sizes, seed, epochs, verbose)
         measurements = _measure(outcome)
-        _write(folder / "table.csv", _csv(measurements))
+        write_bytes(folder / "table.csv", _csv(measurements))
         where = f"LeNet-5 on MNIST, {TITLES[framework]}, held-out, oblivious"
         examples = _examples(outcome, nip, "DeepFool", where, classifier.channels_first)
-        _write(folder / "examples.png", _png(examples))
-        _write(folder / "influence.png", _png(_influence(outcome, nip, where)))
+        write_bytes(folder / "examples.png", _png(examples))
+        write_bytes(folder / "influence.png", _png(_influence(outcome, nip, where)))
     return measurements
 
 
@@ -307,11 +307,6 @@ def _csv(measurements: list[Measurement]) -> bytes:
             "" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row
         )
     return text.getvalue().encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def _png(figure: Figure) -> bytes:

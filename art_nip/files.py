@@ -2,12 +2,15 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 
 @contextmanager
@@ -31,6 +34,30 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink()
         raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    :param path: the file; its folder exists.
+    :param content: of the file.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_arrays(
+    path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    :param path: the file; its folder exists.
+    :param arrays: by name.
+    :param metadata: of the file.
+    """
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with replacing(path) as temporary:
+        save_file(contiguous, temporary, dict(metadata) if metadata else None)
 
 
 @contextmanager

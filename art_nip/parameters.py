@@ -1,6 +1,5 @@
 """The choices that the paper leaves open, each a parameter; checked once, here."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -10,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from art_nip.candidates import DTYPES
-from art_nip.checks import check_whole
+from art_nip.checks import check_whole, nearest_name
 from art_nip.retrieval import Retrieval, Similarity, chosen
 
 CHOICES = {
@@ -125,7 +124,7 @@ def check_names(given: Mapping[str, Any]) -> None:
     """Raise a ValueError if a name is not that of a parameter; the message names the nearest."""
     for name in given:
         if name not in Parameters.names():
-            near = difflib.get_close_matches(name, Parameters.names(), n=1, cutoff=0)[0]
+            near = nearest_name(name, Parameters.names())
             raise ValueError(
                 f"NIPPreprocessor has no parameter {name!r}. The nearest is {near!r}; all: "
                 f"{', '.join(Parameters.names())}."

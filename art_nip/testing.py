@@ -3,7 +3,6 @@
 """
 
 import copy
-import difflib
 import functools
 import gc
 import pickle
@@ -18,6 +17,8 @@ from art.defences.preprocessor.preprocessor import (
     PreprocessorPyTorch,
     PreprocessorTensorFlowV2,
 )
+
+from art_nip.checks import nearest_name
 
 __all__ = ["check_preprocessor", "preprocessor_checks"]
 
@@ -46,7 +47,7 @@ def check_preprocessor(preprocessor: Preprocessor, x: Array, *, skip: Collection
     """
     for name in skip:
         if name not in _CHECKS:
-            nearest = difflib.get_close_matches(name, _CHECKS, n=1, cutoff=0)[0]
+            nearest = nearest_name(name, _CHECKS)
             raise ValueError(f"skip={name!r} is not a check. The nearest name is {nearest!r}.")
     failures = []
     for name, check in _CHECKS.items():

@@ -136,7 +136,7 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch
     path.write_bytes(b"old")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        demo._write(path, b"new")
+        demo.write_bytes(path, b"new")
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [
         ("table.csv", b"old")
     ]

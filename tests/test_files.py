@@ -12,7 +12,7 @@ import pytest
 from conftest import make_classifier
 from safetensors.numpy import load_file, save_file
 
-from art_nip import NIPPreprocessor, candidates, zoo
+from art_nip import NIPPreprocessor, candidates, files, zoo
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(nip, saved, monkeypa
     def fails(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(candidates, "save_file", fails)
+    monkeypatch.setattr(files, "save_file", fails)
     with pytest.raises(OSError, match="disk full"):
         nip.save(saved)
     assert saved.read_bytes() == before

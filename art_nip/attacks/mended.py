@@ -198,32 +198,29 @@ class PixelAttack(evasion.PixelAttack):  # type: ignore[misc]
         return images
 
 
-class BoundaryAttack(evasion.BoundaryAttack):  # type: ignore[misc]
+class _FromNoise:
+    """What makes an attack of ART one that starts from additive noise."""
+
+    def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
+        """Return images moved out of the class that is predicted for them; `y` is not used."""
+        attack: Any = self
+        noise = AdditiveUniformNoise(
+            attack.estimator, repeats=1, batch_size=attack.batch_size, verbose=False
+        )
+        generate = super().generate  # type: ignore[misc]
+        adversarial: Floats = generate(x, y, x_adv_init=noise.generate(x), **kwargs)
+        return adversarial
+
+
+class BoundaryAttack(_FromNoise, evasion.BoundaryAttack):  # type: ignore[misc]
     """Boundary attack of Brendel et al., "Decision-based adversarial attacks" (2018), from additive
     noise, as Foolbox starts it.
 
     ART's starts from plain noise, further away, and not the same twice for one seed.
     """
 
-    def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
-        """Return images moved out of the class that is predicted for them; `y` is not used."""
-        adversarial: Floats = super().generate(x, y, x_adv_init=_noisy(self, x), **kwargs)
-        return adversarial
 
-
-class HopSkipJump(evasion.HopSkipJump):  # type: ignore[misc]
+class HopSkipJump(_FromNoise, evasion.HopSkipJump):  # type: ignore[misc]
     """HopSkipJump of Chen et al., "HopSkipJumpAttack: a query-efficient decision-based attack"
     (2020), from the same start and for the same reasons.
     """
-
-    def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
-        """Return images moved out of the class that is predicted for them; `y` is not used."""
-        adversarial: Floats = super().generate(x, y, x_adv_init=_noisy(self, x), **kwargs)
-        return adversarial
-
-
-def _noisy(attack: Any, x: Array) -> Floats:
-    noise = AdditiveUniformNoise(
-        attack.estimator, repeats=1, batch_size=attack.batch_size, verbose=False
-    )
-    return noise.generate(x)

@@ -5,15 +5,13 @@ Each is an ART attack that takes true labels, in either framework, against any d
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-import numpy as np
-
+from art_nip.checks import clip_range, nearest_name
 from art_nip.estimators.single_precision import single_precision
 
 SHARES = ("eps", "eps_step", "theta")
@@ -31,7 +29,7 @@ class NamedAttack:
     :param path: its class, imported on first use.
     :param defaults: parameters that differ from those of the class; as JSON can hold them.
     :param limit: on how many images it is run unless more are asked for; None for all.
-    :param per_image: whether images are attacked one by one, so that a set may be crafted in parts.
+    :param per_image: whether images are attacked one by one, so that one tells how long all take.
     """
 
     name: str
@@ -47,7 +45,7 @@ class NamedAttack:
             if name not in allowed:
                 raise ValueError(
                     f"The attack {self.name!r} has no parameter {name!r}. The nearest is "
-                    f"{_nearest(name, allowed)!r}; all: {', '.join(allowed)}."
+                    f"{nearest_name(name, allowed)!r}; all: {', '.join(allowed)}."
                 )
 
     def resolved(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,9 +77,9 @@ class NamedAttack:
                 "The estimator has no clip_values, and the sizes of attacks are shares of them: "
                 "give it clip_values=(min, max), the range of the images."
             )
-        low, high = estimator.clip_values
+        low, high = clip_range(estimator.clip_values)
         fixed = {name: value for name, value in FIXED.items() if name in self._signature()}
-        scaled = _scaled(resolved, float(np.max(high) - np.min(low)))
+        scaled = _scaled(resolved, high - low)
         return self._class()(single_precision(estimator), **scaled, **fixed)
 
     def _class(self) -> Any:
@@ -101,10 +99,6 @@ def _scaled(parameters: Mapping[str, Any], factor: float) -> dict[str, Any]:
         else value
         for name, value in parameters.items()
     }
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    return difflib.get_close_matches(name, names, n=1, cutoff=0)[0]
 
 
 # Where an attack asks for gradients of one class per image, ART runs the whole batch backwards for
@@ -218,7 +212,7 @@ def get(name: str) -> NamedAttack:
     """
     if name not in _ATTACKS:
         raise ValueError(
-            f"There is no attack {name!r}. The nearest is {_nearest(name, NAMES)!r}; all: "
+            f"There is no attack {name!r}. The nearest is {nearest_name(name, NAMES)!r}; all: "
             f"{', '.join(NAMES)}."
         )
     return _ATTACKS[name]

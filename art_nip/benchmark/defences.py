@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,6 @@ from art_nip.defences import (
     TotalVarianceMinimizationPyTorch,
     TotalVarianceMinimizationTensorFlowV2,
 )
-from art_nip.parameters import Parameters
 from art_nip.preprocessor import NIPPreprocessor
 
 
@@ -56,7 +55,7 @@ class NamedDefence:
     """
 
     name: str
-    classes: tuple[Callable[..., Any], ...]
+    classes: tuple[Any, ...]
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def create(self, classifier: Any, **parameters: Any) -> Any:
@@ -68,8 +67,6 @@ class NamedDefence:
         """
         self.check_parameters(parameters)
         chosen = {**self.defaults, **parameters}
-        if self.name == "nip":
-            return NIPPreprocessor.for_estimator(classifier, **{"verbose": False, **chosen})
         kind = self.classes[_framework(classifier) if len(self.classes) > 1 else 0]
         told = {
             "channels_first": channels_first(classifier),
@@ -80,9 +77,24 @@ class NamedDefence:
 
     def check_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Raise a ValueError that names the nearest if a parameter is not known."""
-        known = Parameters.names() if self.name == "nip" else _parameters(self.classes[0])
         for name in parameters:
-            check_choice(f"parameter of the defence {self.name!r}", name, known)
+            check_choice(f"parameter of the defence {self.name!r}", name, self._known())
+
+    def _known(self) -> list[str]:
+        # The others follow the classifier, or say what to do outside a benchmark.
+        followed = ("channels_first", "clip_values", "verbose")
+        return [name for name in self.classes[0].params if name not in followed]
+
+
+class _NamedNIP(NamedDefence):
+    """NIP, which asks the classifier itself what it is to follow."""
+
+    def create(self, classifier: Any, **parameters: Any) -> Any:
+        self.check_parameters(parameters)
+        return NIPPreprocessor.for_estimator(classifier, **{"verbose": False, **parameters})
+
+    def _known(self) -> list[str]:
+        return list(NIPPreprocessor.params)
 
 
 DEFENCES = {
@@ -110,7 +122,7 @@ DEFENCES = {
                 FeatureDistillationTensorFlowV2,
             ),
         ),
-        NamedDefence("nip", (NIPPreprocessor,)),
+        _NamedNIP("nip", (NIPPreprocessor,)),
     )
 }
 NAMES = tuple(DEFENCES)
@@ -129,18 +141,6 @@ def get(name: str) -> NamedDefence:
     """
     check_choice("defence", name, NAMES)
     return DEFENCES[name]
-
-
-def _parameters(kind: Callable[..., Any]) -> list[str]:
-    # These follow the classifier, or say what to do outside a benchmark.
-    followed = {"self", "channels_first", "clip_values", "apply_fit", "apply_predict", "verbose"}
-    parent = kind.__mro__[1] if kind is _TotalVarMin else kind
-    parameters = inspect.signature(parent).parameters.values()
-    return [
-        each.name
-        for each in parameters
-        if each.name not in followed and each.kind is not each.VAR_KEYWORD
-    ]
 
 
 def _framework(classifier: Any) -> int:

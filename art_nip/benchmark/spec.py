@@ -17,7 +17,6 @@ What a section may hold, and what it is if it is left out, is said at its class 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,7 +37,7 @@ from art_nip.benchmark.benchmark import Benchmark
 from art_nip.benchmark.entries import NONE, Attack, Defence
 from art_nip.benchmark.grid import PROTOCOLS, THREATS
 from art_nip.benchmark.yaml_file import YAMLFile
-from art_nip.checks import check_choice
+from art_nip.checks import check_choice, nearest_name
 from art_nip.data import NAMES, Images, Labels, check_same_classes, load
 from art_nip.zoo import NAMES as MODELS
 from art_nip.zoo import classifiers
@@ -346,8 +345,8 @@ def _sentence(problem: ErrorDetails) -> str:
     if kind == "extra_forbidden":
         *path, key = map(str, problem["loc"])
         keys = list((SECTIONS[path[0]] if path else Spec).model_fields)
-        nearest = difflib.get_close_matches(key, keys, n=1, cutoff=0)[0]
-        return f"there is no such key. Did you mean {nearest!r}? Allowed: {', '.join(keys)}."
+        near = nearest_name(key, keys)
+        return f"there is no such key. Did you mean {near!r}? Allowed: {', '.join(keys)}."
     should_be = EXPECTED.get(kind)
     if should_be is None:
         return f"{problem['msg']}; got {given!r}."

@@ -10,14 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save_file
 
-from art_nip.files import reading, replacing
+from art_nip.files import reading, write_arrays, write_bytes
 
 FORMAT = 1
-KINDS = ("adversarial", "predictions")
 
 
 @dataclass(frozen=True)
@@ -55,11 +52,14 @@ class Store:
 
         :raises ValueError: if the file was damaged.
         """
-        if self.has(kind, key):
-            return self.load(kind, key)
-        if self._error(kind, key).exists():
-            return Result(facts=json.loads(self._error(kind, key).read_text(encoding="utf-8")))
-        return None
+        return self.load(kind, key) if self.has(kind, key) else self.failure(kind, key)
+
+    def failure(self, kind: str, key: str) -> Result | None:
+        """Return the error that was met where there is no result, or None."""
+        path = self._error(kind, key)
+        if self.has(kind, key) or not path.exists():
+            return None
+        return Result(facts=json.loads(path.read_text(encoding="utf-8")))
 
     def load(self, kind: str, key: str) -> Result:
         """Return a result that is there.
@@ -78,9 +78,7 @@ class Store:
             return
         path = self._path(kind, key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {name: np.ascontiguousarray(each) for name, each in result.arrays.items()}
-        with replacing(path) as temporary:
-            save_file(arrays, temporary, {"facts": json.dumps(result.facts)})
+        write_arrays(path, result.arrays, {"facts": json.dumps(result.facts)})
         self._error(kind, key).unlink(missing_ok=True)
 
     def write_json(self, name: str | Path, content: Any) -> None:
@@ -91,17 +89,13 @@ class Store:
         """Write a text file into the folder, and return its path."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_bytes(path, text.encode())
         return path
 
     def write_arrays(self, name: str, arrays: dict[str, npt.NDArray[Any]]) -> None:
         """Write a safetensors file into the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.folder / name) as temporary:
-            save_file(
-                {each: np.ascontiguousarray(array) for each, array in arrays.items()}, temporary
-            )
+        write_arrays(self.folder / name, arrays)
 
     def _path(self, kind: str, key: str) -> Path:
         return self.folder / kind / f"{key}.safetensors"

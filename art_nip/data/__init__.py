@@ -5,11 +5,11 @@ Images are float32 in [0, 1]; labels are int64 class indices.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 import numpy as np
 
+from art_nip.checks import nearest_name
 from art_nip.data import files, hub
 from art_nip.data.embedded import mnist, mnist_part
 from art_nip.data.files import parquet
@@ -112,7 +112,7 @@ def _source(name: str, part: str, folder: str | Path | None) -> Part:
         return mnist_part(part)
     if name in hub.REPOSITORIES:
         return hub.part(name, part)
-    near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0)[0]
+    near = nearest_name(name, NAMES)
     raise ValueError(
         f"There is no data set {name!r}. The nearest is {near!r}; all: {', '.join(NAMES)}. To read "
         "your own, give its folder: folder=…, on the command line --data FOLDER."

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from art_nip.estimators.twins import twin
+
 
 class SinglePrecision:
     """What makes a class of ART estimators one of twins."""
@@ -45,13 +47,8 @@ def single_precision(estimator: Any) -> Any:
         )
     if isinstance(estimator, SinglePrecision):
         return estimator
-    # As in twins.twin, but of another class: ART's estimators have a layout that cannot change it.
     given: Any = type(estimator)
-    twin: Any = object.__new__(_twin_class(given))
-    vars(twin).update(vars(estimator))
-    # ART changes this list in place when defences are set.
-    twin.preprocessing_operations = list(estimator.preprocessing_operations)
-    return twin
+    return twin(estimator, _twin_class(given))
 
 
 @cache

@@ -3,11 +3,17 @@
 from typing import Any
 
 
-def twin(estimator: Any) -> Any:
-    """Return another ART classifier of the same model and settings."""
+def twin(estimator: Any, kind: Any = None) -> Any:
+    """Return another ART classifier of the same model and settings.
+
+    :param estimator: an ART classifier.
+    :param kind: a subclass of its class, for the twin; None takes the class.
+    """
     # Not copy.copy: ART's classifiers write their weights to a file when copied.
-    other: Any = object.__new__(type(estimator))
+    other: Any = object.__new__(kind or type(estimator))
     vars(other).update(vars(estimator))
+    # ART changes this list in place when defences are set.
+    other.preprocessing_operations = list(estimator.preprocessing_operations)
     return other
 
 
@@ -20,7 +26,6 @@ def defended(estimator: Any, defence: Any, in_front: bool = False) -> Any:
     :raises ValueError: if ART cannot chain the defence with the others.
     """
     other = twin(estimator)
-    other.preprocessing_operations = []
     defences = list(estimator.preprocessing_defences or [])
     defences.insert(0 if in_front else len(defences), defence)
     other.set_params(preprocessing_defences=defences)

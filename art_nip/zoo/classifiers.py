@@ -11,10 +11,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import save_file
-
 from art_nip import zoo
-from art_nip.files import reading, replacing
+from art_nip.files import reading, write_arrays
 
 FORMAT = "art-nip weights"
 
@@ -89,8 +87,7 @@ def save(path: Path, model: Any, trained: Trained) -> None:
     :param trained: what it is.
     """
     header = {"format": FORMAT, "trained": json.dumps(asdict(trained))}
-    with replacing(path) as temporary:
-        save_file(zoo.get_weights(model), temporary, header)
+    write_arrays(path, zoo.get_weights(model), header)
 
 
 def load(path: Path, framework: str) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from art_nip.benchmark.report.results import Results
 from art_nip.benchmark.report.sections import document
-from art_nip.files import replacing
+from art_nip.files import write_bytes
 
 __all__ = ["write"]
 
@@ -28,6 +28,5 @@ def write(folder: str | Path) -> Path:
     style = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
     pages = {"report.md": report.markdown(), "report.html": report.html(style)}
     for name, text in pages.items():
-        with replacing(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_bytes(folder / name, text.encode())
     return folder / "report.html"

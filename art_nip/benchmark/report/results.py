@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from art_nip.benchmark.entries import BENIGN
 from art_nip.benchmark.store import FORMAT
+from art_nip.checks import clip_range
 from art_nip.files import reading
 
 AGAIN = "Run `art-nip benchmark` with this folder as its store: it goes on where it was."
@@ -153,7 +154,7 @@ class Results:
         return Examples(benign, adversarial, self.run["channels_first"])
 
     def _pixels(self, path: Path, shown: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
-        low, high = np.min(self.run["clip_values"][0]), np.max(self.run["clip_values"][1])
+        low, high = clip_range(self.run["clip_values"])
         with reading(path, AGAIN) as file:
             # The images shown are among the first, and there can be gigabytes of them.
             images = file.get_slice("x")[: shown.max() + 1][shown]
