@@ -31,8 +31,10 @@ def demo(arguments: argparse.Namespace) -> int:
 def train(arguments: argparse.Namespace) -> int:
     """Train a model and print its accuracy."""
     from art_nip import train
+    from art_nip.zoo.classifiers import file_name
 
-    name = f"{arguments.data}-{arguments.model}.safetensors"
+    adversarial = arguments.adversarial is not None
+    name = file_name(arguments.data, arguments.model, arguments.defence, adversarial)
     out = arguments.out or Path("weights") / name
     reached = train.run(
         arguments.data,
@@ -40,6 +42,10 @@ def train(arguments: argparse.Namespace) -> int:
         out=out,
         folder=arguments.folder,
         framework=arguments.framework,
+        defence=arguments.defence,
+        adversarial=arguments.adversarial,
+        attack_steps=arguments.attack_steps,
+        start=arguments.start,
         epochs=arguments.epochs,
         seed=arguments.seed,
         limit=arguments.limit,
@@ -76,6 +82,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
         return 0
     table = benchmark.run(x, y, bank=bank)
     print(success_rates(table))
+    print(worst_cases(table))
     print(f"Table: {spec.store / 'table.csv'}")
     print(f"Report: {benchmark.report()}")
     failed = table[table["metric"] == "error"]
@@ -106,6 +113,23 @@ def success_rates(table: pd.DataFrame) -> str:
         )
         texts.append(f"Defence success rate in %, {protocol}, oblivious\n{square.to_string()}\n")
     return "\n".join(texts)
+
+
+def worst_cases(table: pd.DataFrame) -> str:
+    """Return the worst-case accuracies of a benchmark as text, if there are any.
+
+    :param table: of `Benchmark.run`.
+    """
+    lines = []
+    for (suite, protocol), rows in table[table["metric"] == "worst_case_accuracy"].groupby(
+        ["attack", "protocol"], sort=False
+    ):
+        lines.append(f"Worst-case accuracy in %, {protocol}, suite {suite!r}")
+        lines += [
+            f"{row.defence}  {_percent(row.value, row.low, row.high)}" for row in rows.itertuples()
+        ]
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _percent(value: float, low: float, high: float) -> str:

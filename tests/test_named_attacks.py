@@ -23,12 +23,16 @@ QUICK: dict[str, dict[str, Any]] = {
     "uap": {"eps": 0.8, "max_iter": 2},
     "auna": {},
     "pwa": {},
-    "pixel": {"th": 100, "max_iter": 1},
+    "pixel": {"th": 400, "max_iter": 1},
     "boundary": {"max_iter": 3},
     "autoattack": {"eps": 0.2, "max_iter": 3, "nb_restarts": 1, "max_queries": 10},
     "square": {"eps": 0.3, "max_iter": 30},
     "cw": {"binary_search_steps": 1, "max_iter": 20, "learning_rate": 0.1},
     "hopskipjump": {"max_iter": 1, "max_eval": 50, "init_eval": 20},
+    "eot": {"eps": 0.3, "eps_step": 0.1, "max_iter": 4},
+    "bpda": {"eps": 0.3, "eps_step": 0.1, "max_iter": 4},
+    "apgd": {"eps": 0.3, "eps_step": 0.3, "max_iter": 4},
+    "noise": {"eps": 0.9, "draws": 5},
 }
 N = 4
 
@@ -70,7 +74,9 @@ def test_names():
         "fgsm", "bim", "mifgsm", "jsma", "pgd", "deepfool", "uap", "auna", "pwa", "pixel",
         "boundary",
     )  # fmt: skip
-    assert set(attacks.NAMES) == {*attacks.PAPER, "autoattack", "square", "cw", "hopskipjump"}
+    assert set(attacks.NAMES) == {
+        *attacks.PAPER, "autoattack", "square", "cw", "hopskipjump", "eot", "bpda", "apgd", "noise",
+    }  # fmt: skip
     assert set(attacks.NAMES) == set(QUICK)
 
 

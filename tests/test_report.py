@@ -129,6 +129,11 @@ class Builder:
             "versions": {"art-nip": "0.1.0", "torch": "2.13.0"},
             "protocols": self.protocols,
             "threats": self.threats,
+            "cells": [
+                {"threat": threat, "protocol": each, "n": (1 + len(self.eps)) * len(self.defences)}
+                for threat in self.threats
+                for each in self.protocols
+            ],
             "attacks": [
                 {
                     "label": label,

@@ -13,8 +13,8 @@ from art.attacks import evasion
 from art.utils import projection
 
 from art_nip.attacks.auna import AdditiveUniformNoise
+from art_nip.attacks.end_to_end import AutoProjectedGradientDescent
 from art_nip.checks import class_indices
-from art_nip.estimators.single_precision import single_precision
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -140,7 +140,7 @@ class AutoAttack(evasion.AutoAttack):  # type: ignore[misc]
     difference of logits ratio, DeepFool (its authors take FAB) and Square, each on the images that
     resisted those before it.
 
-    ART's shows progress bars, has its own DeepFool, gives APGD float64, and none of the parameters:
+    ART's shows progress bars, has its own DeepFool and APGD, and none of the parameters:
 
     :param max_iter: steps of APGD and DeepFool.
     :param nb_restarts: of APGD and Square.
@@ -159,9 +159,14 @@ class AutoAttack(evasion.AutoAttack):  # type: ignore[misc]
         batch_size: int = 32,
         verbose: bool = True,
     ) -> None:
-        common = {"norm": norm, "eps": eps, "batch_size": batch_size, "verbose": verbose}
+        common: dict[str, Any] = {
+            "norm": norm,
+            "eps": eps,
+            "batch_size": batch_size,
+            "verbose": verbose,
+        }
         gradual = [
-            evasion.AutoProjectedGradientDescent(
+            AutoProjectedGradientDescent(
                 estimator,
                 eps_step=eps_step,
                 max_iter=max_iter,
@@ -171,9 +176,6 @@ class AutoAttack(evasion.AutoAttack):  # type: ignore[misc]
             )
             for loss in ("cross_entropy", "difference_logits_ratio")
         ]
-        for attack in gradual:
-            # Made by ART from the estimator.
-            attack._estimator = single_precision(attack.estimator)
         others = [
             DeepFool(estimator, max_iter, 1e-3, batch_size=batch_size, verbose=verbose),
             evasion.SquareAttack(
@@ -223,4 +225,23 @@ class BoundaryAttack(_FromNoise, evasion.BoundaryAttack):  # type: ignore[misc]
 class HopSkipJump(_FromNoise, evasion.HopSkipJump):  # type: ignore[misc]
     """HopSkipJump of Chen et al., "HopSkipJumpAttack: a query-efficient decision-based attack"
     (2020), from the same start and for the same reasons.
+
+    ART's divides by zero where a random defence fools the classifier with the image itself.
     """
+
+    def _attack(self, initial_sample: Array, original_sample: Array, *others: Any) -> Any:
+        try:
+            return super()._attack(initial_sample, original_sample, *others)
+        except _FooledByItselfError:
+            return original_sample
+
+    def _compute_update(
+        self, current_sample: Array, num_eval: int, delta: float, **others: Any
+    ) -> Any:
+        if delta == 0:
+            raise _FooledByItselfError
+        return super()._compute_update(current_sample, num_eval, delta, **others)
+
+
+class _FooledByItselfError(Exception):
+    """There is no way from an image to itself."""

@@ -107,6 +107,7 @@ _ART = "art.attacks.evasion"
 _OURS = "art_nip.attacks"
 _EPS = {"eps": 8 / 255, "batch_size": 128}
 _STEPS = {**_EPS, "eps_step": 2 / 255, "max_iter": 10}
+_THROUGH = {**_EPS, "eps_step": 1 / 255, "max_iter": 40, "num_random_init": 1}
 
 _ATTACKS = {
     attack.name: attack
@@ -195,6 +196,25 @@ _ATTACKS = {
             {"max_iter": 10, "max_eval": 1000, "batch_size": 128},
             limit=50,
         ),
+        # What follows is made to go through defences: see `art_nip.benchmark.suite`.
+        NamedAttack("eot", f"{_OURS}.end_to_end.ProjectedGradientDescent", _THROUGH),
+        NamedAttack(
+            "bpda",
+            f"{_OURS}.end_to_end.ProjectedGradientDescent",
+            {**_THROUGH, "straight": True},
+        ),
+        NamedAttack(
+            "apgd",
+            f"{_OURS}.end_to_end.AutoProjectedGradientDescent",
+            {
+                **_EPS,
+                "eps_step": 16 / 255,
+                "max_iter": 50,
+                "nb_random_init": 1,
+                "loss_type": "cross_entropy",
+            },
+        ),
+        NamedAttack("noise", f"{_OURS}.noise.RandomNoise", {**_EPS, "draws": 50}),
     )
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from functools import partial
@@ -16,18 +17,32 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from art_nip.benchmark import report
+from art_nip.benchmark.checklist import checklist
 from art_nip.benchmark.defences import channels_first
 from art_nip.benchmark.engines import Engine
-from art_nip.benchmark.entries import BENIGN, NONE, attack_entries, defence_entries
+from art_nip.benchmark.entries import (
+    BENIGN,
+    NONE,
+    attack_entries,
+    check_suites,
+    defence_entries,
+)
 from art_nip.benchmark.fingerprints import versions
-from art_nip.benchmark.grid import PROTOCOLS, THREATS, Cell, Grid
+from art_nip.benchmark.grid import INSPECTED, PROTOCOLS, THREATS, Cell, Grid
 from art_nip.benchmark.store import FORMAT, Store
 from art_nip.benchmark.table import tidy
-from art_nip.benchmark.tasks import Classifying, Crafting, ReadyDefence, Workbench, perform
+from art_nip.benchmark.tasks import (
+    Classifying,
+    Crafting,
+    Inspecting,
+    ReadyDefence,
+    Task,
+    Workbench,
+    perform,
+)
 from art_nip.checks import check_choice, check_images, check_whole, class_indices, numeric
 
 Data = tuple[npt.ArrayLike, npt.ArrayLike]
-Task = Callable[[], Crafting | Classifying]
 
 
 class Benchmark:
@@ -42,7 +57,8 @@ class Benchmark:
 
     :param classifier: a trained ART classifier with `clip_values`; it is left as it is.
     :param attacks: names (`art_nip.benchmark.attacks.NAMES`), ART attacks on the classifier, or
-        :class:`Attack` for either with parameters, a label or a limit.
+        :class:`Attack` for either with parameters, a label or a limit. "adaptive" stands for a
+        whole suite that goes through each defence, see `art_nip.benchmark.suite`.
     :param defences: names (`art_nip.benchmark.defences.NAMES`), ART preprocessors, trained ART
         classifiers, or :class:`Defence`; or a mapping from labels to these. "none" is always there.
         What learns is fitted by the benchmark, on a copy: only so the protocol is known.
@@ -89,6 +105,7 @@ class Benchmark:
         check_whole("seed", seed, least=0)
         self.classifier = classifier
         self._attacks = attack_entries(attacks, classifier)
+        check_suites(self._attacks, threats)
         self._defences = defence_entries(defences, classifier)
         self._protocols = tuple(dict.fromkeys(protocols))
         self._threats = tuple(dict.fromkeys(threats))
@@ -133,7 +150,9 @@ class Benchmark:
             A defence that learns nothing has the same rows in both protocols. The metrics are
             `accuracy`; of attacks (rows with the defence "none", or adaptive ones) `asr`, and
             `l2`, `linf` over the successful examples; of defences against oblivious attacks
-            `dsr`, of the successful examples; `psnr` and `tknc` (k = 5) between what the model
+            `dsr`, of the successful examples; of the adaptive suite (rows with its label as the
+            attack) `worst_case_accuracy`, over the images that are right whichever of its attacks
+            within the budget they meet; `psnr` and `tknc` (k = 5) between what the model
             sees and the benign images; `seconds_per_image`, `forward_passes`, `backward_passes`
             of classifying in benign rows, of crafting in those of attacks.
         :raises ValueError: if images or labels are not as above, the bank is missing, or an image
@@ -146,10 +165,12 @@ class Benchmark:
         try:
             self._perform(workbench, "crafting", self._crafting(grid))
             self._perform(workbench, "classifying", self._classifying(grid))
+            self._perform(workbench, "inspecting", self._inspecting(grid))
         finally:
             self._describe(grid)
             table = tidy(grid, self._store)
             self._store.write_text("table.csv", table.to_csv(index=False))
+            self._store.write_json("checklist.json", checklist(grid, self._store))
         return table
 
     def report(self) -> Path:
@@ -196,7 +217,9 @@ class Benchmark:
             raise ValueError("There is no image to evaluate on.")
         return images, class_indices(y, len(images), self.classifier.nb_classes)
 
-    def _perform(self, workbench: Workbench, what: str, tasks: Mapping[str, Task]) -> None:
+    def _perform(
+        self, workbench: Workbench, what: str, tasks: Mapping[str, Callable[[], Task]]
+    ) -> None:
         if not tasks:
             return
         made = (make() for make in tasks.values())
@@ -204,7 +227,7 @@ class Benchmark:
         for kind, key, result in tqdm(finished, what, len(tasks), disable=not self._verbose):
             self._store.put(kind, key, result)
 
-    def _crafting(self, grid: Grid) -> dict[str, Task]:
+    def _crafting(self, grid: Grid) -> dict[str, Callable[[], Task]]:
         """Return what makes the tasks that are to be done, by their keys."""
         return {
             cell.adversarial: partial(self._to_craft, grid, cell, cell.adversarial)
@@ -212,11 +235,23 @@ class Benchmark:
             if cell.adversarial and not self._store.has("adversarial", cell.adversarial)
         }
 
-    def _classifying(self, grid: Grid) -> dict[str, Task]:
+    def _classifying(self, grid: Grid) -> dict[str, Callable[[], Task]]:
         return {
             cell.predictions: partial(self._to_classify, grid, cell)
             for cell in grid.cells
             if not self._store.has("predictions", cell.predictions) and self._has_images(cell)
+        }
+
+    def _inspecting(self, grid: Grid) -> dict[str, Callable[[], Task]]:
+        return {
+            each.key: partial(
+                Inspecting,
+                each.key,
+                _ready(grid, each.defence, each.protocol),
+                grid.x[:INSPECTED],
+            )
+            for each in grid.inspected()
+            if not self._store.has("inspections", each.key)
         }
 
     def _has_images(self, cell: Cell) -> bool:
@@ -224,12 +259,11 @@ class Benchmark:
         return cell.adversarial is None or self._store.has("adversarial", cell.adversarial)
 
     def _to_craft(self, grid: Grid, cell: Cell, key: str) -> Crafting:
-        adaptive = cell.threat == "adaptive" and cell.defence != NONE
         n = grid.attacked(cell.attack)
         return Crafting(
             key=key,
             attack=grid.attacks[cell.attack],
-            through=_ready(grid, cell) if adaptive else None,
+            through=_ready(grid, cell.defence, cell.protocol) if cell.through else None,
             x=grid.x[:n],
             y=grid.y[:n],
             verbose=self._verbose,
@@ -241,7 +275,7 @@ class Benchmark:
             images = self._store.load("adversarial", cell.adversarial).arrays["x"]
         return Classifying(
             key=cell.predictions,
-            defence=_ready(grid, cell),
+            defence=_ready(grid, cell.defence, cell.protocol),
             x=images,
             reference=grid.x[: len(images)],
             verbose=self._verbose,
@@ -277,6 +311,7 @@ class Benchmark:
                     "name": each.name,
                     "parameters": _written(each.parameters),
                     "limit": each.limit,
+                    "suite": each.suite,
                     "eps": None if np.isnan(each.eps) else each.eps,
                 }
                 for each in grid.attacks.values()
@@ -292,14 +327,20 @@ class Benchmark:
             "channels_first": channels_first(self.classifier),
             "clip_values": [np.asarray(each).tolist() for each in self.classifier.clip_values],
             "adversarial": adversarial,
+            "cells": [
+                {"threat": threat, "protocol": protocol, "n": n}
+                for (threat, protocol), n in Counter(
+                    (cell.threat, cell.protocol) for cell in grid.cells
+                ).items()
+            ],
         }
         self._store.write_json("benchmark.json", description)
 
 
-def _ready(grid: Grid, cell: Cell) -> ReadyDefence:
-    entry = grid.defences[cell.defence]
-    bank = grid.banks[cell.protocol] if entry.learns else None
-    return ReadyDefence(entry, grid.defence_key(entry, cell.protocol), bank)
+def _ready(grid: Grid, defence: str, protocol: str) -> ReadyDefence:
+    entry = grid.defences[defence]
+    bank = grid.banks[protocol] if entry.learns else None
+    return ReadyDefence(entry, grid.defence_key(entry, protocol), bank)
 
 
 def _shared(x: npt.NDArray[Any], bank: npt.NDArray[Any]) -> int:

@@ -5,7 +5,7 @@ for them: ready to be made for any classifier, in any process.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
@@ -14,9 +14,11 @@ from art.defences.preprocessor.preprocessor import Preprocessor
 from art.estimators.estimator import BaseEstimator
 
 from art_nip.benchmark import attacks, defences
+from art_nip.benchmark import suite as adaptive
 from art_nip.benchmark.fingerprints import fingerprint
 from art_nip.benchmark.shipping import Detached, alike, packed, unpacked
 from art_nip.checks import check_whole
+from art_nip.preprocessor import NIPPreprocessor
 
 BENIGN = "benign"
 NONE = "none"
@@ -26,7 +28,8 @@ NONE = "none"
 class Attack:
     """A named attack with other parameters than its own, or ART's attack with a label or a limit.
 
-    :param attack: a name, or an ART attack.
+    :param attack: a name, or an ART attack; "adaptive" stands for the whole suite of
+        `art_nip.benchmark.suite`, with its parameters `eps`, `max_iter` and `queries`.
     :param label: in tables; None takes the name, or the class of the attack.
     :param parameters: of a named attack.
     :param limit: how many images are attacked, the first ones; None takes the named attack's own.
@@ -64,6 +67,10 @@ class AttackEntry:
     :param make: from a classifier to the ART attack on it.
     :param limit: how many images are attacked; None: all.
     :param per_image: whether each image is attacked by itself.
+    :param suite: the label of the adaptive suite that it belongs to; "" for none.
+    :param role: its name there.
+    :param kinds: the kinds of defence that it is made for, see `suite.KINDS`.
+    :param through: whether it goes through the defence where the threat is adaptive.
     """
 
     label: str
@@ -74,6 +81,10 @@ class AttackEntry:
     make: Callable[[Any], Any]
     limit: int | None
     per_image: bool
+    suite: str = ""
+    role: str = ""
+    kinds: tuple[str, ...] = adaptive.KINDS
+    through: bool = True
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,7 @@ class DefenceEntry:
     :param identity: what determines it.
     :param make: from the classifier to the defence.
     :param learns: whether it is to be fitted on benign images.
+    :param kind: of `suite.KINDS`.
     """
 
     label: str
@@ -94,6 +106,7 @@ class DefenceEntry:
     identity: str
     make: Callable[[Any], Any]
     learns: bool
+    kind: str
 
 
 class _Named:
@@ -131,9 +144,19 @@ def attack_entries(given: Iterable[Any], classifier: Any) -> list[AttackEntry]:
     :raises ValueError: if a name or a parameter is not known, or two have one label.
     :raises TypeError: if one is none of these.
     """
-    entries = [_attack_entry(each, classifier) for each in given]
+    entries = [entry for each in given for entry in _attack_entries(each, classifier)]
     _check_labels("attack", [each.label for each in entries], reserved=BENIGN)
     return entries
+
+
+def check_suites(entries: Iterable[AttackEntry], threats: Sequence[str]) -> None:
+    """Raise a ValueError if there is an adaptive suite, and nothing is attacked adaptively."""
+    for entry in entries:
+        if entry.suite and "adaptive" not in threats:
+            raise ValueError(
+                f'The attacks {entry.suite!r} go through the defences: add "adaptive" to threats, '
+                f"which are {', '.join(threats)}."
+            )
 
 
 def defence_entries(
@@ -158,15 +181,35 @@ def defence_entries(
         listed = list(given)
     entries = [_defence_entry(each, classifier) for each in listed if each != NONE]
     _check_labels("defence", [each.label for each in entries], reserved=NONE)
-    return [DefenceEntry(NONE, NONE, {}, NONE, _no_defence, learns=False), *entries]
+    return [DefenceEntry(NONE, NONE, {}, NONE, _no_defence, learns=False, kind="none"), *entries]
 
 
 def _no_defence(classifier: Any) -> None:
     """Return nothing: the classifier is left as it is."""
 
 
-def _attack_entry(given: Any, classifier: Any) -> AttackEntry:
+def _attack_entries(given: Any, classifier: Any) -> list[AttackEntry]:
     chosen = given if isinstance(given, Attack) else Attack(given)
+    if chosen.attack != adaptive.SUITE:
+        return [_attack_entry(chosen, classifier)]
+    adaptive.check_parameters(chosen.parameters)
+    label, limit = chosen.label or adaptive.SUITE, chosen.limit or adaptive.LIMIT
+    return [
+        replace(
+            _attack_entry(
+                Attack(member.attack, f"{label}: {member.role}", member.parameters, limit),
+                classifier,
+            ),
+            suite=label,
+            role=member.role,
+            kinds=member.kinds,
+            through=member.through,
+        )
+        for member in adaptive.members(chosen.parameters)
+    ]
+
+
+def _attack_entry(chosen: Attack, classifier: Any) -> AttackEntry:
     attack, limit = chosen.attack, chosen.limit
     if limit is not None:
         check_whole("limit", limit, least=1)
@@ -186,8 +229,9 @@ def _attack_entry(given: Any, classifier: Any) -> AttackEntry:
         )
     if not isinstance(attack, EvasionAttack):
         raise TypeError(
-            f"{attack!r} is no attack: give a name ({', '.join(attacks.NAMES)}), an evasion attack "
-            "of ART, or Attack(one of these, …)."
+            f"{attack!r} is no attack: give a name ({', '.join(attacks.NAMES)}, or "
+            f"{adaptive.SUITE!r} for a whole suite), an evasion attack of ART, or "
+            "Attack(one of these, …)."
         )
     if chosen.parameters:
         raise ValueError("An ART attack has its parameters already: give none with it.")
@@ -225,6 +269,7 @@ def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
             identity=fingerprint("defence", defence, parameters),
             make=_Named(named, chosen.parameters),
             learns=_learns(named.classes[0]),
+            kind=_kind(named.classes[0]),
         )
     if chosen.parameters:
         raise ValueError("A defence that is no name has its parameters already: give none with it.")
@@ -242,10 +287,13 @@ def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
             identity=fingerprint(defence),
             make=Detached(defence, classifier).bind,
             learns=_learns(type(defence)),
+            kind=_kind(type(defence)),
         )
     if isinstance(defence, BaseEstimator):
         identity, make = fingerprint(defence), _Trained(defence)
-        return DefenceEntry(chosen.label or kind, kind, {}, identity, make, learns=False)
+        return DefenceEntry(
+            chosen.label or kind, kind, {}, identity, make, learns=False, kind="trained"
+        )
     raise TypeError(
         f"{defence!r} is no defence: give a name ({', '.join(defences.NAMES)}), an ART "
         "preprocessor, a trained ART classifier, or Defence(one of these, …)."
@@ -255,6 +303,13 @@ def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
 def _learns(kind: Any) -> bool:
     """Return whether a class of preprocessors has something to fit; ART's own `fit` is empty."""
     return getattr(kind, "fit", Preprocessor.fit) is not Preprocessor.fit
+
+
+def _kind(kind: Any) -> str:
+    """Return which of `suite.KINDS` a class is."""
+    if issubclass(kind, NIPPreprocessor):
+        return "nip"
+    return "preprocessor" if issubclass(kind, Preprocessor) else "trained"
 
 
 def _number(value: Any) -> float:

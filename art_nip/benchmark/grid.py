@@ -16,6 +16,9 @@ from art_nip.benchmark.fingerprints import fingerprint
 PROTOCOLS = ("held-out", "transductive")
 THREATS = ("oblivious", "adaptive")
 
+INSPECTED = 8
+"""On how many images a defended classifier is looked at more closely."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -23,6 +26,7 @@ class Cell:
 
     :param adversarial: key of the adversarial examples; None for benign images.
     :param predictions: key of what the defended classifier says of the images.
+    :param through: whether the attack goes through the defence.
     """
 
     attack: str
@@ -31,6 +35,19 @@ class Cell:
     threat: str
     adversarial: str | None
     predictions: str
+    through: bool = False
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A defended classifier that the adaptive suite attacks, and so is looked at more closely.
+
+    :param key: of what is found.
+    """
+
+    defence: str
+    protocol: str
+    key: str
 
 
 class Grid:
@@ -63,6 +80,7 @@ class Grid:
         self.defences = {each.label: each for each in defences}
         self.x, self.y = x, y
         self.banks = {"held-out": bank, "transductive": (x, y)}
+        self.clip_values, self.nb_classes = classifier.clip_values, int(classifier.nb_classes)
         self.classifier_key = fingerprint(classifier)
         self._common = fingerprint(self.classifier_key, fixed)
         self._fits = {
@@ -77,20 +95,60 @@ class Grid:
         limit = self.attacks[attack].limit
         return len(self.x) if limit is None else min(limit, len(self.x))
 
+    def budget(self, suite: str) -> float:
+        """Return the ε of an adaptive suite, a share of the clip range."""
+        return min(
+            each.eps for each in self.attacks.values() if each.suite == suite and each.eps > 0
+        )
+
     def _cells(self, protocols: Sequence[str], threats: Sequence[str]) -> Iterator[Cell]:
         for threat, protocol, defence in product(threats, protocols, self.defences.values()):
             ready = self.defence_key(defence, protocol)
             benign = fingerprint("predictions", ready, self._images_key(len(self.x)))
             yield Cell(BENIGN, defence.label, protocol, threat, None, benign)
             for attack in self.attacks.values():
-                # Through no defence is the same as without knowing of one.
-                through = ready if threat == "adaptive" and defence.label != NONE else None
+                if attack.suite and (threat != "adaptive" or defence.kind not in attack.kinds):
+                    continue
+                # Through none is the same as without knowing of one.
+                through = threat == "adaptive" and defence.label != NONE and attack.through
                 images = self._images_key(self.attacked(attack.label))
                 adversarial = fingerprint(
-                    "adversarial", self._common, attack.identity, images, through
+                    "adversarial",
+                    self._common,
+                    attack.identity,
+                    images,
+                    ready if through else None,
                 )
                 predictions = fingerprint("predictions", ready, adversarial)
-                yield Cell(attack.label, defence.label, protocol, threat, adversarial, predictions)
+                yield Cell(
+                    *(attack.label, defence.label, protocol, threat),
+                    adversarial,
+                    predictions,
+                    through,
+                )
+
+    def inspected(self) -> list[Inspected]:
+        """Return what is to be looked at more closely."""
+        met = {
+            (cell.defence, cell.protocol)
+            for cell in self.cells
+            if cell.attack != BENIGN and self.attacks[cell.attack].suite
+        }
+        return [
+            Inspected(
+                cell.defence,
+                cell.protocol,
+                fingerprint(
+                    "inspection",
+                    self.defence_key(self.defences[cell.defence], cell.protocol),
+                    self._images_key(INSPECTED),
+                ),
+            )
+            for cell in self.cells
+            if cell.attack == BENIGN
+            and cell.threat == "adaptive"
+            and (cell.defence, cell.protocol) in met
+        ]
 
     def defence_key(self, defence: DefenceEntry, protocol: str) -> str:
         """Return the key of a fitted defence."""

@@ -6,7 +6,10 @@
       - fgsm
       - {name: pgd, eps: [2/255, 4/255], limit: 50}
       - {name: bim, label: bim small, eps: 0.004}
-    defences: [ss, jpeg, nip, {name: nip, k1: 10, label: nip k1=10}]
+    defences:
+      - ss
+      - {name: nip, k1: 10, label: nip k1=10}
+      - {name: trained, weights: weights/gtsrb-lenet5-cas.safetensors}
     protocols: [held-out, transductive]
     threats: [oblivious]
     seed: 0
@@ -17,7 +20,9 @@ What a section may hold, and what it is if it is left out, is said at its class 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,17 +37,19 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from art_nip.benchmark import attacks, defences
+from art_nip.benchmark import attacks, defences, suite
 from art_nip.benchmark.benchmark import Benchmark
 from art_nip.benchmark.entries import NONE, Attack, Defence
 from art_nip.benchmark.grid import PROTOCOLS, THREATS
 from art_nip.benchmark.yaml_file import YAMLFile
 from art_nip.checks import check_choice, nearest_name
 from art_nip.data import NAMES, Images, Labels, check_same_classes, load
+from art_nip.zoo import DEFENCES as TRAINED_DEFENCES
 from art_nip.zoo import NAMES as MODELS
 from art_nip.zoo import classifiers
 
 FRAMEWORKS = ("pytorch", "tensorflow")
+TRAINED = "trained"
 Bank = tuple[Images, Labels]
 
 
@@ -129,7 +136,7 @@ class _Item(BaseModel):
 class AttackItem(_Item):
     """An attack.
 
-    :param name: one of `attacks.NAMES`.
+    :param name: one of `attacks.NAMES`, or "adaptive" for the suite of that name.
     :param label: in tables; None takes the name.
     :param eps: its ε, a share of the range of pixels; of several, each is an attack of its own.
     :param limit: how many images are attacked; None takes the attack's own.
@@ -145,9 +152,12 @@ class AttackItem(_Item):
 
     @model_validator(mode="after")
     def _check(self) -> AttackItem:
-        named = attacks.get(self.name)
+        if self.name == suite.SUITE:
+            check: Callable[[dict[str, Any]], None] = suite.check_parameters
+        else:
+            check = attacks.get(self.name).check_parameters
         for attack in self.variants():
-            named.check_parameters(attack.parameters)
+            check(dict(attack.parameters))
         return self
 
     def variants(self) -> list[Attack]:
@@ -169,20 +179,36 @@ class AttackItem(_Item):
 class DefenceItem(_Item):
     """A defence.
 
-    :param name: one of `defences.NAMES`.
-    :param label: in tables; None takes the name.
+    :param name: one of `defences.NAMES`; or "trained", for a model that is itself a defence, whose
+        one parameter is `weights`, a file of `art-nip train`.
+    :param label: in tables; None takes the name, or that of the file.
     """
 
     @model_validator(mode="after")
     def _check(self) -> DefenceItem:
         if self.name == NONE:
             raise ValueError(f"{NONE!r} is in every benchmark: leave it out.")
+        if self.name == TRAINED:
+            if self.parameters.keys() != {"weights"} or not isinstance(self._weights, str):
+                raise ValueError(
+                    f"Give a trained defence as {{name: {TRAINED}, weights: FILE}}, with a label "
+                    f"or without; got {self.parameters}."
+                )
+            return self
+        check_choice("defence", self.name, (*defences.NAMES, TRAINED))
         defences.get(self.name).check_parameters(self.parameters)
         return self
 
     def variants(self) -> list[Defence]:
-        """Return the one defence that this stands for."""
+        """Return the one defence that this stands for; of a trained one, its file."""
+        if self.name == TRAINED:
+            weights = Path(self._weights)
+            return [Defence(weights, self.label or weights.stem)]
         return [Defence(self.name, self.label or self.name, self.parameters)]
+
+    @property
+    def _weights(self) -> Any:
+        return self.parameters["weights"]
 
 
 class Spec(_Section):
@@ -274,9 +300,9 @@ class Spec(_Section):
         :raises ValueError: if there are too few images, or the file of weights is no such file.
         """
         benchmark = Benchmark(
-            self._classifier(),
+            self._classifier(self.model.weights),
             [each for item in self.attacks for each in item.variants()],
-            [each for item in self.defences for each in item.variants()],
+            [self._loaded(each) for item in self.defences for each in item.variants()],
             store=self.store,
             protocols=self.protocols,
             threats=self.threats,
@@ -312,8 +338,13 @@ class Spec(_Section):
         check_same_classes(train_names, names)
         return benchmark, x, y, (bank_x, bank_y)
 
-    def _classifier(self) -> Any:
-        weights = self.model.weights
+    def _loaded(self, defence: Defence) -> Defence:
+        """Return a defence with the classifier in the place of the file of a trained one."""
+        if not isinstance(defence.defence, Path):
+            return defence
+        return replace(defence, defence=self._classifier(defence.defence))
+
+    def _classifier(self, weights: Path) -> Any:
         if not weights.exists():
             raise FileNotFoundError(
                 f"There are no weights {weights}. {_how_to_train(weights, self.data.name)}"
@@ -323,10 +354,13 @@ class Spec(_Section):
 
 def _how_to_train(weights: Path, data: str) -> str:
     """Return the command that makes a file of weights, as far as its name says which."""
-    known = {f"{name}-{model}": (name, model) for name in NAMES for model in MODELS}
-    if weights.stem in known:
-        name, model = known[weights.stem]
-        return f"To make them: art-nip train {name} {model} --out {weights}"
+    for name, model, defence, adversarial in product(
+        NAMES, MODELS, (None, *TRAINED_DEFENCES), (False, True)
+    ):
+        if Path(classifiers.file_name(name, model, defence, adversarial)).stem == weights.stem:
+            changed = f" --defence {defence}" if defence else ""
+            attacked = " --adversarial" if adversarial else ""
+            return f"To make them: art-nip train {name} {model}{changed}{attacked} --out {weights}"
     if data in NAMES:
         return (
             f"To make them: art-nip train {data} MODEL --out {weights}, with one of "

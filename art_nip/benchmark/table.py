@@ -14,6 +14,7 @@ import pandas as pd
 
 from art_nip.benchmark.entries import BENIGN, NONE
 from art_nip.benchmark.grid import Cell, Grid
+from art_nip.benchmark.outcomes import outcomes
 from art_nip.benchmark.store import Result, Store
 from art_nip.metrics import (
     Proportion,
@@ -53,14 +54,11 @@ def tidy(grid: Grid, store: Store) -> pd.DataFrame:
         predictions = read(cell.predictions)
         eps = math.nan if cell.attack == BENIGN else grid.attacks[cell.attack].eps
         where = (cell.attack, cell.defence, cell.protocol, cell.threat)
-        others = {
-            name: read(cells[key].predictions)
-            for name, key in {
-                "benign": (BENIGN, cell.defence, cell.protocol, cell.threat),
-                "bare benign": (BENIGN, NONE, cell.protocol, cell.threat),
-                "bare": (cell.attack, NONE, cell.protocol, cell.threat),
-            }.items()
-        }
+        compared = {"benign": (BENIGN, cell.defence, cell.protocol, cell.threat)}
+        if not _is_of_the_attack(cell):
+            compared["bare benign"] = (BENIGN, NONE, cell.protocol, cell.threat)
+            compared["bare"] = (cell.attack, NONE, cell.protocol, cell.threat)
+        others = {name: read(cells[key].predictions) for name, key in compared.items()}
         needed = (adversarial, predictions, *others.values())
         failed = next((each for each in needed if each and each.error), None)
         if failed is not None:
@@ -74,6 +72,10 @@ def tidy(grid: Grid, store: Store) -> pd.DataFrame:
             seconds += adversarial.facts["seconds"]
         for measured in _measure(cell, grid, adversarial, predictions, others):
             rows.append((*where, *measured, seconds, eps, ""))
+    for outcome in outcomes(grid, store):
+        worst = _rate("worst_case_accuracy", Proportion.of(outcome.robust))
+        where = (outcome.suite, outcome.defence, outcome.protocol, "adaptive")
+        rows.append((*where, *worst, math.nan, outcome.eps, ""))
     table: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS))
     return table
 
@@ -96,17 +98,16 @@ def _measure(
             if name in predictions.arrays and cell.defence != NONE:
                 yield _mean(name, predictions.arrays[name])
         return
-    benign, bare_benign, bare = (
-        others[name].arrays["classes"][:n] for name in ("benign", "bare benign", "bare")
-    )
+    before = {name: other.arrays["classes"][:n] for name, other in others.items()}
     if adversarial is not None:
-        x = grid.x[:n]
+        x, benign = grid.x[:n], before["benign"]
         hit = successful(y, benign, classes)
         yield _rate("asr", attack_success_rate(y, benign, classes))
         yield _mean("l2", l2_norm(x, adversarial.arrays["x"])[hit])
         yield _mean("linf", linf_norm(x, adversarial.arrays["x"])[hit])
         yield from _cost(adversarial.facts, "forward", "backward", n, n)
     else:
+        bare_benign, bare = before["bare benign"], before["bare"]
         hit = successful(y, bare_benign, bare)
         yield _rate("dsr", defence_success_rate(y, bare_benign, bare, classes))
     for name in ("psnr", "tknc"):

@@ -20,6 +20,7 @@ from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
 from art_nip.benchmark.entries import AttackEntry, DefenceEntry
+from art_nip.benchmark.inspection import inspect
 from art_nip.benchmark.shipping import packed, unpacked
 from art_nip.benchmark.store import Result
 from art_nip.checks import clip_range
@@ -89,6 +90,15 @@ class Workbench:
             self._defences[ready.key] = defence
         return self._defences[ready.key]
 
+    def defended(self, ready: ReadyDefence) -> Any:
+        """Return the classifier with a defence before it, or the one that takes its place."""
+        defence = self.defence(ready)
+        if defence is None:
+            return self.classifier
+        if isinstance(defence, BaseEstimator):
+            return single_precision(defence)
+        return defended(self.classifier, defence, in_front=True)
+
     def __reduce__(self) -> tuple[Any, ...]:
         if self._payload is None:
             self._payload = packed(self._given)
@@ -128,14 +138,7 @@ class Crafting:
 
     def run(self, workbench: Workbench) -> Result:
         """Return the adversarial examples, `x`, and what they cost."""
-        target = workbench.classifier
-        if self.through is not None:
-            defence = workbench.defence(self.through)
-            target = (
-                single_precision(defence)
-                if isinstance(defence, BaseEstimator)
-                else defended(target, defence, in_front=True)
-            )
+        target = workbench.defended(self.through) if self.through else workbench.classifier
         if self.verbose and self.attack.limit is not None and self.attack.per_image:
             self._try_one(target)
         with seeded(_seed(self.key)), counting(target) as passes:
@@ -220,7 +223,31 @@ class Classifying:
         return Result(arrays, facts)
 
 
-def perform(workbench: Workbench, task: Crafting | Classifying) -> tuple[str, str, Result]:
+@dataclass(frozen=True)
+class Inspecting:
+    """Looking closer at a defended classifier; see `art_nip.benchmark.inspection`.
+
+    :param key: of the result.
+    :param defence: what stands before the classifier, or in its place.
+    :param x: benign images.
+    """
+
+    key: str
+    defence: ReadyDefence
+    x: Images
+
+    kind = "inspections"
+
+    def run(self, workbench: Workbench) -> Result:
+        """Return what `inspect` finds, as facts."""
+        with seeded(_seed(self.key)):
+            return Result(facts=inspect(workbench.defended(self.defence), self.x))
+
+
+Task = Crafting | Classifying | Inspecting
+
+
+def perform(workbench: Workbench, task: Task) -> tuple[str, str, Result]:
     """Return a task's kind, key and result; an error is a result, and does not stop the others."""
     try:
         # Seeds, and whether TensorFlow is eager, are of the process; a worker of Dask has threads.

@@ -5,13 +5,11 @@ Some of ART's attacks and defences hand float64 to a model whose weights are flo
 
 from __future__ import annotations
 
-import types
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from art_nip.estimators.twins import twin
+from art_nip.estimators.twins import twin_with
 
 
 class SinglePrecision:
@@ -45,18 +43,7 @@ def single_precision(estimator: Any) -> Any:
             f"single_precision takes an ART estimator, not {type(estimator).__name__}: wrap the "
             "model, for example in PyTorchClassifier or TensorFlowV2Classifier."
         )
-    if isinstance(estimator, SinglePrecision):
-        return estimator
-    given: Any = type(estimator)
-    return twin(estimator, _twin_class(given))
-
-
-@cache
-def _twin_class(given: Any) -> Any:
-    names = {"__module__": given.__module__, "__qualname__": given.__qualname__}
-    return types.new_class(
-        given.__name__, (SinglePrecision, given), {}, lambda body: body.update(names)
-    )
+    return twin_with(SinglePrecision, estimator)
 
 
 def _single(x: Any) -> Any:

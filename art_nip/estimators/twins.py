@@ -1,5 +1,7 @@
 """Twins of ART classifiers: they share the model, and nothing done to one shows on the other."""
 
+import types
+from functools import cache
 from typing import Any
 
 
@@ -15,6 +17,22 @@ def twin(estimator: Any, kind: Any = None) -> Any:
     # ART changes this list in place when defences are set.
     other.preprocessing_operations = list(estimator.preprocessing_operations)
     return other
+
+
+def twin_with(mixin: type, estimator: Any) -> Any:
+    """Return a twin of a subclass of the estimator's class, which goes by the same name.
+
+    :param mixin: what comes before the estimator's class; a twin that has it is returned as it is.
+    :param estimator: an ART classifier.
+    """
+    given: Any = type(estimator)
+    return estimator if issubclass(given, mixin) else twin(estimator, _mixed(mixin, given))
+
+
+@cache
+def _mixed(mixin: Any, given: Any) -> Any:
+    names = {"__module__": given.__module__, "__qualname__": given.__qualname__}
+    return types.new_class(given.__name__, (mixin, given), {}, lambda body: body.update(names))
 
 
 def defended(estimator: Any, defence: Any, in_front: bool = False) -> Any:

@@ -19,7 +19,10 @@ from art_nip.checks import clip_range
 from art_nip.files import reading
 
 AGAIN = "Run `art-nip benchmark` with this folder as its store: it goes on where it was."
-KEYS = ("attacks", "defences", "protocols", "threats", "name", "channels_first", "clip_values")
+KEYS = (
+    *("attacks", "defences", "protocols", "threats", "cells"),
+    *("name", "channels_first", "clip_values"),
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Row:
     low: float
     high: float
     n: int
+    eps: float
     error: str
 
 
@@ -86,7 +90,19 @@ class Results:
     @property
     def attacks(self) -> list[str]:
         """The labels of all attacks, in the order of the run."""
-        return [each for each in self._labels("attack") if each != BENIGN]
+        return [each for each in self._labels("attack") if each not in (BENIGN, *self.suites)]
+
+    @property
+    def suites(self) -> list[str]:
+        """The labels of the adaptive suites, whose rows hold the worst case of several attacks."""
+        found = [each["suite"] for each in self.run["attacks"] if each.get("suite")]
+        return list(dict.fromkeys(found))
+
+    @property
+    def alone(self) -> list[str]:
+        """The labels of the attacks that belong to no suite."""
+        members = {each["label"] for each in self.run["attacks"] if each.get("suite")}
+        return [each for each in self.attacks if each not in members]
 
     @property
     def defences(self) -> list[str]:
@@ -114,8 +130,22 @@ class Results:
         rows = self.rows_of(threat, protocol)
         return {(row.attack, row.defence, row.metric): row for row in rows}
 
+    def cells(self, threat: str, protocol: str) -> int:
+        """Return how many cells there are to be."""
+        return sum(
+            each["n"]
+            for each in self.run["cells"]
+            if (each["threat"], each["protocol"]) == (threat, protocol)
+        )
+
+    def checklist(self, suite: str, protocol: str) -> list[dict[str, str]]:
+        """Return the items of the checklist, see `art_nip.benchmark.checklist`."""
+        path = _present(self._folder / "checklist.json")
+        items = json.loads(path.read_text(encoding="utf-8"))
+        return [each for each in items if (each["suite"], each["protocol"]) == (suite, protocol)]
+
     def sweeps(self) -> list[Sweep]:
-        """Return the attacks that differ by nothing but ε."""
+        """Return the attacks of no suite that differ by nothing but ε."""
         sizes = self.sizes
         alike: dict[str, Sweep] = {}
         for attack in self.run["attacks"]:
@@ -126,7 +156,7 @@ class Results:
                 for key, value in attack.get("parameters", {}).items()
                 if not key.startswith("eps")
             }
-            if label in sizes:
+            if label in sizes and not attack.get("suite"):
                 kind = json.dumps([name, others], sort_keys=True)
                 alike.setdefault(kind, Sweep(name, {})).sizes[label] = sizes[label]
         return [sweep for sweep in alike.values() if len(set(sweep.sizes.values())) > 1]
@@ -212,6 +242,7 @@ def _rows(path: Path) -> Iterator[Row]:
                     low=_number(cells["low"]),
                     high=_number(cells["high"]),
                     n=int(cells["n"]),
+                    eps=_number(cells["eps"]),
                     error=cells["error"],
                 )
             except (KeyError, TypeError, ValueError) as error:

@@ -95,8 +95,12 @@ def _how_to_read(results: Results) -> Facts:
 def _unfinished(results: Results) -> Iterator[Block]:
     """Yield what is still to be computed."""
     for threat, protocol in results.settings:
-        there = {(row.attack, row.defence) for row in results.rows_of(threat, protocol)}
-        cells = (1 + len(results.attacks)) * len(results.defences)
+        there = {
+            (row.attack, row.defence)
+            for row in results.rows_of(threat, protocol)
+            if row.attack not in results.suites
+        }
+        cells = results.cells(threat, protocol)
         if len(there) < cells:
             yield Paragraph(
                 f"Unfinished: {cells - len(there)} of {cells} cells (attacks and benign images × "
@@ -111,7 +115,12 @@ def _measured(results: Results, threat: str, protocol: str) -> Iterator[Block]:
     sweeps = results.sweeps()
     if threat == "adaptive":
         metric, axis = "accuracy", "Robust accuracy"
-        yield tables.robustness(measured, attacks, defences)
+        for suite in results.suites:
+            items = results.checklist(suite, protocol)
+            yield tables.worst_case(measured, suite, defences, items)
+            yield tables.checklist(suite, defences, items)
+        alone = [each for each in attacks if each in results.alone]
+        yield tables.robustness(measured, attacks, defences, alone)
     else:
         metric, axis = "dsr", "DSR"
         yield tables.success(measured, attacks, defences, sweeps)

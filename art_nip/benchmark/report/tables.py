@@ -48,30 +48,104 @@ def success(
         "defence",
         ["benign accuracy", *attacks, "mean DSR"],
         rows,
-        foot=[_counts(measured, attacks, "dsr")],
+        foot=[_counts(measured, attacks, "dsr", behind=1)],
         across="attack",
         notes=f"{notes}. n: benign images, and successful adversarial examples. {BEST}"
         + _signs(rows),
     )
 
 
-def robustness(measured: Measured, attacks: Sequence[str], defences: Sequence[str]) -> Table:
-    """Return what is left of accuracy under adaptive attacks, and under the worst of them."""
+def worst_case(
+    measured: Measured,
+    suite: str,
+    defences: Sequence[str],
+    items: Sequence[Mapping[str, str]],
+) -> Table:
+    """Return the headline of an adaptive suite: what is left when each image meets all of it.
+
+    :param items: of the checklist.
+    """
+    rows = _by_defence(
+        defences,
+        _rated(measured, BENIGN, defences, "accuracy"),
+        _rated(measured, suite, defences, "worst_case_accuracy"),
+        [(math.nan, _checked(items, defence)) for defence in defences],
+    )
+    row = next((measured[key] for key in measured if key[2] == "worst_case_accuracy"), None)
+    budget = "" if row is None else f" L∞ at most {row.eps:.3g} of the clip range, n = {row.n}."
+    return Table(
+        f"Worst-case accuracy under the suite {suite!r}: the share of the images that the defended "
+        f"classifier gets right whichever attack of the suite they meet.{budget}",
+        "defence",
+        ["benign accuracy", "worst-case accuracy", "checklist"],
+        rows,
+        notes="none is the classifier alone under the same budget: a defence is worth what it adds "
+        f"to that. Checklist: items passed; those failed are counted too. {BEST}{_signs(rows)}",
+    )
+
+
+def checklist(suite: str, defences: Sequence[str], items: Sequence[Mapping[str, str]]) -> Table:
+    """Return the items of the checklist of an adaptive suite, with their evidence."""
+    found = {(each["item"], each["defence"]): each for each in items}
+    shown = [defence for defence in defences if any(key[1] == defence for key in found)]
+    rows = []
+    for item in dict.fromkeys(each["item"] for each in items):
+        cells = []
+        for defence in shown:
+            each = found.get((item, defence))
+            cells.append(Cell(each["status"], (each["evidence"],)) if each else MISSING)
+        rows.append((item, cells))
+    return Table(
+        f"Checklist of the suite {suite!r}: what must hold before its worst case is believed.",
+        "item",
+        shown,
+        rows,
+        across="defence",
+        notes="An item that failed says that a stronger attack may well exist.",
+        texts=True,
+        folded=True,
+    )
+
+
+def _checked(items: Sequence[Mapping[str, str]], defence: str) -> Cell:
+    """Return how many items passed and failed."""
+    found = [each["status"] for each in items if each["defence"] == defence]
+    if not found:
+        return MISSING
+    failed = found.count("failed")
+    details = (f"{failed} failed",) if failed else ()
+    return Cell(f"{found.count('passed')} of {len(found)}", details)
+
+
+def robustness(
+    measured: Measured, attacks: Sequence[str], defences: Sequence[str], alone: Sequence[str]
+) -> Table:
+    """Return what is left of accuracy under adaptive attacks, and under the worst of them.
+
+    :param alone: the attacks that belong to no suite: those of one differ in budget, and have a
+        worst case of their own.
+    """
+    notes = (
+        "Worst attack: the lowest accuracy over the attacks of no suite, and under which; ≤ where "
+        "not all of them are there. "
+        if alone
+        else ""
+    )
+    worst = [[_worst(measured, alone, defence) for defence in defences]] if alone else []
     rows = _by_defence(
         defences,
         *(_rated(measured, attack, defences, "accuracy") for attack in (BENIGN, *attacks)),
-        [_worst(measured, attacks, defence) for defence in defences],
+        *worst,
     )
     return Table(
         "Robust accuracy: the share of the images that the defended classifier gets right when "
         "they are attacked through the defence. First, the accuracy on benign images.",
         "defence",
-        ["benign accuracy", *attacks, "worst attack"],
+        ["benign accuracy", *attacks, *(["worst attack"] if alone else [])],
         rows,
-        foot=[_counts(measured, attacks, "accuracy")],
+        foot=[_counts(measured, attacks, "accuracy", behind=len(worst))],
         across="attack",
-        notes="Worst attack: the lowest accuracy over the attacks, and under which; ≤ where not "
-        f"all attacks are there. n: images. {BEST}{_signs(rows)}",
+        notes=f"{notes}n: images. {BEST}{_signs(rows)}",
     )
 
 
@@ -298,8 +372,13 @@ def _by_defence(
     ]
 
 
-def _counts(measured: Measured, attacks: Sequence[str], metric: str) -> tuple[str, list[Cell]]:
-    """Return of how many images the rates are, which is the same for all defences."""
+def _counts(
+    measured: Measured, attacks: Sequence[str], metric: str, behind: int
+) -> tuple[str, list[Cell]]:
+    """Return of how many images the rates are, which is the same for all defences.
+
+    :param behind: how many columns there are behind the attacks.
+    """
     cells = []
     for attack, counted in ((BENIGN, "accuracy"), *((attack, metric) for attack in attacks)):
         numbers = [
@@ -308,7 +387,7 @@ def _counts(measured: Measured, attacks: Sequence[str], metric: str) -> tuple[st
             if (other, kind) == (attack, counted)
         ]
         cells.append(Cell(f"{max(numbers):,}") if numbers else MISSING)
-    return "n", [*cells, Cell("")]
+    return "n", [*cells, *[Cell("")] * behind]
 
 
 def _signs(rows: Sequence[tuple[str, Sequence[Cell]]]) -> str:

@@ -1,0 +1,99 @@
+"""The adaptive suite: attacks that go through a defence, each in another way, within one budget.
+
+What is left when each image meets all of them is the worst case, the figure to judge a defence by
+(Croce et al., "Evaluating the adversarial robustness of adaptive test-time defenses", 2022; Tramèr
+et al., "On adaptive attacks to adversarial example defenses", 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
+
+from art_nip.checks import check_choice, check_whole
+
+SUITE = "adaptive"
+
+DEFAULTS: dict[str, Any] = {"eps": 8 / 255, "max_iter": 20, "queries": 500}
+"""ε, a share of the clip range; steps of the attacks by gradient; calls of those without."""
+
+LEAST = {"max_iter": 2, "queries": 50}
+
+LIMIT = 100
+"""On how many images it runs unless more are asked for."""
+
+KINDS = ("none", "trained", "preprocessor", "nip")
+"""What a defence can be: nothing, another classifier, or what comes before the classifier."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """An attack of the suite.
+
+    :param role: what it is for: its label behind that of the suite, and its name in the checklist.
+    :param attack: a name of `art_nip.benchmark.attacks`.
+    :param parameters: of that attack.
+    :param kinds: what kinds of defence it is made for.
+    :param through: whether it goes through the defence; else it is crafted on the undefended
+        classifier, and transferred.
+    """
+
+    role: str
+    attack: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    kinds: tuple[str, ...] = KINDS
+    through: bool = True
+
+
+BY_GRADIENT = ("fgsm", "pgd", "pgd, more", "apgd ce", "apgd dlr", "apgd targeted", "bpda")
+WITHOUT_GRADIENT = ("square", "hopskipjump", "noise")
+TRANSFERRED = "transfer"
+GROWING = (2, 4)
+"""Multiples of ε at which examples are transferred too, outside the budget."""
+
+UNBOUNDED = "pgd, unbounded"
+
+
+def members(parameters: Mapping[str, Any]) -> Iterator[Member]:
+    """Yield the attacks of the suite.
+
+    :param parameters: in place of `DEFAULTS`.
+    """
+    chosen = {**DEFAULTS, **parameters}
+    eps, steps, queries = chosen["eps"], chosen["max_iter"], chosen["queries"]
+    size = {"eps": eps}
+    pgd = {**size, "eps_step": 2.5 * eps / steps, "max_iter": steps}
+    longer = {**pgd, "eps_step": 1.25 * eps / steps, "max_iter": 2 * steps}
+    apgd = {**size, "eps_step": 2 * eps, "max_iter": 2 * steps}
+    yield Member("fgsm", "fgsm", size)
+    yield Member("pgd", "eot", pgd)
+    yield Member("pgd, more", "eot", {**longer, "num_random_init": 2})
+    yield Member("apgd ce", "apgd", apgd)
+    yield Member("apgd dlr", "apgd", {**apgd, "loss_type": "difference_logits_ratio"})
+    yield Member("apgd targeted", "apgd", {**apgd, "max_iter": steps, "targets": 3})
+    yield Member("bpda", "bpda", pgd, kinds=("preprocessor", "nip"))
+    yield Member("square", "square", {**size, "max_iter": queries})
+    evaluations = {"init_eval": queries // 10, "max_eval": queries // 5}
+    hops = {"norm": float("inf"), "max_iter": 5, **evaluations}
+    yield Member("hopskipjump", "hopskipjump", hops)
+    yield Member("noise", "noise", size)
+    # On another model, the surest of its error is what carries over best.
+    # To no defence at all it would be no transfer.
+    elsewhere: dict[str, Any] = {"kinds": KINDS[1:], "through": False}
+    yield Member(TRANSFERRED, "eot", longer, **elsewhere)
+    for factor in GROWING:
+        grown = {**longer, "eps": factor * eps, "eps_step": factor * longer["eps_step"]}
+        yield Member(f"{TRANSFERRED} {factor}ε", "eot", grown, **elsewhere)
+    yield Member(UNBOUNDED, "eot", {"eps": 1.0, "eps_step": 2.5 / steps, "max_iter": steps})
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Raise a ValueError if the suite has no such parameter, or not with such a value."""
+    for name, value in parameters.items():
+        check_choice(f"parameter of the attacks {SUITE!r}", name, list(DEFAULTS))
+        if name != "eps":
+            check_whole(name, value, least=LEAST[name])
+        elif not isinstance(value, Real) or not 0 < float(value) <= 1:
+            raise ValueError(f"eps={value!r}; give a share of the clip range, above 0, at most 1.")

@@ -1,0 +1,105 @@
+"""Twins of ART classifiers that give attacks other gradients: of the expectation over a random
+defence, or as if the defences were not there on the way back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from art.defences.preprocessor.preprocessor import PreprocessorPyTorch, PreprocessorTensorFlowV2
+
+from art_nip.estimators.twins import twin, twin_with
+
+
+class _Averaged:
+    """What makes a class of ART classifiers one whose loss gradients are means over draws."""
+
+    def loss_gradient(self, x: Any, y: Any, **keywords: Any) -> Any:
+        state: Any = self
+        draw = super().loss_gradient  # type: ignore[misc]
+        total = draw(x, y, **keywords)
+        if state._draws == 1:
+            return total
+        second = draw(x, y, **keywords)
+        if state._draws_differ is None:
+            state._draws_differ = not np.array_equal(_array(total), _array(second))
+        if not state._draws_differ:
+            state._draws = 1
+            return total
+        total = total + second
+        for _ in range(2, state._draws):
+            total = total + draw(x, y, **keywords)
+        return total / state._draws
+
+
+def averaged(estimator: Any, draws: int) -> Any:
+    """Return a twin whose loss gradients are means over draws of a random defence.
+
+    That is expectation over transformation (EOT; Athalye et al., "Synthesizing robust adversarial
+    examples", 2018). Whether anything is random shows at the first gradient: where two are equal to
+    the last bit, one is taken from then on.
+
+    :param estimator: an ART classifier that gives loss gradients; it stays as it is.
+    :param draws: how many.
+    """
+    other = twin(twin_with(_Averaged, estimator))
+    other._draws, other._draws_differ = draws, None
+    return other
+
+
+def straight_through(estimator: Any) -> Any:
+    """Return a twin whose preprocessing defences have the identity for a gradient.
+
+    That is backward pass differentiable approximation (BPDA; Athalye et al., "Obfuscated gradients
+    give a false sense of security", 2018). Defences for NumPy are left as they are: ART goes back
+    through them by their `estimate_gradient`, which is the identity unless they say otherwise.
+
+    :param estimator: an ART classifier of PyTorch or TensorFlow; it stays as it is.
+    """
+    other = twin(estimator)
+    straight = [_straight(defence) for defence in estimator.preprocessing_defences or []]
+    if straight:
+        other.set_params(preprocessing_defences=straight)
+    return other
+
+
+def _straight(defence: Any) -> Any:
+    for base, kind in (
+        (PreprocessorPyTorch, _StraightPyTorch),
+        (PreprocessorTensorFlowV2, _StraightTensorFlowV2),
+    ):
+        if isinstance(defence, base):
+            return kind(defence)
+    return defence
+
+
+class _StraightPyTorch(PreprocessorPyTorch):  # type: ignore[misc]
+    def __init__(self, defence: Any) -> None:
+        super().__init__(
+            is_fitted=True, apply_fit=defence.apply_fit, apply_predict=defence.apply_predict
+        )
+        self._defence = defence
+
+    def forward(self, x: Any, y: Any = None) -> tuple[Any, Any]:
+        defended, y = self._defence.forward(x.detach(), y)
+        return defended.detach() + (x - x.detach()), y
+
+
+class _StraightTensorFlowV2(PreprocessorTensorFlowV2):  # type: ignore[misc]
+    def __init__(self, defence: Any) -> None:
+        super().__init__(
+            is_fitted=True, apply_fit=defence.apply_fit, apply_predict=defence.apply_predict
+        )
+        self._defence = defence
+
+    def forward(self, x: Any, y: Any = None) -> tuple[Any, Any]:
+        import tensorflow as tf
+
+        fixed = tf.stop_gradient(x)
+        defended, y = self._defence.forward(fixed, y)
+        return tf.stop_gradient(defended) + (x - fixed), y
+
+
+def _array(gradient: Any) -> Any:
+    return gradient.detach().cpu().numpy() if hasattr(gradient, "detach") else np.asarray(gradient)
