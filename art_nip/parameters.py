@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from numbers import Real
 from typing import Any, Literal
 
@@ -33,8 +33,9 @@ class Parameters:
     :param template: T of [2]: "mean" of middle influence over the benign images, or this only on
         the neurons that are middle in a "quorum" of the images.
     :param quorum: that share, above 0, at most 1; 1 is the paper's intersection.
-    :param retrieval: how an image finds its inverse perturbation: "similarity", the paper's, or
-        "nearest"; or an object of :mod:`art_nip.retrieval`, whose docstrings say what each is for.
+    :param retrieval: how an image finds its inverse perturbation: "similarity", the paper's,
+        "nearest" or "class"; or an object of :mod:`art_nip.retrieval`, whose docstrings say what
+        each is for.
     :param strength: factor on the perturbation added in [7]; the paper's is 1.
     :param clip_values: range (min, max) of the images, numbers or arrays that broadcast to an
         image.
@@ -116,8 +117,11 @@ class Parameters:
         return replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all parameters by name, as JSON can hold them."""
-        return {**asdict(self), "retrieval": self.retrieval.as_dict()}
+        """Return all parameters by name, as JSON can hold them.
+
+        :raises ValueError: if JSON cannot hold the retrieval.
+        """
+        return {**vars(self), "retrieval": self.retrieval.as_dict()}
 
 
 def check_names(given: Mapping[str, Any]) -> None:

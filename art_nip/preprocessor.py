@@ -166,6 +166,8 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
     def retrieve(self, x: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return the index of the candidate that the retrieval finds, int64, shape (N,).
 
+        -1 where it finds none, as "class" does: its perturbation is the image's own.
+
         :param x: images, shape (N, *input_shape), in the range of `clip_values`.
         """
         return self._batched(x, self._ready().candidate, (), np.int64)
@@ -189,8 +191,8 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
     def forward(self, x: Array, y: Any | None = None) -> tuple[Array, Any | None]:
         """Return the defended images as a tensor on its device; differentiable in x.
 
-        The choice of the candidate counts as constant, which is the exact gradient almost
-        everywhere.
+        What the retrieval finds counts as constant. Of a candidate that is the exact gradient
+        almost everywhere; of an inverse perturbation of the image's own ("class") it is not.
 
         :param x: images, a tensor of shape (N, *input_shape).
         :param y: anything.
@@ -209,7 +211,7 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         return batches[0] if len(batches) == 1 else namespace(x).concat(batches), y
 
     def estimate_gradient(self, x: npt.ArrayLike, grad: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Return the gradient to x given that to the defended images; exact, see `forward`.
+        """Return the gradient to x given that to the defended images; see `forward`.
 
         :param x: images, shape (N, *input_shape).
         :param grad: gradients, shape of x, or (N, C, *input_shape) for one per class.
@@ -225,10 +227,26 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         )
         return gradient
 
+    def lures(
+        self, x: npt.ArrayLike, classes: npt.NDArray[np.int64]
+    ) -> list[npt.NDArray[np.float32]]:
+        """Return ways to make the defended model say classes, for attacks made for NIP.
+
+        :param x: images, shape (N, *input_shape), in the range of `clip_values`; as many as fit
+            into memory at once.
+        :param classes: where each is to be led, shape (N,).
+        :return: gradients that lead model and retrieval there, each of shape x, to be followed
+            together; drawn at random where a candidate is retrieved.
+        """
+        found = self._ready().lures(self._adapter.tensor(self._checked(x)), classes, self._added)
+        return [self._adapter.numpy(each) for each in found]
+
     def _defended(self, reader: Reader, x: Array) -> Array:
-        return neurons.defended(
-            x, reader.perturbation(x), self.parameters.strength, self._clip(self._adapter.tensor)
-        )
+        return self._added(x, reader.perturbation(x))
+
+    def _added(self, x: Array, perturbation: Array) -> Array:
+        clip = self._clip(self._adapter.tensor)
+        return neurons.defended(x, perturbation, self.parameters.strength, clip)
 
     def _clip(self, convert: Callable[[Any], Array]) -> tuple[Array, Array]:
         low, high = self.parameters.clip_values
@@ -266,9 +284,7 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         """Return the retrieval at work, on the device that the model is on now."""
         fitted, device = self._require_fit(), self._adapter.device
         if self._reader is None or self._reader.device != device:
-            self._reader = self.parameters.retrieval.reader(
-                self._adapter, fitted, self.parameters.fractions
-            )
+            self._reader = self.parameters.retrieval.reader(self._adapter, fitted, self.parameters)
         return self._reader
 
     # As a part of ART
@@ -288,7 +304,7 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
             adapter = adapter.looking_at(after.layer, after.confidence)
         after = _settled(after, adapter)
         changed = {name for name, value in vars(after).items() if value != getattr(before, name)}
-        self.parameters, self._adapter = after, adapter
+        self.parameters, self._adapter, self._reader = after, adapter, None
         if changed - KEEP_THE_FIT:
             self._adopt(None)
 

@@ -33,7 +33,9 @@ QUICK: dict[str, dict[str, Any]] = {
     "bpda": {"eps": 0.3, "eps_step": 0.1, "max_iter": 4},
     "apgd": {"eps": 0.3, "eps_step": 0.3, "max_iter": 4},
     "noise": {"eps": 0.9, "draws": 5},
+    "steering": {"eps": 0.3, "eps_step": 0.05, "max_iter": 10},
 }
+OF_ANY_CLASSIFIER = tuple(name for name in QUICK if name != "steering")
 N = 4
 
 
@@ -76,6 +78,7 @@ def test_names():
     )  # fmt: skip
     assert set(attacks.NAMES) == {
         *attacks.PAPER, "autoattack", "square", "cw", "hopskipjump", "eot", "bpda", "apgd", "noise",
+        "steering",
     }  # fmt: skip
     assert set(attacks.NAMES) == set(QUICK)
 
@@ -90,7 +93,7 @@ def test_entry(name):
     assert attack.limit is None or attack.limit >= 50
 
 
-@pytest.mark.parametrize("name", attacks.NAMES)
+@pytest.mark.parametrize("name", OF_ANY_CLASSIFIER)
 def test_attack(name, classifier, images, capsys):
     x, y = (part[:N] for part in images["test"])
     settings, before = vars(classifier).copy(), weights(classifier)
@@ -115,7 +118,7 @@ def test_attack(name, classifier, images, capsys):
 VARIED = ("mifgsm", "pgd", "deepfool", "uap", "boundary", "autoattack", "cw", "hopskipjump")
 
 
-@pytest.mark.parametrize("name", VARIED)
+@pytest.mark.parametrize("name", [*VARIED, "steering"])
 def test_attack_goes_through_nip(name, classifier, images, nip):
     x, y = (part[:N] for part in images["test"])
     defended = nip.attach(classifier)

@@ -18,7 +18,8 @@ from art_nip import NIPPreprocessor, zoo
 from art_nip.estimators.base import Layer
 from art_nip.namespace import namespace
 from art_nip.retrieval import Nearest, Reader, Retrieval, Similarity
-from art_nip.retrieval.neighbour import most_similar, neuron_vectors
+from art_nip.retrieval.neighbour import most_similar
+from art_nip.retrieval.vectors import neuron_vectors
 from art_nip.testing import check_preprocessor
 
 
@@ -238,7 +239,7 @@ def test_an_error_before_the_layer_passes_and_leaves_nothing_behind(lenet, digit
     nip = fitted(make_classifier("pytorch", model), digits["bank"][0][:40])
     before = traces("pytorch", model)
     with pytest.raises(RuntimeError, match="size"):
-        nip._adapter.activation(torch.zeros(2, 3, 28, 28), Layer("features.3", "input"))
+        nip._adapter.activations(torch.zeros(2, 3, 28, 28), [Layer("features.3", "input")])
     assert traces("pytorch", model) == before
 
 
@@ -255,12 +256,15 @@ def test_activation_is_what_the_layer_gives_as_channels_of_places(lenet, digits)
     with torch.no_grad():
         maps = model.features[:4]((torch.from_numpy(x) - 0.1) / 0.5)
         vectors = model.classifier[0](model.flatten(model.features[4:](maps)))
-    expected = {"features.3": maps.flatten(2), "classifier.0": vectors[:, None]}
+        logits = model((torch.from_numpy(x) - 0.1) / 0.5)
+    layers = [Layer("classifier.0"), Layer("features.3")]
     for framework, adapter in adapters.items():
         images = adapter.tensor(to_framework(x, framework))
-        for layer, values in expected.items():
-            found = adapter.numpy(adapter.activation(images, Layer(layer)))
-            np.testing.assert_allclose(found, values.numpy(), atol=1e-5)
+        outputs, on_the_way = adapter.logits_and_activations(images, layers)
+        np.testing.assert_allclose(adapter.numpy(outputs), logits.numpy(), atol=1e-4)
+        for found in (on_the_way, adapter.activations(images, layers)):
+            for each, values in zip(found, (vectors[:, None], maps), strict=True):
+                np.testing.assert_allclose(adapter.numpy(each), values.numpy(), atol=1e-5)
 
 
 def test_of_a_layer_called_twice_the_first_call_counts(digits):
@@ -278,8 +282,15 @@ def test_of_a_layer_called_twice_the_first_call_counts(digits):
 
     model, x = Shared(), torch.from_numpy(digits["test"][0][:3])
     adapter = NIPPreprocessor.for_estimator(make_classifier("pytorch", model))._adapter
-    expected = model.first(x).relu().flatten(2)
-    assert torch.equal(adapter.activation(x, Layer("relu")), expected)
+    layers = [Layer("relu"), Layer("first")]
+    expected = [model.first(x).relu(), model.first(x)]
+    for found in (adapter.activations(x, layers[:1]), adapter.activations(x, layers[1:])):
+        assert torch.equal(found[0], expected.pop(0))
+    # Not what the layer that works in place has made of it.
+    on_the_way = adapter.logits_and_activations(x, layers)[1]
+    for relu, first in (adapter.activations(x, layers), on_the_way):
+        assert torch.equal(first, model.first(x))
+        assert torch.equal(relu, first.relu())
 
 
 # The choice of a layer
@@ -343,7 +354,7 @@ def test_a_name_an_object_and_what_a_file_says_are_one(classifier):
         ({"layer": "features.0"}, ValueError, "Unknown retrieval None"),
         ({"name": "nearest", "layr": "a"}, ValueError, "'layr'. Did you mean 'layer'"),
         ({"name": "similarity", "layer": "a"}, ValueError, "of retrieval 'similarity' 'layer'"),
-        (Nearest, TypeError, "give a name, one of 'similarity', 'nearest', or an object, such as"),
+        (Nearest, TypeError, "one of 'similarity', 'nearest', 'class', or an object, such as"),
         (None, TypeError, "retrieval=None; give a name"),
         (Nearest("feature.3"), ValueError, "'feature.3' is not in the model. The nearest: feat"),
         (Nearest("features.3:output"), ValueError, "only 'input' is allowed"),
@@ -399,7 +410,7 @@ class Own(Retrieval):
         passes = [sum(len(batch) for batch in images()) for _ in range(2)]
         return {"counts": np.array([*passes, len(labels)])}
 
-    def reader(self, adapter, fitted, fractions):
+    def reader(self, adapter, fitted, parameters):
         return OwnReader(adapter, fitted, self.least)
 
 

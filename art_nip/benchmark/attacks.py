@@ -215,6 +215,12 @@ _ATTACKS = {
             },
         ),
         NamedAttack("noise", f"{_OURS}.noise.RandomNoise", {**_EPS, "draws": 50}),
+        # For classifiers that NIP is attached to, and no others.
+        NamedAttack(
+            "steering",
+            f"{_OURS}.steering.SteeringAttack",
+            {**_EPS, "eps_step": 1 / 255, "max_iter": 40},
+        ),
     )
 }
 

@@ -47,7 +47,10 @@ class Member:
     through: bool = True
 
 
-BY_GRADIENT = ("fgsm", "pgd", "pgd, more", "apgd ce", "apgd dlr", "apgd targeted", "bpda")
+BY_GRADIENT = (
+    *("fgsm", "pgd", "pgd, more", "apgd ce", "apgd dlr", "apgd targeted", "bpda"),
+    "steering",
+)
 WITHOUT_GRADIENT = ("square", "hopskipjump", "noise")
 TRANSFERRED = "transfer"
 GROWING = (2, 4)
@@ -74,6 +77,7 @@ def members(parameters: Mapping[str, Any]) -> Iterator[Member]:
     yield Member("apgd dlr", "apgd", {**apgd, "loss_type": "difference_logits_ratio"})
     yield Member("apgd targeted", "apgd", {**apgd, "max_iter": steps, "targets": 3})
     yield Member("bpda", "bpda", pgd, kinds=("preprocessor", "nip"))
+    yield Member("steering", "steering", {**longer, "restarts": 2}, kinds=("nip",))
     yield Member("square", "square", {**size, "max_iter": queries})
     evaluations = {"init_eval": queries // 10, "max_eval": queries // 5}
     hops = {"norm": float("inf"), "max_iter": 5, **evaluations}

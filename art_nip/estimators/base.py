@@ -21,6 +21,9 @@ from art_nip.namespace import Array
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+SMALLEST = 1e-30
+"""Probabilities are taken for this where a model gives less, so that they have logarithms."""
+
 Weights = Callable[[Array], Array]
 """From influence σ, shape (N, n), to the weights w of the neurons in the loss [4], shape (N, n)."""
 
@@ -131,6 +134,28 @@ def early_layer(calls: Sequence[Call]) -> Layer:
     return Layer(min(early, key=lambda call: call.size).name, "input")
 
 
+def early_layers(calls: Sequence[Call]) -> tuple[Layer, ...]:
+    """Return up to four layers that carry a class before the deciding part of the model does.
+
+    They are what goes into convolutions, from the second one to the middle one, as evenly as
+    possible; where that is less than two layers, also what comes out of the last convolution.
+
+    :param calls: the layers in the order in which a forward pass called them.
+    :raises ValueError: if no convolution was called; the message lists the layers.
+    """
+    names = list(dict.fromkeys(call.name for call in calls if call.kind == "convolution"))
+    if not names:
+        raise ValueError(
+            'layers="auto" looks for convolutions, and none was called. Name layers: '
+            f"{_listed([call.name for call in calls])}."
+        )
+    early = [Layer(name, "input") for name in names[1 : len(names) // 2 + 1]]
+    if len(early) < 2:
+        return (*early, Layer(names[-1]))
+    places = np.linspace(0, len(early) - 1, min(4, len(early))).round().astype(int)
+    return tuple(early[place] for place in places)
+
+
 def _listed(names: Sequence[str]) -> str:
     unique = list(dict.fromkeys(names))
     shown = ", ".join(unique[:30])
@@ -178,18 +203,18 @@ class EstimatorAdapter(ABC):
     range.
 
     :param estimator: an ART classifier.
-    :param layer: "auto", or a layer as `Layer` writes it.
+    :param layer: "auto", or a layer as `Layer` writes it; None looks at the neurons of none.
     :param confidence: "probability" or "logit": what y_c of [1] is.
     """
 
     framework: str
     """Name and version of the framework."""
 
-    def __init__(self, estimator: Any, layer: str, confidence: str) -> None:
+    def __init__(self, estimator: Any, layer: str | None, confidence: str) -> None:
         self.model = self.unwrapped(estimator.model)
         self.input_shape: tuple[int, ...] = tuple(estimator.input_shape)
         self.nb_classes: int = estimator.nb_classes
-        self._channels_first: bool = estimator.channels_first
+        self.channels_first: bool = estimator.channels_first
         self._standardisation = Standardisation.of(estimator)
         self._calls, outputs = self._trace(np.zeros((2, *self.input_shape), np.float32))
         if outputs.shape != (2, self.nb_classes):
@@ -200,7 +225,8 @@ class EstimatorAdapter(ABC):
         self._gives_probabilities = bool(
             (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-4)
         )
-        self._look_at(layer, confidence)
+        if layer is not None:
+            self._look_at(layer, confidence)
 
     def looking_at(self, layer: str, confidence: str) -> "Self":
         """Return an adapter for the same model that looks at another layer, or another score."""
@@ -218,6 +244,21 @@ class EstimatorAdapter(ABC):
         if requested == "auto":
             return automatic(self._calls)
         return named_layer(requested, self._calls, self._layer_names())
+
+    def find_layers(
+        self,
+        requested: Literal["auto"] | Sequence[str],
+        automatic: Callable[[Sequence[Call]], tuple[Layer, ...]],
+    ) -> tuple[Layer, ...]:
+        """Return the layers of those names; for "auto" those which a rule finds among the calls.
+
+        :param requested: "auto", or layers as `Layer` writes them.
+        :param automatic: `early_layers`.
+        :raises ValueError: if there is no such layer; the message says what there is.
+        """
+        if requested == "auto":
+            return automatic(self._calls)
+        return tuple(named_layer(each, self._calls, self._layer_names()) for each in requested)
 
     def _look_at(self, layer: str, confidence: str) -> None:
         self.layer = self.find_layer(layer, layer_before_dense)
@@ -260,11 +301,38 @@ class EstimatorAdapter(ABC):
         """
 
     @abstractmethod
-    def activation(self, x: Array, layer: Layer) -> Array:
-        """Return what a layer gives, shape (N, C, P): C channels of P places, C = 1 for vectors.
+    def activations(self, x: Array, layers: Sequence[Layer]) -> list[Array]:
+        """Return what layers give, each of shape (N, C, *places): C channels, 1 for vectors.
 
-        A forward pass up to the layer; of a layer that it calls several times the first call. The
-        result carries no gradient.
+        One forward pass as far as the last of them; of a layer that it calls several times the
+        first call. The results carry no gradient.
+        """
+
+    @abstractmethod
+    def logits_and_activations(
+        self, x: Array, layers: Sequence[Layer]
+    ) -> tuple[Array, list[Array]]:
+        """Return logits z, shape (N, nb_classes), and what layers give, as `activations` does.
+
+        One forward pass for all. Where the model gives probabilities, z are their logarithms. The
+        results carry no gradient.
+        """
+
+    @abstractmethod
+    def gradient(
+        self, x: Array, layers: Sequence[Layer], objective: Callable[[Array, list[Array]], Array]
+    ) -> Array:
+        """Return the gradient to x of what hangs on logits and on what layers give, shape of x.
+
+        :param objective: from these, as `logits_and_activations` returns them, to a number for each
+            image, shape (N,). It is not compiled.
+        """
+
+    @abstractmethod
+    def lead_gradient(self, x: Array, classes: npt.NDArray[np.int64]) -> Array:
+        """Return ∂(z_c − max over k ≠ c of z_k)/∂x, shape of x, with c each image's of `classes`.
+
+        One pass each way. z as in `logits_and_activations`; the result carries no gradient.
         """
 
     @abstractmethod
@@ -279,6 +347,10 @@ class EstimatorAdapter(ABC):
     @abstractmethod
     def tensor(self, array: npt.ArrayLike) -> Array:
         """Return an array or tensor as a float32 tensor on the model's device."""
+
+    @abstractmethod
+    def integers(self, array: npt.NDArray[np.int64]) -> Array:
+        """Return whole numbers as an int64 tensor on the model's device."""
 
     @abstractmethod
     def constant(self, tensor: Array) -> Array:

@@ -5,8 +5,8 @@ forward pass.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from art_nip.estimators.base import Call, EstimatorAdapter, Layer, Weights
+from art_nip.estimators.base import SMALLEST, Call, EstimatorAdapter, Layer, Weights
 from art_nip.estimators.passes import note
 
 
@@ -49,24 +49,57 @@ class PyTorchAdapter(EstimatorAdapter):
             torch.set_grad_enabled(True)
             return neurons[-1].requires_grad_().clone()
 
-        with torch.no_grad(), self._passing_through(self.layer, start_of_graph):
+        with (
+            torch.no_grad(),
+            _evaluating(self.model),
+            self._passing_through(self.layer, start_of_graph),
+        ):
             score, _ = self._score(self.model(self._standardised(x.detach())))
             (gradient,) = torch.autograd.grad(score.sum(), neurons[-1])
         return _influence(gradient, neurons[-1].detach())
 
-    def activation(self, x: Tensor, layer: Layer) -> Tensor:
-        """Return what a layer gives; see the base class."""
-        reached: list[Tensor] = []
-
-        def stop(output: Tensor) -> Tensor:
-            reached.append(output)
-            raise _ReachedError
-
-        with suppress(_ReachedError), torch.no_grad(), self._passing_through(layer, stop):
-            self.model(self._standardised(x.detach()))
+    def activations(self, x: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
+        """Return what layers give; see the base class."""
+        reached: dict[int, Tensor] = {}
+        with suppress(_ReachedError), torch.no_grad():
+            self._look(x.detach(), layers, reached, stop=True)
         note(self.model, forward=len(x))
-        maps = reached[0]
-        return maps.flatten(2) if maps.ndim > 2 else maps[:, None]
+        return [reached[place] for place in range(len(layers))]
+
+    def logits_and_activations(
+        self, x: Tensor, layers: Sequence[Layer]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return logits and what layers give; see the base class."""
+        reached: dict[int, Tensor] = {}
+        with torch.no_grad():
+            outputs = self._look(x.detach(), layers, reached, stop=False)
+        return self._logits(outputs), [reached[place] for place in range(len(layers))]
+
+    def gradient(
+        self,
+        x: Tensor,
+        layers: Sequence[Layer],
+        objective: Callable[[Tensor, list[Tensor]], Tensor],
+    ) -> Tensor:
+        """Return the gradient of an objective; see the base class."""
+        reached: dict[int, Tensor] = {}
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            logits = self._logits(self._look(x, layers, reached, stop=False))
+            value = objective(logits, [reached[place] for place in range(len(layers))])
+            (gradient,) = torch.autograd.grad(value.sum(), x)
+        return gradient
+
+    def lead_gradient(self, x: Tensor, classes: npt.NDArray[np.int64]) -> Tensor:
+        """Return the gradient of a class's lead; see the base class."""
+        place = self.integers(classes)[:, None]
+        with torch.enable_grad(), _evaluating(self.model):
+            x = x.detach().requires_grad_()
+            logits = self._logits(self.model(self._standardised(x)))
+            others = logits.scatter(1, place, -torch.inf).amax(dim=1)
+            lead = logits.gather(1, place)[:, 0] - others
+            (gradient,) = torch.autograd.grad(lead.sum(), x)
+        return gradient
 
     def observer(self, weights: Weights) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
         """Return the function that fitting calls; see the base class."""
@@ -78,7 +111,11 @@ class PyTorchAdapter(EstimatorAdapter):
                 neurons.append(output)
                 return output.clone()
 
-            with torch.enable_grad(), self._passing_through(self.layer, on_the_way):
+            with (
+                torch.enable_grad(),
+                _evaluating(self.model),
+                self._passing_through(self.layer, on_the_way),
+            ):
                 x = x.detach().requires_grad_()
                 score, predicted = self._score(self.model(self._standardised(x)))
                 phi = neurons[-1]
@@ -95,6 +132,10 @@ class PyTorchAdapter(EstimatorAdapter):
         if isinstance(array, Tensor):
             return array.to(self.device, torch.float32)
         return torch.from_numpy(np.require(array, np.float32, ["C", "W"])).to(self.device)
+
+    def integers(self, array: npt.NDArray[np.int64]) -> Tensor:
+        """Return int64 on the model's device."""
+        return torch.from_numpy(np.asarray(array, np.int64)).to(self.device)
 
     def constant(self, tensor: Tensor) -> Tensor:
         """Return the tensor without its graph."""
@@ -148,11 +189,34 @@ class PyTorchAdapter(EstimatorAdapter):
                 handle.remove()
         return calls, self.numpy(outputs)
 
+    def _look(
+        self, x: Tensor, layers: Sequence[Layer], reached: dict[int, Tensor], stop: bool
+    ) -> Tensor:
+        """Return outputs, with what layers give left in `reached`; or stop once all are there."""
+
+        def noting(place: int) -> Callable[[Tensor], Tensor]:
+            def note(output: Tensor) -> Tensor:
+                if place not in reached:
+                    # What comes behind may work in place.
+                    reached[place] = _maps(output).clone()
+                if stop and len(reached) == len(layers):
+                    raise _ReachedError
+                return output
+
+            return note
+
+        with ExitStack() as stack:
+            stack.enter_context(_evaluating(self.model))
+            for place, layer in enumerate(layers):
+                stack.enter_context(self._passing_through(layer, noting(place)))
+            outputs: Tensor = self.model(self._standardised(x))
+        return outputs
+
     @contextmanager
     def _passing_through(
         self, layer: Layer, function: Callable[[Tensor], Tensor]
     ) -> Iterator[None]:
-        """Send what passes a layer through a function, in evaluation mode; then restore."""
+        """Send what passes a layer through a function, then restore it."""
         module = self.model.get_submodule(layer.name)
         if layer.side == "input":
             handle = module.register_forward_pre_hook(
@@ -161,8 +225,7 @@ class PyTorchAdapter(EstimatorAdapter):
         else:
             handle = module.register_forward_hook(lambda _, __, output: function(output))
         try:
-            with _evaluating(self.model):
-                yield
+            yield
         finally:
             handle.remove()
 
@@ -171,6 +234,9 @@ class PyTorchAdapter(EstimatorAdapter):
             return x
         mean, std = self._standardisation.mean, self._standardisation.std
         return (x - self.tensor(mean)) / self.tensor(std)
+
+    def _logits(self, outputs: Tensor) -> Tensor:
+        return outputs.clamp_min(SMALLEST).log() if self._gives_probabilities else outputs
 
     def _score(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return y_c and c."""
@@ -181,6 +247,11 @@ class PyTorchAdapter(EstimatorAdapter):
         # Softmax in the form whose gradient does not cancel to 0 where the model is sure of itself.
         rest = outputs.scatter(1, predicted, -torch.inf).logsumexp(dim=1)
         return nn.functional.logsigmoid(top - rest).exp(), predicted[:, 0]
+
+
+def _maps(output: Tensor) -> Tensor:
+    """Return what a layer gives as (N, C, *places)."""
+    return output if output.ndim > 2 else output[:, None]
 
 
 def _influence(gradient: Tensor, activation: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ layer is as it was.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from art_nip.estimators.base import Call, EstimatorAdapter, Layer, Weights
+from art_nip.estimators.base import SMALLEST, Call, EstimatorAdapter, Layer, Weights
 from art_nip.estimators.keras_calls import passing_through
 from art_nip.estimators.passes import note
 
@@ -28,7 +28,10 @@ class TensorFlowAdapter(EstimatorAdapter):
     framework = f"tensorflow {tf.__version__}"
 
     _cached_influence: Callable[[Tensor], Tensor] | None = None
-    _cached_activation: tuple[Layer, Callable[[Tensor], Tensor]] | None = None
+    _cached_looks: dict[tuple[tuple[Layer, ...], bool], Callable[[Tensor], list[Tensor]]] | None = (
+        None
+    )
+    _cached_lead_gradient: Callable[[Tensor, Tensor], Tensor] | None = None
     _cached_observer: tuple[Weights, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]] | None = (
         None
     )
@@ -61,12 +64,39 @@ class TensorFlowAdapter(EstimatorAdapter):
         # No tape of the caller's shall record what happens in here.
         return self._cached_influence(self.constant(x))
 
-    def activation(self, x: Tensor, layer: Layer) -> Tensor:
-        """Return what a layer gives; see the base class."""
-        if self._cached_activation is None or self._cached_activation[0] != layer:
-            self._cached_activation = layer, self._compiled(lambda x: self._activation(x, layer))
-        note(self.model, forward=len(x))
-        return self._cached_activation[1](self.constant(x))
+    def activations(self, x: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
+        """Return what layers give; see the base class."""
+        return self._look(x, layers, to_the_end=False)
+
+    def logits_and_activations(
+        self, x: Tensor, layers: Sequence[Layer]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return logits and what layers give; see the base class."""
+        logits, *maps = self._look(x, layers, to_the_end=True)
+        return logits, maps
+
+    def gradient(
+        self,
+        x: Tensor,
+        layers: Sequence[Layer],
+        objective: Callable[[Tensor, list[Tensor]], Tensor],
+    ) -> Tensor:
+        """Return the gradient of an objective; see the base class."""
+        x = self.constant(x)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            logits, *maps = self._looked(x, layers, to_the_end=True)
+            value = objective(logits, maps)
+        return tape.gradient(value, x)
+
+    def lead_gradient(self, x: Tensor, classes: npt.NDArray[np.int64]) -> Tensor:
+        """Return the gradient of a class's lead; see the base class."""
+        if self._cached_lead_gradient is None:
+            self._cached_lead_gradient = self._compiled(
+                self._lead_gradient, tf.TensorSpec([None], tf.int64)
+            )
+        note(self.model, forward=len(x), backward=len(x))
+        return self._cached_lead_gradient(self.constant(x), self.integers(classes))
 
     def observer(self, weights: Weights) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
         """Return the function that fitting calls; see the base class."""
@@ -79,6 +109,10 @@ class TensorFlowAdapter(EstimatorAdapter):
         if tf.is_tensor(array):
             return tf.cast(array, tf.float32)
         return tf.convert_to_tensor(np.asarray(array, np.float32))
+
+    def integers(self, array: npt.NDArray[np.int64]) -> Tensor:
+        """Return int64 on TensorFlow's device."""
+        return tf.convert_to_tensor(np.asarray(array, np.int64))
 
     def constant(self, tensor: Tensor) -> Tensor:
         """Return the tensor off any tape."""
@@ -129,24 +163,51 @@ class TensorFlowAdapter(EstimatorAdapter):
             self._outputs(self.tensor(x))
         return calls, self.numpy(outputs)
 
-    def _compiled(self, function: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
-        signature = [tf.TensorSpec([None, *self.input_shape], tf.float32)]
-        compiled: Callable[[Tensor], Any] = tf.function(
+    def _compiled(self, function: Callable[..., Any], *beside: Any) -> Callable[..., Any]:
+        """Return a function of images, and of what lies `beside` them, as a graph."""
+        signature = [tf.TensorSpec([None, *self.input_shape], tf.float32), *beside]
+        compiled: Callable[..., Any] = tf.function(
             function, input_signature=signature
         ).get_concrete_function()
         return compiled
 
-    def _activation(self, x: Tensor, layer: Layer) -> Tensor:
-        # What lies behind the layer is in the graph that is traced, but never run.
-        reached: list[Tensor] = []
+    def _look(self, x: Tensor, layers: Sequence[Layer], to_the_end: bool) -> list[Tensor]:
+        """Return what layers give; before these the logits, if it is `to_the_end`."""
+        if self._cached_looks is None:
+            self._cached_looks = {}
+        wanted = tuple(layers), to_the_end
+        if wanted not in self._cached_looks:
+            self._cached_looks[wanted] = self._compiled(lambda x: self._looked(x, *wanted))
+        note(self.model, forward=len(x))
+        return self._cached_looks[wanted](self.constant(x))
 
-        def noted(output: Tensor) -> Tensor:
-            reached.append(output)
-            return output
+    def _looked(self, x: Tensor, layers: Sequence[Layer], to_the_end: bool) -> list[Tensor]:
+        # What nothing returned hangs on is in the graph that is traced, but never run.
+        reached: dict[int, Tensor] = {}
 
-        with passing_through(_layers(self.model)[layer.name], layer.side, noted):
-            self._outputs(x)
-        return _maps(reached[0], self._channels_first)
+        def noting(place: int) -> Callable[[Tensor], Tensor]:
+            def note(output: Tensor) -> Tensor:
+                reached.setdefault(place, output)
+                return output
+
+            return note
+
+        found = _layers(self.model)
+        with ExitStack() as stack:
+            for place, layer in enumerate(layers):
+                stack.enter_context(passing_through(found[layer.name], layer.side, noting(place)))
+            outputs = self._outputs(x)
+        maps = [_maps(reached[place], self.channels_first) for place in range(len(layers))]
+        return [self._logits(outputs), *maps] if to_the_end else maps
+
+    def _lead_gradient(self, x: Tensor, classes: Tensor) -> Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            logits = self._logits(self._outputs(x))
+            is_class = tf.one_hot(classes, self.nb_classes, on_value=True, off_value=False)
+            others = tf.reduce_max(tf.where(is_class, logits.dtype.min, logits), axis=1)
+            lead = tf.gather(logits, classes, batch_dims=1) - others
+        return tape.gradient(lead, x)
 
     def _influence(self, x: Tensor) -> Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -182,6 +243,11 @@ class TensorFlowAdapter(EstimatorAdapter):
             x = (x - self._standardisation.mean) / self._standardisation.std
         return self.model(x, training=False)
 
+    def _logits(self, outputs: Tensor) -> Tensor:
+        if self._gives_probabilities:
+            return tf.math.log(tf.maximum(outputs, SMALLEST))
+        return outputs
+
     def _score(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return y_c and c."""
         predicted = tf.argmax(outputs, axis=1)
@@ -195,13 +261,13 @@ class TensorFlowAdapter(EstimatorAdapter):
 
 
 def _maps(x: Tensor, channels_first: bool) -> Tensor:
-    """Return an activation as channels of places, (N, C, P)."""
+    """Return what a layer gives as (N, C, *places)."""
     if len(x.shape) == 2:
         return x[:, None]
-    places = int(np.prod(x.shape[2:] if channels_first else x.shape[1:-1]))
     if channels_first:
-        return tf.reshape(x, [-1, x.shape[1], places])
-    return tf.transpose(tf.reshape(x, [-1, places, x.shape[-1]]), [0, 2, 1])
+        return x
+    last = len(x.shape) - 1
+    return tf.transpose(x, [0, last, *range(1, last)])
 
 
 def _flat(x: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ What it learns is kept with the candidates; what it needs on the model's device 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,6 +19,8 @@ from art_nip.namespace import Array
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from art_nip.parameters import Parameters
 
 
 @dataclass(frozen=True)
@@ -54,18 +57,21 @@ class Retrieval(ABC):
 
     @abstractmethod
     def reader(
-        self, adapter: EstimatorAdapter, fitted: Fitted, fractions: Sequence[float]
+        self, adapter: EstimatorAdapter, fitted: Fitted, parameters: "Parameters"
     ) -> "Reader":
         """Return this retrieval at work.
 
         :param adapter: the model.
         :param fitted: what was fitted for it.
-        :param fractions: shares of the front, middle and tail part.
+        :param parameters: of the NIP that it works for.
         """
 
     def as_dict(self) -> dict[str, Any]:
-        """Return its name and its parameters, as JSON can hold them."""
-        return {"name": self.name, **asdict(self)}
+        """Return its name and its parameters, as JSON can hold them.
+
+        :raises ValueError: if it has some that JSON cannot hold.
+        """
+        return {"name": self.name, **vars(self)}
 
 
 class Reader(ABC):
@@ -79,7 +85,7 @@ class Reader(ABC):
 
     def __init__(self, adapter: EstimatorAdapter, fitted: Fitted) -> None:
         self.device = adapter.device
-        self._stored = fitted.bank.reader(adapter.rows)
+        self._adapter, self._bank = adapter, fitted.bank
 
     @abstractmethod
     def candidate(self, x: Array) -> Array:
@@ -94,3 +100,25 @@ class Reader(ABC):
         :param x: images, shape (N, *input_shape).
         """
         return self._stored(self.candidate(x))
+
+    def lures(
+        self, x: Array, classes: npt.NDArray[np.int64], added: Callable[[Array, Array], Array]
+    ) -> list[Array]:
+        """Return ways to make a model say classes whatever the retrieval does, for attacks.
+
+        Here that is the way of each class's lead where the image has the ρ̂ of a candidate drawn at
+        random: an attack that follows the mean of such ways need not care which one is found.
+
+        :param x: images, shape (N, *input_shape).
+        :param classes: where each is to be led, shape (N,).
+        :param added: from images and ρ̂ to the defended images [7].
+        :return: gradients, each of shape x. They count the same whatever their length.
+        """
+        drawn = np.random.randint(len(self._bank), size=len(x))  # noqa: NPY002 - as ART's draw
+        decoys = self._stored(self._adapter.integers(drawn.astype(np.int64)))
+        return [self._adapter.lead_gradient(added(x, decoys), classes)]
+
+    @cached_property
+    def _stored(self) -> Callable[[Array], Array]:
+        # The candidates' ρ̂ take room on the device, and not every reader asks for them.
+        return self._bank.reader(self._adapter.rows)

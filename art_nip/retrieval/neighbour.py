@@ -1,8 +1,8 @@
 """Retrieval by nearest neighbour: the candidate whose neurons look most like the image's own."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +10,11 @@ import numpy.typing as npt
 from art_nip.candidates import Fitted
 from art_nip.estimators.base import EstimatorAdapter, Layer, early_layer
 from art_nip.namespace import Array, namespace
-from art_nip.neurons import CONSTANT
 from art_nip.retrieval.base import Reader, Retrieval
+from art_nip.retrieval.vectors import neuron_vectors
+
+if TYPE_CHECKING:
+    from art_nip.parameters import Parameters
 
 CHUNK = 2**22
 """Values of the candidates' vectors that are compared with at once: 16 MiB in float32."""
@@ -61,9 +64,7 @@ class Nearest(Retrieval):
             filled += len(found)
         return {"vectors": vectors}
 
-    def reader(
-        self, adapter: EstimatorAdapter, fitted: Fitted, fractions: Sequence[float]
-    ) -> Reader:
+    def reader(self, adapter: EstimatorAdapter, fitted: Fitted, parameters: "Parameters") -> Reader:
         """Return the retrieval at work; see the base class."""
         return _NearestReader(adapter, fitted, self.layer)
 
@@ -81,32 +82,8 @@ class _NearestReader(Reader):
 
 
 def _vectors_of(adapter: EstimatorAdapter, layer: str) -> Callable[[Array], Array]:
-    place = Layer.parse(layer)
-    return lambda x: neuron_vectors(adapter.activation(x, place))
-
-
-def neuron_vectors(maps: Array) -> Array:
-    """Return what a layer gives as vectors whose products are cosines.
-
-    The square root, with the sign of what it is drawn from, so that no few neurons decide; each
-    channel's mean over space removed; divided by the length. Where nothing but rounding is left,
-    as of a layer that sees the same everywhere, the vector is zero and its cosines are.
-
-    :param maps: shape (N, C, P), C channels of P places.
-    :return: shape (N, C·P), of length 1 or 0.
-    """
-    xp = namespace(maps)
-    roots = xp.sign(maps) * xp.sqrt(xp.abs(maps))
-    centred = roots - xp.mean(roots, axis=2, keepdims=True)
-    length, whole = _length(centred), _length(roots)
-    varies = length > CONSTANT * whole
-    vectors = xp.where(varies, centred / xp.where(varies, length, length + 1), centred * 0)
-    return xp.reshape(vectors, (maps.shape[0], maps.shape[1] * maps.shape[2]))
-
-
-def _length(maps: Array) -> Array:
-    xp = namespace(maps)
-    return xp.sqrt(xp.sum(maps * maps, axis=(1, 2), keepdims=True))
+    places = (Layer.parse(layer),)
+    return lambda x: neuron_vectors(adapter.activations(x, places)[0])
 
 
 def most_similar(

@@ -1,0 +1,120 @@
+"""The seam that every evidence is a class behind: what it learns, and how it speaks of an image.
+
+Like a retrieval it has parameters only. It must not ask the head that the attack went through.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from art_nip.estimators.base import EstimatorAdapter, Layer
+from art_nip.namespace import Array, namespace
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+LEAST = 1e-4
+"""Added to probabilities before their logarithm is taken."""
+
+
+@dataclass(frozen=True)
+class Evidence(ABC):
+    """What tells the class of an image without the head that an attack went through.
+
+    Subclasses are frozen dataclasses of parameters.
+    """
+
+    name: ClassVar[str]
+
+    def settled(self, adapter: EstimatorAdapter) -> "Self":
+        """Return this evidence with what it leaves to the model filled in, such as layers.
+
+        :param adapter: the model.
+        :raises ValueError: if the model does not have what it needs.
+        """
+        return self
+
+    def learn(
+        self,
+        adapter: EstimatorAdapter,
+        images: Callable[[], Iterator[Array]],
+        labels: npt.NDArray[np.int64],
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Return what it must keep of benign images, arrays by name.
+
+        :param adapter: the model.
+        :param images: gives M benign images in batches on the model's device; can be called again.
+        :param labels: their classes, shape (M,).
+        """
+        return {}
+
+    @abstractmethod
+    def reader(
+        self,
+        adapter: EstimatorAdapter,
+        learned: dict[str, npt.NDArray[Any]],
+        clip_values: tuple[Any, Any],
+    ) -> "EvidenceReader":
+        """Return this evidence at work.
+
+        :param adapter: the model.
+        :param learned: what `learn` returned.
+        :param clip_values: range (min, max) of the images, numbers or nested lists.
+        """
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return its name and its parameters, as JSON can hold them.
+
+        :raises ValueError: if it has some that JSON cannot hold.
+        """
+        return {"name": self.name, **vars(self)}
+
+
+class EvidenceReader(ABC):
+    """An evidence at work.
+
+    :param layers: what it needs to see of the forward pass that gives the model's logits.
+    """
+
+    def __init__(self, layers: tuple[Layer, ...] = ()) -> None:
+        self.layers = layers
+
+    @abstractmethod
+    def log_posterior(self, x: Array, maps: list[Array]) -> Array:
+        """Return log p(c | x), on the model's device, shape (N, nb_classes).
+
+        :param x: images, shape (N, *input_shape).
+        :param maps: what `layers` give, each of shape (N, C, *places).
+        """
+
+    def gradient(
+        self, adapter: EstimatorAdapter, x: Array, classes: npt.NDArray[np.int64]
+    ) -> Array:
+        """Return ∂ log p(c | x)/∂x, or what comes near it, for attacks; shape of x.
+
+        :param adapter: the model.
+        :param x: images, shape (N, *input_shape).
+        :param classes: c of each, shape (N,).
+        """
+        weights = adapter.tensor(np.eye(adapter.nb_classes)[classes])
+        return adapter.gradient(
+            x,
+            self.layers,
+            lambda _, maps: namespace(x).sum(self.log_posterior(x, maps) * weights, axis=1),
+        )
+
+
+def log_mean(probabilities: list[Array]) -> Array:
+    """Return log(mean + 1e-4) of several probabilities, each of shape (N, nb_classes)."""
+    return namespace(probabilities[0]).log(sum(probabilities) / len(probabilities) + LEAST)
+
+
+def softmax(scores: Array) -> Array:
+    """Return the probabilities whose logarithms differ as scores do, shape (N, nb_classes)."""
+    xp = namespace(scores)
+    exponents = xp.exp(scores - xp.max(scores, axis=1, keepdims=True))
+    return exponents / xp.sum(exponents, axis=1, keepdims=True)
