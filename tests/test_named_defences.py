@@ -21,9 +21,16 @@ def x(images):
     return images["test"][0][:5]
 
 
+QUICK = {
+    "sr": {"features": 4, "blocks": 1, "steps": 2, "seed": 0},
+    "stl": {"n_crops": 16, "iterations": 10},
+}
+LEARN = ("nip", "sr", "stl")
+
+
 def ready(name, classifier, images, **parameters):
-    defence = defences.get(name).create(classifier, **parameters)
-    if name == "nip":
+    defence = defences.get(name).create(classifier, **QUICK.get(name, {}), **parameters)
+    if name in LEARN:
         defence.fit(images["bank"][0][:60], images["bank"][1][:60])
     return defence
 
@@ -50,7 +57,7 @@ def test_each_defends_a_classifier_of_art(name, framework, classifier, lenet, im
     assert np.abs(defended.loss_gradient(x, y)).max() > 0
 
 
-@pytest.mark.parametrize("name", [name for name in defences.NAMES if name != "nip"])
+@pytest.mark.parametrize("name", [name for name in defences.NAMES if name not in LEARN])
 def test_both_orders_of_axes_give_the_same(name, lenet, digits):
     x = digits["test"][0][:4]
     found = {}
@@ -125,6 +132,8 @@ def test_arts_tvm_treats_each_of_several_channels(digits):
         ("tvm", "lamb", 0.01, 1.0),
         ("tvm-art", "lamb", 0.01, 1.0),
         ("fdistill", "qs", 20, 90),
+        ("sr", "sigma", 0.0, 0.2),
+        ("stl", "lmbda", 0.05, 0.5),
         ("nip", "strength", 0.1, 2.0),
     ],
 )

@@ -21,9 +21,16 @@ from art.defences.preprocessor import (
 
 from art_nip.checks import check_choice
 from art_nip.defences import (
+    AntiAdversary,
     FeatureDistillation,
     FeatureDistillationPyTorch,
     FeatureDistillationTensorFlowV2,
+    SparseTransformation,
+    SparseTransformationPyTorch,
+    SparseTransformationTensorFlowV2,
+    SuperResolution,
+    SuperResolutionPyTorch,
+    SuperResolutionTensorFlowV2,
     TotalVarianceMinimization,
     TotalVarianceMinimizationPyTorch,
     TotalVarianceMinimizationTensorFlowV2,
@@ -86,15 +93,17 @@ class NamedDefence:
         return [name for name in self.classes[0].params if name not in followed]
 
 
-class _NamedNIP(NamedDefence):
-    """NIP, which asks the classifier itself what it is to follow."""
+class _LooksInside(NamedDefence):
+    """A defence that looks into the classifier, and asks it itself what it is to follow."""
 
     def create(self, classifier: Any, **parameters: Any) -> Any:
         self.check_parameters(parameters)
-        return NIPPreprocessor.for_estimator(classifier, **{"verbose": False, **parameters})
+        kind = self.classes[0]
+        quiet = {"verbose": False} if "verbose" in kind.params else {}
+        return kind.for_estimator(classifier, **{**quiet, **self.defaults, **parameters})
 
     def _known(self) -> list[str]:
-        return list(NIPPreprocessor.params)
+        return list(self.classes[0].params)
 
 
 DEFENCES = {
@@ -122,7 +131,23 @@ DEFENCES = {
                 FeatureDistillationTensorFlowV2,
             ),
         ),
-        _NamedNIP("nip", (NIPPreprocessor,)),
+        NamedDefence(
+            "sr",
+            (SuperResolution, SuperResolutionPyTorch, SuperResolutionTensorFlowV2),
+            {"verbose": False},
+        ),
+        NamedDefence(
+            "stl",
+            (
+                SparseTransformation,
+                SparseTransformationPyTorch,
+                SparseTransformationTensorFlowV2,
+            ),
+            # The paper does not say; these are of the authors' example for images of 32×32.
+            {"lmbda": 0.2, "n_filters": 64, "filter_size": 8, "verbose": False},
+        ),
+        _LooksInside("anti-adversary", (AntiAdversary,)),
+        _LooksInside("nip", (NIPPreprocessor,)),
     )
 }
 NAMES = tuple(DEFENCES)
