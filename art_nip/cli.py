@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 from art_nip import commands
@@ -12,6 +13,7 @@ from art_nip import commands
 # As in art_nip.train, art_nip.zoo and art_nip.benchmark, which are not imported for a `--help`.
 DATA = ("mnist", "gtsrb", "cifar10", "imagenette")
 MODELS = ("alexnet", "lenet5", "mobilenet", "resnet20", "vgg19", "vgg19-small")
+TRAINED_DEFENCES = ("cas", "feature-denoising")
 ENGINES = ("local", "ray", "dask")
 
 
@@ -75,7 +77,34 @@ def _train(parser: argparse.ArgumentParser) -> None:
     _add_framework(parser)
     _add_folder(parser)
     parser.add_argument(
-        "--out", type=Path, help="file to write (default: weights/{data}-{model}.safetensors)"
+        "--defence", choices=TRAINED_DEFENCES, help="change the model so (default: leave it)"
+    )
+    parser.add_argument(
+        "--adversarial",
+        nargs="?",
+        type=_eps,
+        const="8/255",
+        metavar="EPS",
+        help="train on attacks within EPS of the images, in L∞ (EPS if left out: %(const)s)",
+    )
+    parser.add_argument(
+        "--attack-steps",
+        type=_positive,
+        default=1,
+        help="steps of these attacks (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="FILE",
+        help="weights to start from, of the same model, with the same defence or with none "
+        "(default: random ones)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="file to write (default: weights/{data}-{model}.safetensors, with -{defence} and "
+        "-adversarial behind the model)",
     )
     parser.add_argument(
         "--epochs", type=_positive, help="passes over the images (default: by data)"
@@ -133,6 +162,18 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
 
 def _add_seed(parser: argparse.ArgumentParser, meaning: str) -> None:
     parser.add_argument("--seed", type=_seed, default=0, help=f"{meaning} (default: %(default)s)")
+
+
+def _eps(text: str) -> float:
+    try:
+        eps = float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        eps = 0.0
+    if not 0 < eps <= 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number above 0 and at most 1, such as 0.03 or 8/255"
+        )
+    return eps
 
 
 def _seed(text: str) -> int:

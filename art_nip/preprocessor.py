@@ -26,7 +26,7 @@ from art_nip import candidates, fitting, neurons
 from art_nip.candidates import CandidateBank, Fitted
 from art_nip.checks import check_images, class_indices, numeric
 from art_nip.estimators import twins
-from art_nip.estimators.base import EstimatorAdapter
+from art_nip.estimators.base import EstimatorAdapter, for_framework
 from art_nip.namespace import Array, namespace
 from art_nip.parameters import Parameters, check_names
 from art_nip.retrieval import Reader
@@ -81,21 +81,8 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         :param parameters: as of the class.
         :raises TypeError: if it is none of these.
         """
-        from art.estimators.classification import (
-            KerasClassifier,
-            PyTorchClassifier,
-            TensorFlowV2Classifier,
-        )
-
-        if isinstance(estimator, PyTorchClassifier):
-            return NIPPreprocessorPyTorch(estimator, **parameters)
-        if isinstance(estimator, (TensorFlowV2Classifier, KerasClassifier)):
-            return NIPPreprocessorTensorFlowV2(estimator, **parameters)
-        raise TypeError(
-            "NIP needs a classifier whose layers and gradients it can see, and "
-            f"{type(estimator).__name__} is not one: give a PyTorchClassifier, "
-            "TensorFlowV2Classifier or KerasClassifier of ART."
-        )
+        kind = for_framework(estimator, "NIP", NIPPreprocessorPyTorch, NIPPreprocessorTensorFlowV2)
+        return kind(estimator, **parameters)
 
     # Fitting
 
@@ -284,7 +271,10 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         """Return the retrieval at work, on the device that the model is on now."""
         fitted, device = self._require_fit(), self._adapter.device
         if self._reader is None or self._reader.device != device:
-            self._reader = self.parameters.retrieval.reader(self._adapter, fitted, self.parameters)
+            given = self.parameters
+            self._reader = given.retrieval.reader(
+                self._adapter, fitted, given.fractions, given.clip_values
+            )
         return self._reader
 
     # As a part of ART

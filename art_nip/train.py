@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
+
+from art_nip import zoo
 from art_nip.data import check_same_classes, load
 from art_nip.metrics import Proportion, accuracy
 from art_nip.zoo import classifiers, training
@@ -27,6 +31,10 @@ def run(
     out: Path,
     folder: Path | None = None,
     framework: str = "pytorch",
+    defence: str | None = None,
+    adversarial: float | None = None,
+    attack_steps: int = 1,
+    start: Path | None = None,
     epochs: int | None = None,
     seed: int = 0,
     limit: int | None = None,
@@ -39,15 +47,20 @@ def run(
     :param out: the file to write; its folder is made if need be.
     :param folder: of local files, see `art_nip.data.load`; None takes the hub's.
     :param framework: "pytorch" or "tensorflow".
+    :param defence: one of `art_nip.zoo.DEFENCES`, which changes the model; None leaves it.
+    :param adversarial: ε in L∞ of the attack that is trained on; None trains on images as they are.
+    :param attack_steps: of that attack.
+    :param start: a file of weights to start from, of the same model with the same defence or with
+        none; None starts from random ones.
     :param epochs: passes over the training images; None takes the recipe's.
     :param seed: of weights, order and augmentation.
     :param limit: use the first images only, of both parts.
     :param verbose: whether to show progress.
     :return: accuracy on the test images.
-    :raises FileNotFoundError: if the folder has no such images.
+    :raises FileNotFoundError: if the folder has no such images, or there is no file to start from.
     :raises ConnectionError: if the hub cannot be reached.
-    :raises ValueError: if there is no recipe for the data, no such model, or the images are not
-        what the model takes.
+    :raises ValueError: if there is no recipe for the data, no such model or defence, if the images
+        are not what the model takes, or if the weights to start from are of another model.
     """
     if data not in RECIPES:
         raise ValueError(f"There is no recipe for {data!r}; there is for {', '.join(RECIPES)}.")
@@ -55,22 +68,51 @@ def run(
     x, y, names = load(data, "train", folder=folder, limit=limit, channels_first=channels_first)
     test = load(data, "test", folder=folder, limit=limit, channels_first=channels_first)
     check_same_classes(names, test[2])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    recipe = replace(RECIPES[data], bfloat16=model != "lenet5")
+    recipe = replace(
+        RECIPES[data],
+        bfloat16=model != "lenet5",
+        adversarial=adversarial,
+        attack_steps=attack_steps,
+    )
     if epochs is not None:
         recipe = replace(recipe, epochs=epochs)
     shape = x.shape[1:] if channels_first else (x.shape[3], x.shape[1], x.shape[2])
-    trained = Trained(model, shape, len(names), MEAN, STD)
+    trained = Trained(model, shape, len(names), MEAN, STD, defence=defence)
     training.seed_weights(framework, seed)
+    network = trained.create(framework)
+    if start is not None:
+        zoo.set_weights(network, {**zoo.get_weights(network), **_weights(start, trained)})
     classifier = classifiers.as_classifier(
-        trained.create(framework),
+        network,
         framework,
         trained.input_shape(framework),
         len(names),
         preprocessing=(MEAN, STD),
     )
+    out.parent.mkdir(parents=True, exist_ok=True)
     training.train(classifier.model, x, y, recipe, mean=MEAN, std=STD, seed=seed, verbose=verbose)
     reached = accuracy(test[1], classifier.predict(test[0]))
-    note = f"{data}, {framework}, {recipe}, seed {seed}: {reached} of {reached.n} test images"
+    origin = "" if start is None else f"from {start.name}, "
+    note = (
+        f"{data}, {framework}, {origin}{recipe}, seed {seed}: {reached} of {reached.n} test images"
+    )
     classifiers.save(out, classifier.model, replace(trained, note=note))
     return reached
+
+
+def _weights(start: Path, trained: Trained) -> dict[str, npt.NDArray[Any]]:
+    """Return the weights of a file, which are of the model to be trained or of the plain one.
+
+    :param start: the file.
+    :param trained: what is to be trained.
+    :raises FileNotFoundError: if there is no such file.
+    :raises ValueError: if it is of another model.
+    """
+    found, weights = classifiers.read(start)
+    allowed = [replace(trained, note=found.note, defence=each) for each in (None, trained.defence)]
+    if found not in allowed:
+        raise ValueError(
+            f"{start} is of {replace(found, note='')}, and cannot start {trained}: only the same "
+            "model can, with the same defence or with none."
+        )
+    return weights

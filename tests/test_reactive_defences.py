@@ -254,7 +254,7 @@ def test_images_that_do_not_fit_are_refused(classifier, images):
 
 def test_a_black_box_is_refused():
     classifier = BlackBoxClassifier(lambda x: np.zeros((len(x), 10)), (1, 28, 28), 10)
-    with pytest.raises(TypeError, match="needs a classifier whose gradients it can see"):
+    with pytest.raises(TypeError, match="needs a classifier whose layers and gradients it can see"):
         layer_for(classifier)
     with pytest.raises(TypeError, match="give a PyTorchClassifier"):
         importance_masked(classifier, np.zeros((1, 1, 28, 28)), [0])

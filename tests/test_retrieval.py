@@ -410,7 +410,7 @@ class Own(Retrieval):
         passes = [sum(len(batch) for batch in images()) for _ in range(2)]
         return {"counts": np.array([*passes, len(labels)])}
 
-    def reader(self, adapter, fitted, parameters):
+    def reader(self, adapter, fitted, fractions, clip_values):
         return OwnReader(adapter, fitted, self.least)
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from art_nip import zoo
 from art_nip.benchmark import Attack, Defence
 from art_nip.benchmark.spec import Spec
-from art_nip.zoo import classifiers
+from art_nip.zoo import classifiers, training
 from art_nip.zoo.classifiers import Trained
 
 WHOLE = """\
@@ -18,7 +19,11 @@ attacks:
   - {name: pgd, eps: [1e-2, 8/255], limit: 50, max_iter: 3}
   - {name: bim, label: bim small, eps: 0.004}
   - {name: uap, attacker_params: {eps: 2/255}}
-defences: [ss, {name: nip, k1: 10, label: "nip k1=10"}]
+defences:
+  - ss
+  - {name: nip, k1: 10, label: "nip k1=10"}
+  - {name: trained, weights: weights/gtsrb-lenet5-cas.safetensors}
+  - {name: trained, weights: w.safetensors, label: mine}
 protocols: [held-out, transductive]
 threats: [adaptive]
 seed: 3
@@ -54,6 +59,8 @@ def test_a_whole_file(written):
     assert [defence for item in spec.defences for defence in item.variants()] == [
         Defence("ss", "ss"),
         Defence("nip", "nip k1=10", {"k1": 10}),
+        Defence(Path("weights/gtsrb-lenet5-cas.safetensors"), "gtsrb-lenet5-cas"),
+        Defence(Path("w.safetensors"), "mine"),
     ]
     assert (spec.protocols, spec.threats) == (["held-out", "transductive"], ["adaptive"])
     assert (spec.seed, spec.store) == (3, Path("elsewhere/results"))
@@ -81,6 +88,18 @@ def test_what_is_not_said(written):
         ("fgsm", "{name: deepfool, eps: 1}", "'deepfool' has no parameter 'eps'"),
         ("]", "]\ndefences: [ss, npi]", "line 4, defences[1]: Unknown defence 'npi'. Did you mean"),
         ("]", "]\ndefences: [{name: nip, k3: 1}]", "'k3'. Did you mean 'k2'?"),
+        (
+            "]",
+            "]\ndefences: [trian]",
+            "line 4, defences[0]: Unknown defence 'trian'. Did you mean 'tra",
+        ),
+        ("]", "]\ndefences: [trained]", "Give a trained defence as {name: trained, weights: FILE}"),
+        (
+            "]",
+            "]\ndefences: [{name: trained, weights: 3}]",
+            "with a label or without; got {'weights'",
+        ),
+        ("]", "]\ndefences: [{name: trained, weights: w, k1: 3}]", "'weights': 'w', 'k1': 3}"),
         ("]", "]\ndefences:\n- ss\n- none", "line 6, defences[1]: 'none' is in every benchmark"),
         ("]", "]\nprotocols: [heldout]", "line 4, protocols[0]: Unknown protocol 'heldout'. Did"),
         ("]", "]\nthreats: [adaptiv]", "Did you mean 'adaptive'? Allowed: oblivious, adaptive"),
@@ -196,6 +215,30 @@ def test_a_benchmark_runs(own, folder, framework, digits, tmp_path):
     assert (tmp_path / "store" / "table.csv").exists()
 
 
+def test_a_trained_defence_is_its_own_classifier(written, folder, digits, tmp_path):
+    training.seed_weights("pytorch", 0)
+    model = zoo.create("lenet5", input_shape=(1, 28, 28), nb_classes=10, defence="cas")
+    trained = Trained("lenet5", (1, 28, 28), 10, 0.0, 1.0, defence="cas")
+    classifiers.save(tmp_path / "own-cas.safetensors", model, trained)
+    spec = Spec.load(
+        written(
+            f"model: {{weights: {folder}/own-lenet5.safetensors}}\n"
+            f"data: {{name: own, images: 30, bank: 100}}\nattacks: [fgsm]\n"
+            f"defences: [{{name: trained, weights: {tmp_path}/own-cas.safetensors, label: cas}}]\n"
+            f"store: {tmp_path}/store\n"
+        )
+    )
+    benchmark, x, y, bank = spec.benchmark(data=folder, verbose=False)
+    table = benchmark.run(x, y, bank=bank)
+    assert not (table["metric"] == "error").any()
+    untrained = classifiers.load(tmp_path / "own-cas.safetensors", "pytorch").predict(x).argmax(1)
+    (measured,) = table.query("defence == 'cas' and attack == 'benign' and metric == 'accuracy'")[
+        "value"
+    ]
+    assert measured == pytest.approx(np.mean(untrained == y))
+    assert measured < 0.5
+
+
 def test_the_bank_follows_the_seed(own, folder):
     banks = [
         own(more=f"seed: {seed}").benchmark(data=folder, verbose=False)[3][0] for seed in (0, 0, 1)
@@ -230,6 +273,16 @@ def test_too_few_images(own, folder):
             "mine.st",
             "mnist",
             "art-nip train mnist MODEL --out mine.st, with one of alexnet, lenet5",
+        ),
+        (
+            "w/gtsrb-lenet5-cas.st",
+            "gtsrb",
+            "train gtsrb lenet5 --defence cas --out w/gtsrb-lenet5-c",
+        ),
+        (
+            "cifar10-resnet20-feature-denoising-adversarial.st",
+            "gtsrb",
+            "art-nip train cifar10 resnet20 --defence feature-denoising --adversarial --out",
         ),
         ("mine.st", "own", "There are no weights mine.st. Write them with art_nip.zoo.classifiers"),
     ],

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from art_nip.checks import check_images, check_whole, numeric
 from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence, check_number
-from art_nip.estimators.base import EstimatorAdapter
+from art_nip.estimators.base import EstimatorAdapter, for_framework
 from art_nip.namespace import Array, namespace
 
 
@@ -89,21 +89,13 @@ class AntiAdversary(ImageDefence):
         :param parameters: as of the class.
         :raises TypeError: if it is none of these.
         """
-        from art.estimators.classification import (
-            KerasClassifier,
-            PyTorchClassifier,
-            TensorFlowV2Classifier,
+        kind = for_framework(
+            estimator,
+            "The anti-adversary layer",
+            AntiAdversaryPyTorch,
+            AntiAdversaryTensorFlowV2,
         )
-
-        if isinstance(estimator, PyTorchClassifier):
-            return AntiAdversaryPyTorch(estimator, **parameters)
-        if isinstance(estimator, (TensorFlowV2Classifier, KerasClassifier)):
-            return AntiAdversaryTensorFlowV2(estimator, **parameters)
-        raise TypeError(
-            "The anti-adversary layer needs a classifier whose gradients it can see, and "
-            f"{type(estimator).__name__} is not one: give a PyTorchClassifier, "
-            "TensorFlowV2Classifier or KerasClassifier of ART."
-        )
+        return kind(estimator, **parameters)
 
     def forward(self, x: Array, y: Any | None = None) -> tuple[Array, Any | None]:
         """Return the moved images as a tensor on its device; differentiable in x.

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -192,6 +192,38 @@ class Standardisation:
                 batch, np.asarray(preprocessing.mean), np.asarray(preprocessing.std)
             )
         )
+
+
+Kind = TypeVar("Kind")
+
+
+def for_framework(
+    estimator: Any, user: str, pytorch: type[Kind], tensorflow: type[Kind]
+) -> type[Kind]:
+    """Return the class of a preprocessor that an ART classifier's framework needs.
+
+    :param estimator: a `PyTorchClassifier`, a `TensorFlowV2Classifier`, or a `KerasClassifier` in
+        eager mode.
+    :param user: what the preprocessor is called, for the error.
+    :param pytorch: its class for the first.
+    :param tensorflow: its class for the others.
+    :raises TypeError: if it is none of these.
+    """
+    from art.estimators.classification import (
+        KerasClassifier,
+        PyTorchClassifier,
+        TensorFlowV2Classifier,
+    )
+
+    if isinstance(estimator, PyTorchClassifier):
+        return pytorch
+    if isinstance(estimator, (TensorFlowV2Classifier, KerasClassifier)):
+        return tensorflow
+    raise TypeError(
+        f"{user} needs a classifier whose layers and gradients it can see, and "
+        f"{type(estimator).__name__} is not one: give a PyTorchClassifier, TensorFlowV2Classifier "
+        "or KerasClassifier of ART."
+    )
 
 
 class EstimatorAdapter(ABC):

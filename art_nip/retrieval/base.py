@@ -5,7 +5,7 @@ What it learns is kept with the candidates; what it needs on the model's device 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,8 +19,6 @@ from art_nip.namespace import Array
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from art_nip.parameters import Parameters
 
 
 @dataclass(frozen=True)
@@ -57,13 +55,18 @@ class Retrieval(ABC):
 
     @abstractmethod
     def reader(
-        self, adapter: EstimatorAdapter, fitted: Fitted, parameters: "Parameters"
+        self,
+        adapter: EstimatorAdapter,
+        fitted: Fitted,
+        fractions: Sequence[float],
+        clip_values: tuple[Any, Any],
     ) -> "Reader":
         """Return this retrieval at work.
 
         :param adapter: the model.
         :param fitted: what was fitted for it.
-        :param parameters: of the NIP that it works for.
+        :param fractions: shares of the front, middle and tail part.
+        :param clip_values: range (min, max) of the images, numbers or nested lists.
         """
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Retrieval by class evidence: the image's own inverse perturbation, towards another's verdict."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,6 @@ from art_nip.namespace import Array, namespace
 from art_nip.neurons import normalised
 from art_nip.retrieval.base import Reader, Retrieval
 from art_nip.retrieval.evidence import Evidence, ShallowEvidence, chosen
-
-if TYPE_CHECKING:
-    from art_nip.parameters import Parameters
 
 Indices = npt.NDArray[np.int64]
 
@@ -75,9 +72,15 @@ class ClassEvidence(Retrieval):
         """Return what the evidence learns; see the base class."""
         return self.evidence.learn(adapter, images, labels)
 
-    def reader(self, adapter: EstimatorAdapter, fitted: Fitted, parameters: "Parameters") -> Reader:
+    def reader(
+        self,
+        adapter: EstimatorAdapter,
+        fitted: Fitted,
+        fractions: Sequence[float],
+        clip_values: tuple[Any, Any],
+    ) -> Reader:
         """Return the retrieval at work; see the base class."""
-        return _ClassReader(adapter, fitted, self, parameters.clip_values)
+        return _ClassReader(adapter, fitted, self, clip_values)
 
     def as_dict(self) -> dict[str, Any]:
         """Return its name and its parameters; see the base class.

@@ -1,8 +1,8 @@
 """Retrieval by nearest neighbour: the candidate whose neurons look most like the image's own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,6 @@ from art_nip.estimators.base import EstimatorAdapter, Layer, early_layer
 from art_nip.namespace import Array, namespace
 from art_nip.retrieval.base import Reader, Retrieval
 from art_nip.retrieval.vectors import neuron_vectors
-
-if TYPE_CHECKING:
-    from art_nip.parameters import Parameters
 
 CHUNK = 2**22
 """Values of the candidates' vectors that are compared with at once: 16 MiB in float32."""
@@ -64,7 +61,13 @@ class Nearest(Retrieval):
             filled += len(found)
         return {"vectors": vectors}
 
-    def reader(self, adapter: EstimatorAdapter, fitted: Fitted, parameters: "Parameters") -> Reader:
+    def reader(
+        self,
+        adapter: EstimatorAdapter,
+        fitted: Fitted,
+        fractions: Sequence[float],
+        clip_values: tuple[Any, Any],
+    ) -> Reader:
         """Return the retrieval at work; see the base class."""
         return _NearestReader(adapter, fitted, self.layer)
 

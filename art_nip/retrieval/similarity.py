@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,6 @@ from art_nip.estimators.base import EstimatorAdapter
 from art_nip.namespace import Array, namespace
 from art_nip.neurons import middle_influence, similarity
 from art_nip.retrieval.base import Reader, Retrieval
-
-if TYPE_CHECKING:
-    from art_nip.parameters import Parameters
 
 
 class NeuronTemplate:
@@ -99,9 +96,15 @@ class Similarity(Retrieval):
 
     name: ClassVar[str] = "similarity"
 
-    def reader(self, adapter: EstimatorAdapter, fitted: Fitted, parameters: "Parameters") -> Reader:
+    def reader(
+        self,
+        adapter: EstimatorAdapter,
+        fitted: Fitted,
+        fractions: Sequence[float],
+        clip_values: tuple[Any, Any],
+    ) -> Reader:
         """Return the retrieval at work; see the base class."""
-        return _SimilarityReader(adapter, fitted, parameters.fractions)
+        return _SimilarityReader(adapter, fitted, fractions)
 
 
 class _SimilarityReader(Reader):

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from art_nip.checks import check_choice
 from art_nip.zoo.architectures import ARCHITECTURES
+from art_nip.zoo.defences import DEFENCES
 
 if TYPE_CHECKING:
     from keras import Model
     from torch.nn import Module
 
-__all__ = ["NAMES", "copy_weights", "create", "get_weights", "set_weights"]
+__all__ = ["DEFENCES", "NAMES", "copy_weights", "create", "get_weights", "set_weights"]
 
 NAMES = tuple(ARCHITECTURES)
 _BUILDERS = {"pytorch": "art_nip.zoo.pytorch", "tensorflow": "art_nip.zoo.keras"}
@@ -31,6 +32,7 @@ def create(
     framework: str = "pytorch",
     input_shape: tuple[int, ...],
     nb_classes: int,
+    defence: str | None = None,
 ) -> Module | Model:
     """Make an untrained model of the paper's Table I that maps images to logits.
 
@@ -43,6 +45,7 @@ def create(
     :param input_shape: Shape of one image as in ART's estimators: (C, H, W) for PyTorch, (H, W, C)
         for TensorFlow.
     :param nb_classes: Number of logits, at least 2.
+    :param defence: Of `DEFENCES`, which says what each does to the model; None leaves it as it is.
     :return: A model of float32 images (N, *input_shape), in whatever range it will be trained on,
         that returns logits (N, nb_classes).
     :raises ValueError: If a name, the framework, the shape or the number of classes is not allowed,
@@ -51,6 +54,8 @@ def create(
     """
     check_choice("model", name, NAMES)
     check_choice("framework", framework, tuple(_BUILDERS))
+    if defence is not None:
+        check_choice("trained defence", defence, tuple(DEFENCES))
     order = "(C, H, W)" if framework == "pytorch" else "(H, W, C)"
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise ValueError(
@@ -60,6 +65,8 @@ def create(
     if nb_classes < 2:
         raise ValueError(f"nb_classes is {nb_classes}: a classifier needs at least 2.")
     architecture = ARCHITECTURES[name](nb_classes)
+    if defence is not None:
+        architecture = DEFENCES[defence](architecture, nb_classes)
     height, width = input_shape[1:] if framework == "pytorch" else input_shape[:2]
     smallest = architecture.smallest_image
     if min(height, width) < smallest:

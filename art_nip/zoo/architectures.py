@@ -37,6 +37,7 @@ class BatchNorm:
 
     epsilon: float = 1e-5
     keep: float = 0.9  # of the old statistics in each step: Keras' momentum, 1 − PyTorch's
+    scale: float = 1.0  # before training
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,22 @@ class MaxPool:
 @dataclass(frozen=True)
 class GlobalAveragePool:
     """Mean over all pixels, which leaves one pixel."""
+
+
+@dataclass(frozen=True)
+class Median:
+    """Median over 3×3 pixels of each channel, the edge repeated."""
+
+
+@dataclass(frozen=True)
+class Suppress:
+    """ReLU, and each channel times its weight in a linear classifier of the channels' means.
+
+    The weights are those of the class that it predicts; in training, those of the true class. They
+    start at one, which leaves a ReLU. Behind a dense layer each unit is a channel.
+    """
+
+    classes: int
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,17 @@ class Residual:
 
 
 Layer: TypeAlias = (
-    Conv | Depthwise | BatchNorm | ReLU | MaxPool | GlobalAveragePool | Dropout | Dense | Residual
+    Conv
+    | Depthwise
+    | BatchNorm
+    | ReLU
+    | MaxPool
+    | GlobalAveragePool
+    | Median
+    | Suppress
+    | Dropout
+    | Dense
+    | Residual
 )
 
 
@@ -255,5 +282,5 @@ def _output_shape(shape: tuple[int, ...], layer: Layer) -> tuple[int, ...]:
             return (layer.units,)
         case Residual():
             return output_shape(layer.body, shape)
-        case BatchNorm() | ReLU() | Dropout():
+        case BatchNorm() | ReLU() | Median() | Suppress() | Dropout():
             return shape

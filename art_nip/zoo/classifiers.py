@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+
 from art_nip import zoo
 from art_nip.files import reading, write_arrays
 
@@ -27,6 +29,7 @@ class Trained:
     :param mean: subtracted from images in [0, 1] before the model sees them.
     :param std: they are divided by it then.
     :param note: how it was trained, and how well; for people.
+    :param defence: that changed the model, one of `zoo.DEFENCES`, or None.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Trained:
     mean: float
     std: float
     note: str = ""
+    defence: str | None = None
 
     def input_shape(self, framework: str) -> tuple[int, int, int]:
         """Return the shape of one image in a framework."""
@@ -45,8 +49,18 @@ class Trained:
         """Return the model, untrained."""
         shape = self.input_shape(framework)
         return zoo.create(
-            self.name, framework=framework, input_shape=shape, nb_classes=self.nb_classes
+            self.name,
+            framework=framework,
+            input_shape=shape,
+            nb_classes=self.nb_classes,
+            defence=self.defence,
         )
+
+
+def file_name(data: str, model: str, defence: str | None, adversarial: bool) -> str:
+    """Return what `art-nip train` calls the file of weights."""
+    parts = (data, model, defence, "adversarial" if adversarial else None)
+    return "-".join(filter(None, parts)) + ".safetensors"
 
 
 def as_classifier(
@@ -98,13 +112,7 @@ def load(path: Path, framework: str) -> Any:
     :raises FileNotFoundError: if there is none.
     :raises ValueError: if it is truncated or of another kind.
     """
-    with reading(path, "Train or copy it again.") as file:
-        header = file.metadata() or {}
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if header.get("format") != FORMAT:
-        raise ValueError(f"{path} is a safetensors file, but not one of `art-nip train`.")
-    entries = json.loads(header["trained"])
-    trained = Trained(**{field.name: entries[field.name] for field in fields(Trained)})
+    trained, weights = read(path)
     model = trained.create(framework)
     zoo.set_weights(model, weights)
     if framework == "pytorch":
@@ -116,3 +124,21 @@ def load(path: Path, framework: str) -> Any:
         trained.nb_classes,
         preprocessing=(trained.mean, trained.std),
     )
+
+
+def read(path: Path) -> tuple[Trained, dict[str, npt.NDArray[Any]]]:
+    """Return what a file of weights is of, and the weights by name.
+
+    :param path: a file that `save` wrote.
+    :raises FileNotFoundError: if there is none.
+    :raises ValueError: if it is truncated or of another kind.
+    """
+    with reading(path, "Train or copy it again.") as file:
+        header = file.metadata() or {}
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if header.get("format") != FORMAT:
+        raise ValueError(f"{path} is a safetensors file, but not one of `art-nip train`.")
+    entries = json.loads(header["trained"])
+    # A file from before a field was added has the field's default.
+    known = {field.name: entries[field.name] for field in fields(Trained) if field.name in entries}
+    return Trained(**{**known, "image_shape": tuple(entries["image_shape"])}), weights

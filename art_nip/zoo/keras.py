@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from art_nip.zoo import architectures
 from art_nip.zoo.architectures import (
     Architecture,
     BatchNorm,
@@ -25,6 +26,8 @@ from art_nip.zoo.architectures import (
     ReLU,
     Residual,
 )
+from art_nip.zoo.median import median
+from art_nip.zoo.suppression import AuxiliaryPass
 
 # What PyTorch calls a Keras variable, and the axes of a kernel in PyTorch's order.
 _NAMES = {
@@ -35,7 +38,12 @@ _NAMES = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
-_AXES = {"Conv2D": (3, 2, 0, 1), "DepthwiseConv2D": (2, 3, 0, 1), "Dense": (1, 0)}
+_AXES = {
+    "Conv2D": (3, 2, 0, 1),
+    "DepthwiseConv2D": (2, 3, 0, 1),
+    "Dense": (1, 0),
+    "Suppress": (1, 0),
+}
 
 
 def build(architecture: Architecture, input_shape: tuple[int, int, int]) -> keras.Model:
@@ -75,6 +83,49 @@ def write(model: keras.Model, weights: Mapping[str, NDArray[Any]]) -> None:
         variable.assign(np.transpose(weights[name], np.argsort(axes)))
 
 
+@keras.saving.register_keras_serializable("art_nip")
+class Median(keras.layers.Layer):  # type: ignore[misc]
+    """Median over 3×3 pixels of each channel, the edge repeated."""
+
+    def call(self, x: Any) -> Any:
+        """Filter images (N, H, W, C)."""
+        return median(x, (1, 2))
+
+
+@keras.saving.register_keras_serializable("art_nip")
+class Suppress(keras.layers.Layer):  # type: ignore[misc]
+    """Channel-wise activation suppressing, see `architectures.Suppress`.
+
+    :param classes: of the linear classifier.
+    :param keywords: of every layer of Keras.
+    """
+
+    auxiliary: AuxiliaryPass | None = None
+
+    def __init__(self, classes: int, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.classes = classes
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        """Make the weights of the linear classifier."""
+        shape = (input_shape[-1], self.classes)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer="ones")
+        self.bias = self.add_weight(name="bias", shape=(self.classes,), initializer="zeros")
+
+    def call(self, x: Any) -> Any:
+        """Weigh the channels of (N, H, W, C) or (N, C)."""
+        x = keras.ops.relu(x)
+        means = x if len(x.shape) == 2 else keras.ops.mean(x, (1, 2))
+        logits = means @ self.kernel + self.bias
+        classes = (self.auxiliary or AuxiliaryPass()).classes(logits)
+        rows = keras.ops.take(keras.ops.transpose(self.kernel), classes, 0)
+        return x * (rows if len(x.shape) == 2 else rows[:, None, None])
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what makes the layer again."""
+        return {**super().get_config(), "classes": self.classes}
+
+
 def _variables(model: keras.Model) -> Iterator[tuple[str, Any, tuple[int, ...]]]:
     """Yield PyTorch's name of each weight, its variable, and its axes in PyTorch's order."""
     for layer in model.layers:
@@ -99,14 +150,21 @@ def _call(layer: Layer, name: str, x: Any) -> Any:
         case Depthwise(stride):
             x, padding = _pad(x, 3, stride, True, name)
             return keras.layers.DepthwiseConv2D(3, stride, padding, use_bias=False, name=name)(x)
-        case BatchNorm(epsilon, keep):
-            return keras.layers.BatchNormalization(momentum=keep, epsilon=epsilon, name=name)(x)
+        case BatchNorm(epsilon, keep, scale):
+            initial = keras.initializers.Constant(scale)
+            return keras.layers.BatchNormalization(
+                momentum=keep, epsilon=epsilon, gamma_initializer=initial, name=name
+            )(x)
         case ReLU():
             return keras.layers.ReLU(name=name)(x)
         case MaxPool():
             return keras.layers.MaxPooling2D(2, name=name)(x)
         case GlobalAveragePool():
             return keras.layers.GlobalAveragePooling2D(keepdims=True, name=name)(x)
+        case architectures.Median():
+            return Median(name=name)(x)
+        case architectures.Suppress(classes):
+            return Suppress(classes, name=name)(x)
         case Dropout(rate):
             return keras.layers.Dropout(rate, name=name)(x)
         case Dense(units):

@@ -1,6 +1,7 @@
 """The zoo's architectures as PyTorch modules, and their weights as arrays.
 
-A model has three children, `features`, `flatten` and `classifier`; none has code of its own.
+A model has three children, `features`, `flatten` and `classifier`; none has code of its own. What
+PyTorch has no module for is here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from art_nip.zoo import architectures
 from art_nip.zoo.architectures import (
     Architecture,
     BatchNorm,
@@ -28,6 +30,8 @@ from art_nip.zoo.architectures import (
     Residual,
     output_shape,
 )
+from art_nip.zoo.pytorch_median import Median
+from art_nip.zoo.suppression import AuxiliaryPass
 
 
 def build(architecture: Architecture, input_shape: tuple[int, int, int]) -> nn.Sequential:
@@ -66,7 +70,7 @@ def write(model: nn.Module, weights: Mapping[str, NDArray[Any]]) -> None:
 
 
 class Sum(nn.Module):
-    """body(x) + shortcut(x): the one layer of the zoo that PyTorch has no module for."""
+    """body(x) + shortcut(x)."""
 
     def __init__(self, body: nn.Module, shortcut: nn.Module) -> None:
         super().__init__()
@@ -76,6 +80,30 @@ class Sum(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add the two paths, which return tensors of one shape."""
         return torch.add(self.body(x), self.shortcut(x))
+
+
+class Suppress(nn.Module):
+    """Channel-wise activation suppressing, see `architectures.Suppress`.
+
+    :param channels: of its input.
+    :param classes: of the linear classifier.
+    """
+
+    auxiliary: AuxiliaryPass | None = None
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        # Not a linear module: what is in front of the first of these is taken for the dense part.
+        self.weight = nn.Parameter(torch.ones(classes, channels))
+        self.bias = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Weigh the channels of (N, C, H, W) or (N, C)."""
+        x = x.relu()
+        means = x.reshape(*x.shape[:2], -1).mean(-1)
+        logits = nn.functional.linear(means, self.weight, self.bias)
+        rows = self.weight[(self.auxiliary or AuxiliaryPass()).classes(logits)]
+        return x * rows.reshape(*rows.shape, *(1,) * (x.ndim - 2))
 
 
 def _sequential(layers: Iterable[Layer], shape: tuple[int, ...]) -> nn.Sequential:
@@ -94,15 +122,20 @@ def _module(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
             return nn.Conv2d(width, channels, kernel, stride, padding, bias=bias)
         case Depthwise(stride):
             return nn.Conv2d(width, width, 3, stride, padding=1, groups=width, bias=False)
-        case BatchNorm(epsilon, keep):
-            norm = nn.BatchNorm1d if len(shape) == 1 else nn.BatchNorm2d
-            return norm(width, epsilon, 1 - keep)
+        case BatchNorm(epsilon, keep, scale):
+            norm = (nn.BatchNorm1d if len(shape) == 1 else nn.BatchNorm2d)(width, epsilon, 1 - keep)
+            nn.init.constant_(norm.weight, scale)
+            return norm
         case ReLU():
             return nn.ReLU()
         case MaxPool():
             return nn.MaxPool2d(2)
         case GlobalAveragePool():
             return nn.AdaptiveAvgPool2d(1)
+        case architectures.Median():
+            return Median()
+        case architectures.Suppress(classes):
+            return Suppress(width, classes)
         case Dropout(rate):
             return nn.Dropout(rate)
         case Dense(units):

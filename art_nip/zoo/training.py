@@ -1,6 +1,6 @@
 """Training a zoo model: one recipe, one schedule and one augmentation for both frameworks.
 
-Only the step, a gradient of the cross-entropy and its application, is a framework's own.
+Only the step, a gradient of the loss and its application, is a framework's own.
 """
 
 from __future__ import annotations
@@ -8,15 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tqdm.auto import tqdm
 
+from art_nip.zoo.adversarial import worst
+from art_nip.zoo.suppression import auxiliary_logits
+
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
-Step = Callable[[Images, Labels, float], float]
+Step = Callable[[Images, Images, Labels, float], float]
+"""From images, where an attack on them starts, labels and the learning rate to the loss."""
 
 WARM_UP = 0.25
 """Share of the steps in which the learning rate grows (Smith & Topin, 2019: one cycle)."""
@@ -34,6 +39,12 @@ class Recipe:
     :param flip: whether half of the images are mirrored; not for signs, which say left or right.
     :param bfloat16: whether PyTorch computes in floats of half the width where the hardware knows
         them. On two CPU cores ResNet-20 trains 1.8 times as fast so, LeNet-5 0.8 times.
+    :param adversarial: ε in L∞, for images in [0, 1], of the attack that each batch is trained on
+        instead (Madry et al., 2018); None trains on the images as they are.
+    :param attack_steps: of that attack. One, from a random start, does what many do at a fraction
+        of the cost (Wong et al., 2020), unless training goes on for long.
+    :param auxiliary: weight of the auxiliary cross-entropy of `Suppress` layers, β of Bai et al.,
+        2021; without such layers it does nothing.
     """
 
     epochs: int = 10
@@ -43,15 +54,28 @@ class Recipe:
     shift: int = 2
     flip: bool = False
     bfloat16: bool = True
+    adversarial: float | None = None
+    attack_steps: int = 1
+    auxiliary: float = 2.0
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 2), ("shift", 0)):
+        for name, least in (("epochs", 1), ("batch_size", 2), ("shift", 0), ("attack_steps", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}; give at least {least}.")
-        for name in ("learning_rate", "weight_decay"):
+        for name in ("learning_rate", "weight_decay", "auxiliary"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name}={value}; give a finite number of at least 0.")
+        if self.adversarial is not None and not 0 < self.adversarial <= 1:
+            raise ValueError(
+                f"adversarial={self.adversarial}; give an ε above 0 and at most 1, in units of "
+                "images in [0, 1], such as 8/255, or None."
+            )
+        if self.adversarial is None and self.attack_steps > 1:
+            raise ValueError(
+                f"attack_steps={self.attack_steps} are of adversarial training: give its ε, "
+                "adversarial=8/255, or leave them out."
+            )
 
 
 def seed_weights(framework: str, seed: int) -> None:
@@ -89,16 +113,23 @@ def train(
     :param recipe: how.
     :param mean: subtracted from the images before the model sees them, as ART's `preprocessing`.
     :param std: they are divided by it then.
-    :param seed: of order and augmentation; weights are initialised where the model is made.
+    :param seed: of order, augmentation and attacks; weights are initialised where the model is
+        made.
     :param verbose: whether to show progress, with the mean loss of the epoch.
-    :raises ValueError: if there are fewer images than in a batch, or not as many labels.
+    :raises ValueError: if there are fewer images than in a batch, or not as many labels, or if the
+        recipe is adversarial and the images are not in [0, 1].
     """
     if len(x) != len(y) or len(x) < recipe.batch_size:
         raise ValueError(
             f"There are {len(x)} images and {len(y)} labels; give as many of each, and at least "
             f"one batch of {recipe.batch_size}."
         )
-    channels_first, step = _step(model, recipe)
+    if recipe.adversarial is not None and not (x.min() >= 0 and x.max() <= 1):
+        raise ValueError(
+            f"Adversarial training takes images in [0, 1]; these range from {x.min():g} to "
+            f"{x.max():g}."
+        )
+    channels_first, step = _step(model, recipe, mean, std)
     rng = np.random.default_rng(seed)
     per_epoch = len(x) // recipe.batch_size
     total, done = recipe.epochs * per_epoch, 0
@@ -110,7 +141,7 @@ def train(
         ) as bar:
             for images, labels in bar:
                 rate = recipe.learning_rate * _cycle(done / total)
-                losses.append(step((images - np.float32(mean)) / np.float32(std), labels, rate))
+                losses.append(step(images, _start(images, recipe, rng), labels, rate))
                 done += 1
             bar.set_postfix(loss=f"{np.mean(losses):.3f}")
 
@@ -158,14 +189,22 @@ def augmented(
     return np.moveaxis(moved, -1, 1) if channels_first else moved
 
 
-def _step(model: Any, recipe: Recipe) -> tuple[bool, Step]:
+def _start(images: Images, recipe: Recipe, rng: np.random.Generator) -> Images:
+    """Return where an attack starts: anywhere in its ε-ball."""
+    eps = recipe.adversarial
+    if eps is None:
+        return images
+    return images + rng.uniform(-eps, eps, images.shape).astype(np.float32)
+
+
+def _step(model: Any, recipe: Recipe, mean: float, std: float) -> tuple[bool, Step]:
     """Return whether the model wants channels first, and its training step."""
     if type(model).__module__.startswith("keras"):
-        return False, _keras_step(model, recipe)
-    return True, _pytorch_step(model, recipe)
+        return False, _keras_step(model, recipe, mean, std)
+    return True, _pytorch_step(model, recipe, mean, std)
 
 
-def _pytorch_step(model: Any, recipe: Recipe) -> Step:
+def _pytorch_step(model: Any, recipe: Recipe, mean: float, std: float) -> Step:
     import torch
 
     device = next(model.parameters()).device
@@ -173,22 +212,40 @@ def _pytorch_step(model: Any, recipe: Recipe) -> Step:
     known = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_knows_bfloat16()
     autocast = recipe.bfloat16 and known
 
-    def step(images: Images, labels: Labels, rate: float) -> float:
+    def loss_of(x: Any, labels: Any, told: Any) -> Any:
+        with (
+            auxiliary_logits(model.modules(), told) as auxiliary,
+            torch.autocast(device.type, torch.bfloat16, enabled=autocast),
+        ):
+            logits = model((x - mean) / std)
+        cross_entropies = [
+            torch.nn.functional.cross_entropy(each.float(), labels) for each in (logits, *auxiliary)
+        ]
+        return cross_entropies[0] + recipe.auxiliary * sum(cross_entropies[1:])
+
+    def gradient(x: Any, labels: Any) -> Any:
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(loss_of(x, labels, told=None), x)[0]
+
+    def step(images: Images, start: Images, labels: Labels, rate: float) -> float:
         for group in optimizer.param_groups:
             group["lr"] = rate
-        model.train()
         x = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            logits = model(x)
-        loss = torch.nn.functional.cross_entropy(
-            logits.float(), torch.from_numpy(labels).to(device)
-        )
+        y = torch.from_numpy(labels).to(device)
+        if recipe.adversarial is not None:
+            first = torch.from_numpy(np.ascontiguousarray(start)).to(device)
+            x = worst(
+                x, first, partial(gradient, labels=y), recipe.adversarial, recipe.attack_steps
+            )
+        model.train()
+        loss = loss_of(x, y, told=y)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         model.eval()
         return float(loss.detach())
 
+    model.eval()
     return step
 
 
@@ -198,25 +255,42 @@ def _cpu_knows_bfloat16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def _keras_step(model: Any, recipe: Recipe) -> Step:
+def _keras_step(model: Any, recipe: Recipe, mean: float, std: float) -> Step:
     import keras
     import tensorflow as tf
 
     optimizer = keras.optimizers.AdamW(weight_decay=recipe.weight_decay)
-    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def loss_of(x: Any, labels: Any, training: bool) -> Any:
+        with auxiliary_logits(model.layers, labels if training else None) as auxiliary:
+            logits = model((x - mean) / std, training=training)
+        return cross_entropy(labels, logits) + recipe.auxiliary * sum(
+            cross_entropy(labels, each) for each in auxiliary
+        )
+
+    def gradient(x: Any, labels: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = loss_of(x, labels, training=False)
+        return tape.gradient(loss, x)
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def apply(images: Any, labels: Any) -> Any:
+    def apply(x: Any, start: Any, labels: Any) -> Any:
+        if recipe.adversarial is not None:
+            x = worst(
+                x, start, partial(gradient, labels=labels), recipe.adversarial, recipe.attack_steps
+            )
         with tf.GradientTape() as tape:
-            loss = loss_of(labels, model(images, training=True))
+            loss = loss_of(x, labels, training=True)
         variables = model.trainable_variables
         optimizer.apply(tape.gradient(loss, variables), variables)
         return loss
 
     optimizer.build(model.trainable_variables)
 
-    def step(images: Images, labels: Labels, rate: float) -> float:
+    def step(images: Images, start: Images, labels: Labels, rate: float) -> float:
         optimizer.learning_rate.assign(rate)
-        return float(apply(tf.convert_to_tensor(images), tf.convert_to_tensor(labels)))
+        return float(apply(*map(tf.convert_to_tensor, (images, start, labels))))
 
     return step

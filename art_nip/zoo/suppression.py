@@ -1,0 +1,47 @@
+"""What `Suppress` layers and whoever trains them tell each other, in either framework."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from art_nip.namespace import Array, namespace
+
+
+class AuxiliaryPass:
+    """What layers know and leave behind in one forward pass.
+
+    :param labels: the true classes, shape (N,), in training; None has each layer take the class
+        that it predicts.
+    """
+
+    def __init__(self, labels: Array | None = None) -> None:
+        self.labels = labels
+        self.logits: list[Array] = []
+
+    def classes(self, logits: Array) -> Array:
+        """Note the auxiliary logits of a layer, and return the classes whose weights it takes.
+
+        :param logits: shape (N, nb_classes).
+        """
+        self.logits.append(logits)
+        return namespace(logits).argmax(logits, axis=1) if self.labels is None else self.labels
+
+
+@contextmanager
+def auxiliary_logits(layers: Iterable[Any], labels: Array | None) -> Iterator[list[Array]]:
+    """Give the auxiliary logits of all `Suppress` layers that are called within.
+
+    :param layers: modules or layers of a model, of which some may suppress.
+    :param labels: as of :class:`AuxiliaryPass`.
+    """
+    suppressing = [layer for layer in layers if hasattr(layer, "auxiliary")]
+    current = AuxiliaryPass(labels)
+    for layer in suppressing:
+        layer.auxiliary = current
+    try:
+        yield current.logits
+    finally:
+        for layer in suppressing:
+            layer.auxiliary = None
