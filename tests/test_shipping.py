@@ -1,5 +1,7 @@
 """Classifiers, attacks and defences on their way to other processes and other classifiers."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -96,6 +98,9 @@ ATTACKS = {
     ),
     "own": lambda c: Shift(c, 0.1),
     "named": lambda c: attacks.get("pgd").create(c),
+    "eot": lambda c: attacks.get("eot").create(c, max_iter=4, draws=2),
+    "bpda": lambda c: attacks.get("bpda").create(c, max_iter=4),
+    "targeted apgd": lambda c: attacks.get("apgd").create(c, eps=0.3, max_iter=4, targets=2),
 }
 
 
@@ -250,6 +255,30 @@ def test_keras_classifiers_arrive(lenet, digits):
     x = to_framework(digits["test"][0][:6], "tensorflow")
     np.testing.assert_allclose(arrived.predict(x), classifier.predict(x), atol=1e-6)
     assert fingerprint(arrived) == fingerprint(classifier)
+
+
+def test_layers_of_the_zoo_arrive_in_a_process_that_has_not_met_them(digits, tmp_path):
+    model = zoo.create(
+        "lenet5",
+        framework="tensorflow",
+        input_shape=(28, 28, 1),
+        nb_classes=10,
+        defence="cas",
+    )
+    classifier = make_classifier("tensorflow", model)
+    x = to_framework(digits["test"][0][:3], "tensorflow")
+    (tmp_path / "payload").write_bytes(packed(classifier))
+    np.save(tmp_path / "x.npy", x)
+    code = (
+        "import sys, numpy as np; from pathlib import Path; folder = Path(sys.argv[1]); "
+        "from art_nip.benchmark.shipping import unpacked; "
+        "classifier = unpacked((folder / 'payload').read_bytes()); "
+        "np.save(folder / 'scores.npy', classifier.predict(np.load(folder / 'x.npy')))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), classifier.predict(x), atol=1e-5)
+    for file in tmp_path.iterdir():
+        file.unlink()
 
 
 def test_black_boxes_arrive(digits):

@@ -31,6 +31,11 @@ class ProjectedGradientDescent(evasion.ProjectedGradientDescent):  # type: ignor
         2018).
     """
 
+    attack_params = [  # noqa: RUF012 - as ART has it
+        *evasion.ProjectedGradientDescent.attack_params,
+        *("draws", "straight"),
+    ]
+
     def __init__(
         self,
         estimator: Any,
@@ -55,6 +60,7 @@ class ProjectedGradientDescent(evasion.ProjectedGradientDescent):  # type: ignor
             batch_size=batch_size,
             verbose=verbose,
         )
+        self.draws, self.straight = draws, straight
 
 
 class AutoProjectedGradientDescent(evasion.AutoProjectedGradientDescent):  # type: ignore[misc]
@@ -67,6 +73,11 @@ class AutoProjectedGradientDescent(evasion.AutoProjectedGradientDescent):  # typ
         highest scores, one after the other, until one is reached.
     :param draws: over how many draws gradients are averaged where they are random.
     """
+
+    attack_params = [  # noqa: RUF012 - as ART has it
+        *evasion.AutoProjectedGradientDescent.attack_params,
+        *("targets", "draws"),
+    ]
 
     def __init__(
         self,
@@ -94,7 +105,7 @@ class AutoProjectedGradientDescent(evasion.AutoProjectedGradientDescent):  # typ
             loss_type=loss_type,
             verbose=verbose,
         )
-        self.targets = targets
+        self.targets, self.draws = targets, draws
         # Made by ART from the estimator, to have another loss.
         self._estimator = averaged(single_precision(self.estimator), draws)
 

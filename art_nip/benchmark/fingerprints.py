@@ -105,7 +105,7 @@ def _state(value: Any) -> Any:
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
         defaults = [value.__defaults__, value.__kwdefaults__]
         return [value.__qualname__, _code(value.__code__), defaults, cells]
-    if type(value).__module__.startswith("art."):
+    if made_as_art_does(value):
         # What ART's classes keep to themselves is made from the rest, some of it on first use.
         return {name: each for name, each in vars(value).items() if _counts(name, each)}
     try:
@@ -115,6 +115,12 @@ def _state(value: Any) -> Any:
     if isinstance(reduced, str):
         return reduced
     return [list(each) if isinstance(each, Iterator) else each for each in reduced[1:]]
+
+
+def made_as_art_does(value: Any) -> bool:
+    """Return whether an object keeps what makes it what it is in attributes without underscore."""
+    module = type(value).__module__
+    return module.startswith("art.") or module == "art_nip.attacks.end_to_end"
 
 
 def _counts(name: str, value: Any) -> bool:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import inspect
 import io
+import sys
+from importlib import import_module
 from typing import Any
 
 import cloudpickle
 from art.attacks.attack import EvasionAttack
 from art.estimators.estimator import BaseEstimator
 
+from art_nip.benchmark.fingerprints import made_as_art_does
 from art_nip.estimators.single_precision import SinglePrecision, single_precision
 
 # What only training needs.
@@ -47,7 +50,8 @@ def packed(estimator: Any) -> bytes:
     taken = inspect.signature(type(estimator)).parameters.keys() - LEFT_BEHIND
     parameters = {name: each for name, each in estimator.get_params().items() if name in taken}
     try:
-        return bytes(cloudpickle.dumps((type(estimator), parameters)))
+        classifier = cloudpickle.dumps((type(estimator), parameters))
+        return bytes(cloudpickle.dumps((_keras_modules(), classifier)))
     except Exception as error:
         raise TypeError(
             f"This {type(estimator).__name__} cannot be sent to another process ({error}). Run the "
@@ -57,8 +61,20 @@ def packed(estimator: Any) -> bytes:
 
 def unpacked(payload: bytes) -> Any:
     """Return the classifier that `packed` was given, made anew."""
-    kind, parameters = cloudpickle.loads(payload)
+    modules, classifier = cloudpickle.loads(payload)
+    for module in modules:
+        import_module(module)
+    kind, parameters = cloudpickle.loads(classifier)
     return kind(**parameters)
+
+
+def _keras_modules() -> list[str]:
+    """Return the modules of the layers that Keras must know by name to make a model anew."""
+    keras = sys.modules.get("keras")
+    if keras is None:
+        return []
+    known = {each.__module__ for each in keras.saving.get_custom_objects().values()}
+    return sorted(known - {"__main__"})
 
 
 def alike(estimator: Any, other: Any) -> bool:
@@ -108,7 +124,7 @@ class _Detacher(cloudpickle.Pickler):  # type: ignore[misc]
         That is another attack (PGD's, one class for each kind of estimator), or another estimator
         of the same model (with the loss that AutoPGD attacks).
         """
-        if not (isinstance(thing, EvasionAttack) and type(thing).__module__.startswith("art.")):
+        if not (isinstance(thing, EvasionAttack) and made_as_art_does(thing)):
             return False
         if self._is_held(thing.estimator):
             return isinstance(getattr(thing, "_attack", None), EvasionAttack)
