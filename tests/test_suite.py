@@ -14,7 +14,15 @@ from art_nip.benchmark.checklist import FAILED, NOT_RUN, PASSED, _findings
 from art_nip.benchmark.entries import attack_entries, defence_entries
 from art_nip.benchmark.inspection import inspect
 from art_nip.benchmark.outcomes import Outcome
-from art_nip.benchmark.suite import BY_GRADIENT, GROWING, KINDS, TRANSFERRED, UNBOUNDED, members
+from art_nip.benchmark.suite import (
+    BY_GRADIENT,
+    DEFAULTS,
+    GROWING,
+    KINDS,
+    TRANSFERRED,
+    UNBOUNDED,
+    members,
+)
 from art_nip.estimators.twins import defended
 from art_nip.seeds import seeded
 
@@ -93,20 +101,20 @@ def test_every_member_is_run_where_it_fits(ran):
         ("nip", "nip"),
         ("trained", "trained"),
     ):
-        expected = {f"adaptive: {each.role}" for each in members(SMALL) if kind in each.kinds}
+        expected = {f"adaptive: {each.role}" for each in members(**SMALL) if kind in each.kinds}
         there = {attack for attack, other in found if other == defence}
         assert there == {"benign", "pgd", *expected}
     assert not any(attack.startswith("adaptive") for attack, _ in values(table, "dsr", "oblivious"))
 
 
 def test_roles_are_the_suite(ran):
-    roles = [each.role for each in members({})]
+    roles = [each.role for each in members(**DEFAULTS)]
     assert len(set(roles)) == len(roles)
     grown = [f"{TRANSFERRED} {factor}ε" for factor in GROWING]
     assert {*BY_GRADIENT, "square", "hopskipjump", "noise", TRANSFERRED, *grown, UNBOUNDED} == {
         *roles
     }
-    assert all(set(each.kinds) <= set(KINDS) for each in members({}))
+    assert all(set(each.kinds) <= set(KINDS) for each in members(**DEFAULTS))
 
 
 def test_the_worst_case_is_that_of_each_image(ran):

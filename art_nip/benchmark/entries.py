@@ -4,6 +4,7 @@ for them: ready to be made for any classifier, in any process.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
@@ -68,6 +69,7 @@ class AttackEntry:
     :param limit: how many images are attacked; None: all.
     :param per_image: whether each image is attacked by itself.
     :param suite: the label of the adaptive suite that it belongs to; "" for none.
+    :param budget: of the suite: ε in L∞, a share of the clip range.
     :param role: its name there.
     :param kinds: the kinds of defence that it is made for, see `suite.KINDS`.
     :param through: whether it goes through the defence where the threat is adaptive.
@@ -82,6 +84,7 @@ class AttackEntry:
     limit: int | None
     per_image: bool
     suite: str = ""
+    budget: float = math.nan
     role: str = ""
     kinds: tuple[str, ...] = adaptive.KINDS
     through: bool = True
@@ -192,7 +195,7 @@ def _attack_entries(given: Any, classifier: Any) -> list[AttackEntry]:
     chosen = given if isinstance(given, Attack) else Attack(given)
     if chosen.attack != adaptive.SUITE:
         return [_attack_entry(chosen, classifier)]
-    adaptive.check_parameters(chosen.parameters)
+    parameters = adaptive.settled(chosen.parameters)
     label, limit = chosen.label or adaptive.SUITE, chosen.limit or adaptive.LIMIT
     return [
         replace(
@@ -201,11 +204,12 @@ def _attack_entries(given: Any, classifier: Any) -> list[AttackEntry]:
                 classifier,
             ),
             suite=label,
+            budget=parameters["eps"],
             role=member.role,
             kinds=member.kinds,
             through=member.through,
         )
-        for member in adaptive.members(chosen.parameters)
+        for member in adaptive.members(**parameters)
     ]
 
 

@@ -95,12 +95,6 @@ class Grid:
         limit = self.attacks[attack].limit
         return len(self.x) if limit is None else min(limit, len(self.x))
 
-    def budget(self, suite: str) -> float:
-        """Return the ε of an adaptive suite, a share of the clip range."""
-        return min(
-            each.eps for each in self.attacks.values() if each.suite == suite and each.eps > 0
-        )
-
     def _cells(self, protocols: Sequence[str], threats: Sequence[str]) -> Iterator[Cell]:
         for threat, protocol, defence in product(threats, protocols, self.defences.values()):
             ready = self.defence_key(defence, protocol)

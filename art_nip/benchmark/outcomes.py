@@ -74,7 +74,7 @@ def outcomes(grid: Grid, store: Store) -> Iterator[Outcome]:
             continue
         n = grid.attacked(cells[0].attack)
         y = grid.y[:n]
-        eps = grid.budget(suite)
+        eps = grid.attacks[cells[0].attack].budget
         benign_wrong = unattacked.arrays["classes"][:n] != y
         wrong, broken = {}, {}
         for cell in cells:

@@ -59,13 +59,9 @@ GROWING = (2, 4)
 UNBOUNDED = "pgd, unbounded"
 
 
-def members(parameters: Mapping[str, Any]) -> Iterator[Member]:
-    """Yield the attacks of the suite.
-
-    :param parameters: in place of `DEFAULTS`.
-    """
-    chosen = {**DEFAULTS, **parameters}
-    eps, steps, queries = chosen["eps"], chosen["max_iter"], chosen["queries"]
+def members(eps: float, max_iter: int, queries: int) -> Iterator[Member]:
+    """Yield the attacks of the suite; parameters as of `DEFAULTS`."""
+    steps = max_iter
     size = {"eps": eps}
     pgd = {**size, "eps_step": 2.5 * eps / steps, "max_iter": steps}
     longer = {**pgd, "eps_step": 1.25 * eps / steps, "max_iter": 2 * steps}
@@ -83,14 +79,22 @@ def members(parameters: Mapping[str, Any]) -> Iterator[Member]:
     hops = {"norm": float("inf"), "max_iter": 5, **evaluations}
     yield Member("hopskipjump", "hopskipjump", hops)
     yield Member("noise", "noise", size)
-    # On another model, the surest of its error is what carries over best.
-    # To no defence at all it would be no transfer.
+    # Long runs: the surer the undefended classifier of its error, the better that carries over.
     elsewhere: dict[str, Any] = {"kinds": KINDS[1:], "through": False}
     yield Member(TRANSFERRED, "eot", longer, **elsewhere)
     for factor in GROWING:
         grown = {**longer, "eps": factor * eps, "eps_step": factor * longer["eps_step"]}
         yield Member(f"{TRANSFERRED} {factor}ε", "eot", grown, **elsewhere)
     yield Member(UNBOUNDED, "eot", {"eps": 1.0, "eps_step": 2.5 / steps, "max_iter": steps})
+
+
+def settled(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of the suite, those given in place of `DEFAULTS`.
+
+    :raises ValueError: if there is no such parameter, or not with such a value.
+    """
+    check_parameters(parameters)
+    return {**DEFAULTS, **parameters}
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
