@@ -110,6 +110,14 @@ def check_whole(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name}={value!r}; give a whole number of at least {least}.")
 
 
+def check_number(name: str, value: Any, low: float, high: float = np.inf) -> None:
+    """Raise a ValueError unless a parameter is a finite number from `low` to `high`."""
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    if not number or isinstance(value, bool) or not low <= value <= high or not np.isfinite(value):
+        allowed = f"from {low:g} to {high:g}" if np.isfinite(high) else f"of at least {low:g}"
+        raise ValueError(f"{name}={value!r}; give a number {allowed}.")
+
+
 def nearest_name(given: str, names: Iterable[str]) -> str:
     """Return the name that is spelt most like the one given, for an error."""
     return difflib.get_close_matches(str(given), names, n=1, cutoff=0)[0]

@@ -215,17 +215,19 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         return gradient
 
     def lures(
-        self, x: npt.ArrayLike, classes: npt.NDArray[np.int64]
+        self, x: npt.ArrayLike, classes: npt.NDArray[np.int64], draws: int = 1
     ) -> list[npt.NDArray[np.float32]]:
         """Return ways to make the defended model say classes, for attacks made for NIP.
 
         :param x: images, shape (N, *input_shape), in the range of `clip_values`; as many as fit
             into memory at once.
         :param classes: where each is to be led, shape (N,).
+        :param draws: how many candidates are drawn at random, where one is retrieved.
         :return: gradients that lead model and retrieval there, each of shape x, to be followed
-            together; drawn at random where a candidate is retrieved.
+            together.
         """
-        found = self._ready().lures(self._adapter.tensor(self._checked(x)), classes, self._added)
+        images = self._adapter.tensor(self._checked(x))
+        found = self._ready().lures(images, classes, self._added, draws)
         return [self._adapter.numpy(each) for each in found]
 
     def _defended(self, reader: Reader, x: Array) -> Array:

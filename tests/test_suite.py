@@ -276,6 +276,11 @@ def test_a_suite_refuses_what_it_does_not_have(undefended, parameters, message):
         attack_entries([Attack("adaptive", parameters=parameters)], undefended)
 
 
+def test_a_suite_needs_an_image(undefended):
+    with pytest.raises(ValueError, match="limit=0; give a whole number of at least 1"):
+        attack_entries([Attack("adaptive", limit=0)], undefended)
+
+
 def test_two_suites_have_two_labels(undefended):
     small = Attack("adaptive", "small", {"eps": 0.01}, limit=5)
     entries = attack_entries([small, "adaptive"], undefended)

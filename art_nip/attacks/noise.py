@@ -5,8 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from art_nip.attacks.decision import DecisionAttack, Floats, Fools
-from art_nip.checks import check_whole
-from art_nip.defences.base import check_number
+from art_nip.checks import check_number, check_whole
 
 
 class RandomNoise(DecisionAttack):

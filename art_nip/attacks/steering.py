@@ -9,8 +9,7 @@ from art.estimators.classification.classifier import ClassGradientsMixin
 from art.estimators.estimator import BaseEstimator, LossGradientsMixin
 from tqdm.auto import tqdm
 
-from art_nip.checks import check_images, check_whole, class_indices, numeric
-from art_nip.defences.base import check_number
+from art_nip.checks import check_images, check_number, check_whole, class_indices, numeric
 from art_nip.preprocessor import NIPPreprocessor
 from art_nip.seeds import generator
 
@@ -156,12 +155,10 @@ class SteeringAttack(EvasionAttack):  # type: ignore[misc]
         return moved, fooled
 
     def _way(self, x: Floats, classes: Labels) -> Floats:
-        one_is_all = self._nip.parameters.retrieval.name == "class"
         total: Floats = np.zeros_like(x)
-        for _ in range(1 if one_is_all else self.draws):
-            for lure in self._nip.lures(x, classes):
-                axes = tuple(range(1, lure.ndim))
-                total += lure / (np.abs(lure).mean(axis=axes, keepdims=True) + 1e-12)
+        for lure in self._nip.lures(x, classes, self.draws):
+            axes = tuple(range(1, lure.ndim))
+            total += lure / (np.abs(lure).mean(axis=axes, keepdims=True) + 1e-12)
         return total
 
     def _within(self, moved: Floats, x: Floats) -> Floats:

@@ -29,6 +29,7 @@ from art_nip.benchmark.entries import (
 )
 from art_nip.benchmark.fingerprints import versions
 from art_nip.benchmark.grid import INSPECTED, PROTOCOLS, THREATS, Cell, Grid
+from art_nip.benchmark.outcomes import outcomes
 from art_nip.benchmark.store import FORMAT, Store
 from art_nip.benchmark.table import tidy
 from art_nip.benchmark.tasks import (
@@ -168,9 +169,10 @@ class Benchmark:
             self._perform(workbench, "inspecting", self._inspecting(grid))
         finally:
             self._describe(grid)
-            table = tidy(grid, self._store)
+            suites = list(outcomes(grid, self._store))
+            table = tidy(grid, self._store, suites)
             self._store.write_text("table.csv", table.to_csv(index=False))
-            self._store.write_json("checklist.json", checklist(grid, self._store))
+            self._store.write_json("checklist.json", checklist(grid, self._store, suites))
         return table
 
     def report(self) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 
 from art_nip.benchmark import suite
 from art_nip.benchmark.grid import Grid
-from art_nip.benchmark.outcomes import Outcome, outcomes
+from art_nip.benchmark.outcomes import Outcome
 from art_nip.benchmark.store import Store
 
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
@@ -29,15 +29,16 @@ SLOPES = (0.8, 1.25)
 """Between what the slope of the loss is, over that which its gradient promises, if that is true."""
 
 
-def checklist(grid: Grid, store: Store) -> list[dict[str, str]]:
+def checklist(grid: Grid, store: Store, suites: Sequence[Outcome]) -> list[dict[str, str]]:
     """Return the items, for each suite, defence and protocol of which there are results.
 
+    :param suites: what the adaptive suites did.
     :return: each with `suite`, `defence`, `protocol`, `item`, `status` ("passed", "failed" or
         "not run") and `evidence`, what the status rests on.
     """
     keys = {(each.defence, each.protocol): each.key for each in grid.inspected()}
     rows = []
-    for outcome in outcomes(grid, store):
+    for outcome in suites:
         inspection = store.get("inspections", keys[outcome.defence, outcome.protocol])
         facts = {} if inspection is None or inspection.error else inspection.facts
         for item, (status, evidence) in _findings(outcome, facts, grid.nb_classes).items():

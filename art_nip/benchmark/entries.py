@@ -196,7 +196,8 @@ def _attack_entries(given: Any, classifier: Any) -> list[AttackEntry]:
     if chosen.attack != adaptive.SUITE:
         return [_attack_entry(chosen, classifier)]
     parameters = adaptive.settled(chosen.parameters)
-    label, limit = chosen.label or adaptive.SUITE, chosen.limit or adaptive.LIMIT
+    label = chosen.label or adaptive.SUITE
+    limit = adaptive.LIMIT if chosen.limit is None else chosen.limit
     return [
         replace(
             _attack_entry(

@@ -35,7 +35,7 @@ def inspect(classifier: Any, x: npt.NDArray[np.float32]) -> dict[str, Any]:
     targets = np.eye(scores.shape[1], dtype=np.float32)[np.argsort(scores, axis=1)[:, -2]]
     low, high = clip_range(classifier.clip_values)
     # Away from the edges, so that the steps stay in the range, which some defences ask for.
-    inner = (low + (high - low) * (0.05 + 0.9 * (x - low) / (high - low))).astype(np.float32)
+    inner = (0.9 * x + 0.05 * (low + high)).astype(np.float32)
     slopes = []
     nonzero = 0
     # One by one: what ART's gradients are divided by in a batch is the loss's own choice.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from statistics import NormalDist
 from typing import Any
@@ -14,7 +14,7 @@ import pandas as pd
 
 from art_nip.benchmark.entries import BENIGN, NONE
 from art_nip.benchmark.grid import Cell, Grid
-from art_nip.benchmark.outcomes import outcomes
+from art_nip.benchmark.outcomes import Outcome
 from art_nip.benchmark.store import Result, Store
 from art_nip.metrics import (
     Proportion,
@@ -37,8 +37,11 @@ Measured = tuple[str, float, float, float, int]
 """Metric, value, lower and upper bound, number of images."""
 
 
-def tidy(grid: Grid, store: Store) -> pd.DataFrame:
-    """Return the table of all cells that are there; see :meth:`art_nip.benchmark.Benchmark.run`."""
+def tidy(grid: Grid, store: Store, suites: Sequence[Outcome]) -> pd.DataFrame:
+    """Return the table of all cells that are there; see :meth:`art_nip.benchmark.Benchmark.run`.
+
+    :param suites: what the adaptive suites did.
+    """
     rows = []
     # Many cells compare with the same few.
     read = cache(partial(store.get, "predictions"))
@@ -72,7 +75,7 @@ def tidy(grid: Grid, store: Store) -> pd.DataFrame:
             seconds += adversarial.facts["seconds"]
         for measured in _measure(cell, grid, adversarial, predictions, others):
             rows.append((*where, *measured, seconds, eps, ""))
-    for outcome in outcomes(grid, store):
+    for outcome in suites:
         worst = _rate("worst_case_accuracy", Proportion.of(outcome.robust))
         where = (outcome.suite, outcome.defence, outcome.protocol, "adaptive")
         rows.append((*where, *worst, math.nan, outcome.eps, ""))

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.checks import check_images, check_whole, numeric
-from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence, check_number
+from art_nip.checks import check_images, check_number, check_whole, numeric
+from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence
 from art_nip.estimators.base import EstimatorAdapter, for_framework
 from art_nip.namespace import Array, namespace
 

@@ -199,11 +199,3 @@ class TensorFlowDefence(ImageDefence, PreprocessorTensorFlowV2):  # type: ignore
         import tensorflow as tf
 
         return tf.stop_gradient(x)
-
-
-def check_number(name: str, value: Any, low: float, high: float = np.inf) -> None:
-    """Raise a ValueError unless a parameter is a finite number from `low` to `high`."""
-    number = isinstance(value, (int, float, np.integer, np.floating))
-    if not number or isinstance(value, bool) or not low <= value <= high or not np.isfinite(value):
-        allowed = f"from {low:g} to {high:g}" if np.isfinite(high) else f"of at least {low:g}"
-        raise ValueError(f"{name}={value!r}; give a number {allowed}.")

@@ -9,22 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence, check_number
+from art_nip.checks import check_number
+from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence
+from art_nip.defences.colour import TO_YCBCR, check_grey_or_rgb, mixed
 from art_nip.defences.dct import dct_matrix
 from art_nip.namespace import Array, namespace
 
 BLOCK = 8
 LOW_FREQUENCIES = 5
 """Coefficients (i, j) with i + j below this are kept."""
-
-TO_YCBCR = np.array(
-    [
-        [0.299, 0.587, 0.114],
-        [-0.299 / 1.772, -0.587 / 1.772, 0.5],
-        [0.5, -0.587 / 1.402, -0.114 / 1.402],
-    ]
-)
-"""From RGB, as in JPEG; the offsets of Cb and Cr are left out, since they would be added again."""
 
 
 class FeatureDistillation(ImageDefence):
@@ -78,11 +71,7 @@ class FeatureDistillation(ImageDefence):
         check_number("qs", self.qs, low=0)
 
     def _check_size(self, channels: int, height: int, width: int) -> None:
-        if channels not in (1, 3):
-            raise ValueError(
-                f"Images have {channels} channels; 1 (grey) and 3 (RGB) are allowed. Check "
-                f"channels_first={self.channels_first}."
-            )
+        check_grey_or_rgb(channels, self.channels_first)
         if min(height, width) < BLOCK:
             raise ValueError(
                 f"Images are {height}×{width} pixels, smaller than a block of {BLOCK}×{BLOCK}. "
@@ -96,17 +85,11 @@ class FeatureDistillation(ImageDefence):
         # float64, lest rounding depend on the framework, or on how many images there are.
         levels = (xp.astype(x, xp.float64) - low) * (255 / (high - low)) - 128
         if channels == 3:
-            levels = self._mixed(TO_YCBCR, levels)
+            levels = mixed(self._tensor(TO_YCBCR, like=levels), levels)
         levels = self._quantised(self._padded(levels))[:, :, :height, :width]
         if channels == 3:
-            levels = self._mixed(np.linalg.inv(TO_YCBCR), levels)
+            levels = mixed(self._tensor(np.linalg.inv(TO_YCBCR), like=levels), levels)
         return xp.astype((levels + 128) * ((high - low) / 255) + low, xp.float32)
-
-    def _mixed(self, matrix: npt.NDArray[np.float64], x: Array) -> Array:
-        """Apply a matrix to the channels."""
-        xp = namespace(x)
-        pixels = xp.reshape(x, (x.shape[0], x.shape[1], -1))
-        return xp.reshape(xp.matmul(self._tensor(matrix, like=x), pixels), x.shape)
 
     def _padded(self, x: Array) -> Array:
         """Repeat the edge up to whole blocks."""

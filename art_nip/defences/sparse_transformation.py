@@ -14,9 +14,9 @@ import numpy.typing as npt
 from sklearn.exceptions import NotFittedError
 from tqdm.auto import tqdm
 
-from art_nip.checks import check_whole, numeric
+from art_nip.checks import check_number, check_whole, numeric
 from art_nip.defences import sparse_coding
-from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence, check_number
+from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence
 from art_nip.defences.dct import dct_matrix
 from art_nip.defences.sparse_coding import Filters, Spectra
 from art_nip.files import reading, write_arrays

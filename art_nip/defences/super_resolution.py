@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import NotFittedError
 
-from art_nip.checks import check_images, check_whole, numeric
+from art_nip.checks import check_images, check_number, check_whole, numeric
 from art_nip.defences import edsr, edsr_training
-from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence, check_number
+from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence
+from art_nip.defences.colour import TO_YCBCR, check_grey_or_rgb, mixed
 from art_nip.defences.edsr_training import Reached, Trained
-from art_nip.defences.feature_distillation import TO_YCBCR
 from art_nip.defences.wavelets import bayes_shrink
 from art_nip.files import reading, write_arrays
 from art_nip.namespace import Array, namespace
@@ -124,11 +124,7 @@ class SuperResolution(ImageDefence):
             self._file = self.weights, _read(self.weights)
 
     def _check_size(self, channels: int, height: int, width: int) -> None:
-        if channels not in (1, 3):
-            raise ValueError(
-                f"Images have {channels} channels; 1 (grey) and 3 (RGB) are allowed. Check "
-                f"channels_first={self.channels_first}."
-            )
+        check_grey_or_rgb(channels, self.channels_first)
         if min(height, width) < LEAST_SIDE:
             raise ValueError(
                 f"Images are {height}×{width} pixels; the least is {LEAST_SIDE}×{LEAST_SIDE}. "
@@ -247,7 +243,8 @@ class SuperResolution(ImageDefence):
             return bayes_shrink(x, self.sigma)
         # Divided so that noise that is the same in R, G and B is the same in Y, Cb and Cr.
         matrix = TO_YCBCR / np.linalg.norm(TO_YCBCR, axis=1, keepdims=True)
-        return _mixed(np.linalg.inv(matrix), bayes_shrink(_mixed(matrix, x), self.sigma))
+        there, back = (edsr.tensor(each, x) for each in (matrix, np.linalg.inv(matrix)))
+        return mixed(back, bayes_shrink(mixed(there, x), self.sigma))
 
 
 class SuperResolutionPyTorch(PyTorchDefence, SuperResolution):
@@ -256,14 +253,6 @@ class SuperResolutionPyTorch(PyTorchDefence, SuperResolution):
 
 class SuperResolutionTensorFlowV2(TensorFlowDefence, SuperResolution):
     """The same for TensorFlow tensors; parameters as of :class:`SuperResolution`."""
-
-
-def _mixed(matrix: npt.NDArray[np.float64], x: Array) -> Array:
-    """Apply a matrix to the channels."""
-    xp = namespace(x)
-    n, channels, height, width = x.shape
-    pixels = xp.reshape(x, (n, channels, height * width))
-    return xp.reshape(xp.matmul(edsr.tensor(matrix, x), pixels), (n, channels, height, width))
 
 
 def _read(path: str | Path) -> Trained:

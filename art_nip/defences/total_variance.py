@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from art_nip.checks import check_whole
-from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence, check_number
+from art_nip.checks import check_number, check_whole
+from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence
 from art_nip.defences.dct import dct_matrix
 from art_nip.namespace import Array, namespace
 from art_nip.seeds import generator

@@ -93,13 +93,12 @@ class PyTorchAdapter(EstimatorAdapter):
     def lead_gradient(self, x: Tensor, classes: npt.NDArray[np.int64]) -> Tensor:
         """Return the gradient of a class's lead; see the base class."""
         place = self.integers(classes)[:, None]
-        with torch.enable_grad(), _evaluating(self.model):
-            x = x.detach().requires_grad_()
-            logits = self._logits(self.model(self._standardised(x)))
+
+        def lead(logits: Tensor, maps: list[Tensor]) -> Tensor:
             others = logits.scatter(1, place, -torch.inf).amax(dim=1)
-            lead = logits.gather(1, place)[:, 0] - others
-            (gradient,) = torch.autograd.grad(lead.sum(), x)
-        return gradient
+            return logits.gather(1, place)[:, 0] - others
+
+        return self.gradient(x, (), lead)
 
     def observer(self, weights: Weights) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
         """Return the function that fitting calls; see the base class."""

@@ -122,7 +122,7 @@ class _ClassReader(Reader):
         return self._rows(xp.concat([added, x[:1] * 0]), places)
 
     def lures(
-        self, x: Array, classes: Indices, added: Callable[[Array, Array], Array]
+        self, x: Array, classes: Indices, added: Callable[[Array, Array], Array], draws: int
     ) -> list[Array]:
         """Return the ways of model and evidence: where both say a class, the image is left alone.
 

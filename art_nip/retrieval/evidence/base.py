@@ -1,56 +1,29 @@
 """The seam that every evidence is a class behind: what it learns, and how it speaks of an image.
 
-Like a retrieval it has parameters only. It must not ask the head that the attack went through.
+It must not ask the head that the attack went through.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from art_nip.estimators.base import EstimatorAdapter, Layer
 from art_nip.namespace import Array, namespace
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from art_nip.retrieval.learner import Learner
 
 LEAST = 1e-4
 """Added to probabilities before their logarithm is taken."""
 
 
 @dataclass(frozen=True)
-class Evidence(ABC):
+class Evidence(Learner):
     """What tells the class of an image without the head that an attack went through.
 
     Subclasses are frozen dataclasses of parameters.
     """
-
-    name: ClassVar[str]
-
-    def settled(self, adapter: EstimatorAdapter) -> "Self":
-        """Return this evidence with what it leaves to the model filled in, such as layers.
-
-        :param adapter: the model.
-        :raises ValueError: if the model does not have what it needs.
-        """
-        return self
-
-    def learn(
-        self,
-        adapter: EstimatorAdapter,
-        images: Callable[[], Iterator[Array]],
-        labels: npt.NDArray[np.int64],
-    ) -> dict[str, npt.NDArray[Any]]:
-        """Return what it must keep of benign images, arrays by name.
-
-        :param adapter: the model.
-        :param images: gives M benign images in batches on the model's device; can be called again.
-        :param labels: their classes, shape (M,).
-        """
-        return {}
 
     @abstractmethod
     def reader(
@@ -65,13 +38,6 @@ class Evidence(ABC):
         :param learned: what `learn` returned.
         :param clip_values: range (min, max) of the images, numbers or nested lists.
         """
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return its name and its parameters, as JSON can hold them.
-
-        :raises ValueError: if it has some that JSON cannot hold.
-        """
-        return {"name": self.name, **vars(self)}
 
 
 class EvidenceReader(ABC):
