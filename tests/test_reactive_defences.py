@@ -4,6 +4,7 @@ import copy
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from art.attacks.evasion import ProjectedGradientDescent
@@ -11,7 +12,7 @@ from art.estimators.classification import BlackBoxClassifier
 from conftest import make_classifier, to_framework
 from torch import nn
 
-from art_nip.benchmark import Benchmark, defences
+from art_nip.benchmark import Benchmark, Defence, defences
 from art_nip.benchmark.shipping import packed, unpacked
 from art_nip.defences import (
     AntiAdversary,
@@ -400,18 +401,28 @@ def test_the_benchmark_takes_both(masked, pooled, digits, tmp_path):
     benchmark = Benchmark(
         classifier,
         attacks=["fgsm"],
-        defences={"layer": "anti-adversary", "masked": masked},
+        defences={
+            "layer": "anti-adversary",
+            "masked": masked,
+            "by name": Defence("importance-masking", parameters={"keep": 0.2}),
+        },
         threats=["oblivious", "adaptive"],
         store=tmp_path,
         verbose=False,
     )
     x, y = digits["test"][0][:30], digits["test"][1][:30]
-    table = benchmark.run(x, y)
+    table = benchmark.run(x, y, digits["bank"])
     accuracy = table[(table.metric == "accuracy") & (table.attack == "benign")]
     found = dict(zip(accuracy.defence, accuracy.value, strict=False))
     assert found["masked"] == (masked.predict(x).argmax(1) == y).mean()
     assert found["layer"] == (classifier.predict(layer_for(classifier)(x)[0]).argmax(1) == y).mean()
-    assert {"layer", "masked"} == set(table[table.threat == "adaptive"].defence) - {"none"}
+    assert {"layer", "masked", "by name"} == set(table.defence[table.threat == "adaptive"]) - {
+        "none"
+    }
+    # Masked with the same images and parameters.
+    same = table.drop(columns=["seconds", "defence"])[table.metric != "seconds_per_image"]
+    given, named = (same.loc[table.defence == each] for each in ("masked", "by name"))
+    pd.testing.assert_frame_equal(given.reset_index(drop=True), named.reset_index(drop=True))
 
 
 def test_it_refuses_what_it_cannot_mask_by(pooled, digits):

@@ -34,6 +34,7 @@ from art_nip.defences import (
     TotalVarianceMinimization,
     TotalVarianceMinimizationPyTorch,
     TotalVarianceMinimizationTensorFlowV2,
+    importance_masked,
 )
 from art_nip.preprocessor import NIPPreprocessor
 
@@ -52,6 +53,23 @@ class _TotalVarMin(TotalVarMin):  # type: ignore[misc]
         return np.moveaxis(images, -1, 1), y
 
 
+class _ImportanceMasking:
+    """Importance masking as the others are: made for a classifier, then fitted on images."""
+
+    params = ("layer", "keep", "sharpness", "batch_size")
+
+    def __init__(self, classifier: Any, parameters: Mapping[str, Any]) -> None:
+        self._classifier, self._parameters = classifier, dict(parameters)
+
+    @classmethod
+    def for_estimator(cls, classifier: Any, **parameters: Any) -> _ImportanceMasking:
+        return cls(classifier, parameters)
+
+    def fit(self, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Any:
+        """Return the classifier that takes the place of the one to be defended."""
+        return importance_masked(self._classifier, x, y, **self._parameters)
+
+
 @dataclass(frozen=True)
 class NamedDefence:
     """A defence that has a name.
@@ -66,7 +84,7 @@ class NamedDefence:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def create(self, classifier: Any, **parameters: Any) -> Any:
-        """Return the defence as an ART preprocessor, not fitted.
+        """Return the defence, not fitted: an ART preprocessor, or what `fit` makes a classifier of.
 
         :param classifier: the ART classifier that it is to defend.
         :param parameters: of the class; those given replace `defaults`.
@@ -147,6 +165,7 @@ DEFENCES = {
             {"lmbda": 0.2, "n_filters": 64, "filter_size": 8, "verbose": False},
         ),
         _LooksInside("anti-adversary", (AntiAdversary,)),
+        _LooksInside("importance-masking", (_ImportanceMasking,)),
         _LooksInside("nip", (NIPPreprocessor,)),
     )
 }

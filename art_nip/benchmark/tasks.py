@@ -86,8 +86,9 @@ class Workbench:
         if ready.key not in self._defences:
             defence = ready.entry.make(self.classifier)
             with seeded(_seed(ready.key)):
-                defence.fit(*ready.bank)
-            self._defences[ready.key] = defence
+                fitted = defence.fit(*ready.bank)
+            # What is no preprocessor becomes a classifier when it is fitted.
+            self._defences[ready.key] = fitted if isinstance(fitted, BaseEstimator) else defence
         return self._defences[ready.key]
 
     def defended(self, ready: ReadyDefence) -> Any:
