@@ -22,10 +22,11 @@ from art_nip.retrieval import (
     EstimatorEvidence,
     Evidence,
     EvidenceReader,
+    GradedViewEvidence,
     ShallowEvidence,
     ViewEvidence,
 )
-from art_nip.retrieval.class_evidence import lead
+from art_nip.retrieval.evidence.base import lead
 from art_nip.retrieval.evidence.lda import Moments, best_temperature, softmax
 from art_nip.retrieval.evidence.shallow import last_share
 from art_nip.retrieval.vectors import pooled
@@ -475,7 +476,7 @@ def test_a_name_an_object_and_what_a_file_says_are_one(lenet):
     ("parameters", "error", "message"),
     [
         ({"evidence": "shalow"}, ValueError, "Unknown evidence 'shalow'. Did you mean 'shallow'"),
-        ({"evidence": 3}, TypeError, "evidence=3; give a name, one of 'shallow', 'views', or an"),
+        ({"evidence": 3}, TypeError, "evidence=3; give a name, one of 'shallow', 'views', 'graded"),
         ({"evidence": {"name": "views", "views": []}}, ValueError, "of evidence 'views' 'views'"),
         ({"steps": 0}, ValueError, "steps=0; give a whole number of at least 1"),
         ({"lead": 0}, ValueError, "lead=0; give a finite number above 0"),
@@ -608,6 +609,66 @@ def test_a_value_that_art_refuses_is_refused_at_once(lenet):
         NIPPreprocessor.for_estimator(classifier, retrieval=ClassEvidence(evidence))
 
 
+FINE = {"name": "JpegCompression", "quality": 90}
+COARSE = {"name": "SpatialSmoothing", "window_size": 3}
+
+
+def test_each_image_gets_one_view_by_how_sure_the_model_is(classifier, images, attacked):
+    x, y = attacked[0], attacked[1]
+    logits = classifier.predict(x)
+    leads = lead(logits, logits.argmax(1))
+    sure = float(np.median(leads))
+    assert 5 < (leads >= sure).sum() < len(x) - 5
+    nip = fitted(
+        classifier, images["bank"], ClassEvidence(GradedViewEvidence([FINE, COARSE], leads=[sure]))
+    )
+    told = {"channels_first": classifier.channels_first, "clip_values": (0.0, 1.0)}
+    fine = predictions(classifier, JpegCompression(quality=90, **told)(x.copy())[0])
+    coarse = predictions(classifier, SpatialSmoothing(window_size=3, **told)(x.copy())[0])
+    assert (fine != coarse).sum() > 5
+    expected = np.where(leads >= sure, coarse, fine)
+    predicted, classes = verdicts(nip, x)
+    assert np.array_equal(classes, expected)
+    assert np.array_equal(predictions(classifier, nip(x)[0]), expected)
+    assert (expected == y).sum() > (predicted == y).sum()
+
+
+def test_graded_views_conform_and_are_saved(classifier, images, attacked, tmp_path):
+    retrieval = ClassEvidence(GradedViewEvidence([FINE, COARSE], leads=[3]))
+    nip = fitted(classifier, tuple(part[:150] for part in images["bank"]), retrieval)
+    check_preprocessor(nip, attacked[0][:2])
+    nip.save(tmp_path / "nip.safetensors")
+    loaded = NIPPreprocessor.load(tmp_path / "nip.safetensors", classifier)
+    assert loaded.retrieval == retrieval
+    assert np.array_equal(loaded(attacked[0])[0], nip(attacked[0])[0])
+
+
+def test_graded_views_cost_one_pass_where_they_agree(classifier, images):
+    nip = fitted(classifier, images["bank"], ClassEvidence("graded views"))
+    x = images["test"][0][:40]
+    predicted, classes = verdicts(nip, x)
+    agreed = x[predicted == classes]
+    with counting(classifier) as passes:
+        nip(agreed)
+    assert (passes.forward, passes.backward) == (2 * len(agreed), 0)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"views": [{"name": "JpegCompresion"}]}, ValueError, "Did you mean 'JpegCompression'"),
+        ({"views": "SpatialSmoothing"}, TypeError, "views='SpatialSmoothing'; give a sequence"),
+        ({"views": [FINE, COARSE]}, ValueError, r"leads=\(4.0, 9.0\); give one .* the first, 1"),
+        ({"leads": [9, 4]}, ValueError, r"leads=\[9, 4\]; give one number in ascending order"),
+        ({"leads": [-1, 4]}, ValueError, "leads=-1; give a number of at least 0"),
+        ({"leads": None}, ValueError, "leads=None; give a number"),
+    ],
+)
+def test_wrong_graded_views_are_refused(parameters, error, message):
+    with pytest.raises(error, match=message):
+        GradedViewEvidence(**parameters)
+
+
 # Another classifier
 
 
@@ -681,7 +742,8 @@ class Always(Evidence):
 
 
 class AlwaysReader(EvidenceReader):
-    def log_posterior(self, x, maps):
+    def log_posterior(self, x, logits, maps):
+        assert logits.shape == (len(x), 10)
         assert maps == []
         return self.posterior + x[:, :1, 0, 0] * 0
 

@@ -9,17 +9,19 @@ from art_nip.attacks.end_to_end import ProjectedGradientDescent
 from art_nip.attacks.steering import SteeringAttack
 from art_nip.estimators.base import Layer
 from art_nip.retrieval.class_evidence import ClassEvidence
-from art_nip.retrieval.evidence import EstimatorEvidence, ViewEvidence
+from art_nip.retrieval.evidence import EstimatorEvidence, GradedViewEvidence, ViewEvidence
 from art_nip.seeds import seeded
 
 EPS = 0.15
 SETTINGS = {"eps": EPS, "eps_step": 0.02, "max_iter": 15, "seed": 0, "verbose": False}
 
 
-@pytest.fixture(params=["similarity", "nearest", "class", "views", "estimator"])
+@pytest.fixture(params=["similarity", "nearest", "class", "views", "graded", "estimator"])
 def retrieval(request, framework, lenet):
     if request.param == "views":
         return ClassEvidence(ViewEvidence([{"name": "SpatialSmoothing", "window_size": 3}]))
+    if request.param == "graded":
+        return ClassEvidence(GradedViewEvidence())
     if request.param == "estimator":
         return ClassEvidence(EstimatorEvidence(make_classifier(framework, lenet[framework])))
     return request.param

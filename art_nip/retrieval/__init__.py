@@ -9,6 +9,7 @@ from art_nip.retrieval.evidence import (
     EstimatorEvidence,
     Evidence,
     EvidenceReader,
+    GradedViewEvidence,
     ShallowEvidence,
     ViewEvidence,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "EstimatorEvidence",
     "Evidence",
     "EvidenceReader",
+    "GradedViewEvidence",
     "Nearest",
     "NeuronTemplate",
     "Reader",

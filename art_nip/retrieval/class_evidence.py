@@ -16,6 +16,7 @@ from art_nip.namespace import Array, namespace
 from art_nip.neurons import normalised
 from art_nip.retrieval.base import Reader, Retrieval
 from art_nip.retrieval.evidence import Evidence, ShallowEvidence, chosen
+from art_nip.retrieval.evidence.base import lead
 
 Indices = npt.NDArray[np.int64]
 
@@ -148,7 +149,7 @@ class _ClassReader(Reader):
     def _scores(self, x: Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Return the model's logits and the evidence's log-posterior, both (N, nb_classes)."""
         logits, maps = self._adapter.logits_and_activations(x, self.evidence.layers)
-        posterior = self.evidence.log_posterior(x, maps)
+        posterior = self.evidence.log_posterior(x, logits, maps)
         return self._adapter.numpy(logits), self._adapter.numpy(posterior)
 
     def _steered(self, x: Array, classes: Indices) -> Array:
@@ -174,18 +175,6 @@ class _ClassReader(Reader):
 
     def _rows(self, images: Array, indices: Indices) -> Array:
         return namespace(images).take(images, self._adapter.integers(indices), axis=0)
-
-
-def lead(logits: npt.NDArray[np.float32], classes: Indices) -> npt.NDArray[np.float32]:
-    """Return by how much each image's class is ahead of all others, shape (N,).
-
-    :param logits: shape (N, nb_classes).
-    :param classes: shape (N,).
-    """
-    others, rows = logits.copy(), np.arange(len(logits))
-    others[rows, classes] = -np.inf
-    ahead: npt.NDArray[np.float32] = logits[rows, classes] - others.max(axis=1)
-    return ahead
 
 
 def _mean(images: Array) -> Array:

@@ -5,6 +5,7 @@ from typing import Any
 from art_nip.retrieval.choice import chosen_of
 from art_nip.retrieval.evidence.base import Evidence, EvidenceReader
 from art_nip.retrieval.evidence.estimator import EstimatorEvidence
+from art_nip.retrieval.evidence.graded_views import GradedViewEvidence
 from art_nip.retrieval.evidence.shallow import ShallowEvidence
 from art_nip.retrieval.evidence.views import ViewEvidence
 
@@ -12,13 +13,16 @@ __all__ = [
     "EstimatorEvidence",
     "Evidence",
     "EvidenceReader",
+    "GradedViewEvidence",
     "ShallowEvidence",
     "ViewEvidence",
     "chosen",
 ]
 
 # Another classifier has a name, but only an object can hold one.
-EVIDENCES: dict[str, type[Evidence]] = {kind.name: kind for kind in (ShallowEvidence, ViewEvidence)}
+EVIDENCES: dict[str, type[Evidence]] = {
+    kind.name: kind for kind in (ShallowEvidence, ViewEvidence, GradedViewEvidence)
+}
 
 
 def chosen(given: Any) -> Evidence:

@@ -50,10 +50,11 @@ class EvidenceReader(ABC):
         self.layers = layers
 
     @abstractmethod
-    def log_posterior(self, x: Array, maps: list[Array]) -> Array:
+    def log_posterior(self, x: Array, logits: Array, maps: list[Array]) -> Array:
         """Return log p(c | x), on the model's device, shape (N, nb_classes).
 
         :param x: images, shape (N, *input_shape).
+        :param logits: what the model says of them, shape (N, nb_classes).
         :param maps: what `layers` give, each of shape (N, C, *places).
         """
 
@@ -70,8 +71,22 @@ class EvidenceReader(ABC):
         return adapter.gradient(
             x,
             self.layers,
-            lambda _, maps: namespace(x).sum(self.log_posterior(x, maps) * weights, axis=1),
+            lambda logits, maps: namespace(x).sum(
+                self.log_posterior(x, logits, maps) * weights, axis=1
+            ),
         )
+
+
+def lead(logits: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Return by how much each image's class is ahead of all others, shape (N,).
+
+    :param logits: shape (N, nb_classes).
+    :param classes: shape (N,).
+    """
+    others, rows = logits.copy(), np.arange(len(logits))
+    others[rows, classes] = -np.inf
+    ahead: npt.NDArray[Any] = logits[rows, classes] - others.max(axis=1)
+    return ahead
 
 
 def log_mean(probabilities: list[Array]) -> Array:

@@ -70,7 +70,7 @@ class _EstimatorReader(EvidenceReader):
         super().__init__()
         self._adapter, self._estimator = adapter, estimator
 
-    def log_posterior(self, x: Array, maps: list[Array]) -> Array:
+    def log_posterior(self, x: Array, logits: Array, maps: list[Array]) -> Array:
         outputs = np.asarray(self._estimator.predict(self._adapter.numpy(x)), np.float32)
         found = self._adapter.tensor(outputs)
         return log_mean([found if _are_probabilities(outputs) else softmax(found)])

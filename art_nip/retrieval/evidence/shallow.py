@@ -150,7 +150,7 @@ class _ShallowReader(EvidenceReader):
         super().__init__(layers)
         self._discriminants = discriminants
 
-    def log_posterior(self, x: Array, maps: list[Array]) -> Array:
+    def log_posterior(self, x: Array, logits: Array, maps: list[Array]) -> Array:
         matmul = namespace(x).matmul
         return log_mean(
             [

@@ -1,21 +1,16 @@
 """Evidence of views: what the model itself says of the image once it went through preprocessors."""
 
-import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from art.defences import preprocessor as art_preprocessors
 
-from art_nip.checks import check_choice, clip_range
 from art_nip.estimators.base import EstimatorAdapter
 from art_nip.namespace import Array
 from art_nip.retrieval.evidence.base import Evidence, EvidenceReader, log_mean, softmax
-
-FOLLOWED = ("channels_first", "clip_values")
-"""Parameters that preprocessors take from the model."""
+from art_nip.retrieval.evidence.preprocessors import Preprocessors, check_entries
 
 
 @dataclass(frozen=True)
@@ -39,23 +34,14 @@ class ViewEvidence(Evidence):
     )
 
     def __post_init__(self) -> None:
-        given = self.defences
-        entries = isinstance(given, (list, tuple)) and all(isinstance(e, Mapping) for e in given)
-        if not entries or not given:
-            raise TypeError(
-                f"defences={given!r}; give a sequence of mappings with the name and the parameters "
-                'of an ART preprocessor, such as [{"name": "SpatialSmoothing", "window_size": 3}].'
-            )
-        object.__setattr__(self, "defences", tuple(map(dict, given)))
-        for entry in self.defences:
-            _check(entry)
+        object.__setattr__(self, "defences", check_entries("defences", self.defences))
 
     def settled(self, adapter: EstimatorAdapter) -> "ViewEvidence":
         """Return this evidence as it is; see the base class.
 
         :raises ValueError: if a preprocessor refuses a parameter.
         """
-        _preprocessors(self.defences, adapter, (0.0, 1.0))
+        Preprocessors(self.defences, adapter, (0.0, 1.0))
         return self
 
     def reader(
@@ -65,29 +51,21 @@ class ViewEvidence(Evidence):
         clip_values: tuple[Any, Any],
     ) -> EvidenceReader:
         """Return the evidence at work; see the base class."""
-        return _ViewReader(adapter, self.defences, clip_values)
+        return _ViewReader(adapter, Preprocessors(self.defences, adapter, clip_values))
 
 
 class _ViewReader(EvidenceReader):
-    def __init__(
-        self,
-        adapter: EstimatorAdapter,
-        defences: tuple[Mapping[str, Any], ...],
-        clip_values: tuple[Any, Any],
-    ) -> None:
+    def __init__(self, adapter: EstimatorAdapter, preprocessors: Preprocessors) -> None:
         super().__init__()
-        self._adapter = adapter
-        self._low, self._high = (np.asarray(bound, np.float32) for bound in clip_values)
-        self._preprocessors = _preprocessors(defences, adapter, clip_range(clip_values))
+        self._adapter, self._preprocessors = adapter, preprocessors
 
-    def log_posterior(self, x: Array, maps: list[Array]) -> Array:
+    def log_posterior(self, x: Array, logits: Array, maps: list[Array]) -> Array:
         return log_mean([self._posterior(view) for view in self._views(x)])
 
     def _views(self, x: Array) -> Iterator[Array]:
-        # Attacks may leave the range, which some preprocessors refuse.
-        images = np.clip(self._adapter.numpy(x), self._low, self._high)
-        for preprocessor in self._preprocessors:
-            yield self._adapter.tensor(preprocessor(images.copy())[0])
+        images = self._preprocessors.images(x)
+        for place in range(len(self._preprocessors)):
+            yield self._adapter.tensor(self._preprocessors.view(place, images))
 
     def gradient(
         self, adapter: EstimatorAdapter, x: Array, classes: npt.NDArray[np.int64]
@@ -101,27 +79,3 @@ class _ViewReader(EvidenceReader):
     def _posterior(self, view: Array) -> Array:
         logits, _ = self._adapter.logits_and_activations(view, ())
         return softmax(logits)
-
-
-def _check(entry: Mapping[str, Any]) -> None:
-    known = [each for each in vars(art_preprocessors) if each[0].isupper()]
-    check_choice("ART preprocessor", entry.get("name", ""), known)
-    kind = getattr(art_preprocessors, entry["name"])
-    allowed = [each for each in kind.params if each not in FOLLOWED]
-    for parameter in set(entry) - {"name"}:
-        check_choice(f"parameter of {entry['name']}", parameter, allowed)
-
-
-def _preprocessors(
-    defences: tuple[Mapping[str, Any], ...],
-    adapter: EstimatorAdapter,
-    clip_values: tuple[float, float],
-) -> list[Any]:
-    made = []
-    for entry in defences:
-        kind = getattr(art_preprocessors, entry["name"])
-        told = {"channels_first": adapter.channels_first, "clip_values": clip_values}
-        takes = inspect.signature(kind).parameters
-        parameters = {name: value for name, value in entry.items() if name != "name"}
-        made.append(kind(**{each: told[each] for each in FOLLOWED if each in takes}, **parameters))
-    return made
