@@ -7,14 +7,16 @@ from art.defences.preprocessor import SpatialSmoothing
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch, PreprocessorTensorFlowV2
 from conftest import make_classifier
 
+from art_nip import zoo
 from art_nip.attacks.end_to_end import AutoProjectedGradientDescent, ProjectedGradientDescent
 from art_nip.attacks.mended import HopSkipJump
 from art_nip.attacks.noise import RandomNoise
 from art_nip.defences import TotalVarianceMinimization
-from art_nip.estimators.gradients import averaged, straight_through
+from art_nip.estimators.gradients import averaged, straight_through, with_auxiliary
 from art_nip.estimators.single_precision import single_precision
 from art_nip.estimators.twins import defended
 from art_nip.seeds import seeded
+from art_nip.zoo.suppression import auxiliary_logits, suppressing_layers
 
 
 class Squaring(PreprocessorPyTorch):
@@ -54,6 +56,65 @@ def test_straight_gradients_are_those_at_the_defended_images(lenet, digits, kind
     there = classifier.loss_gradient(x**2, y)
     np.testing.assert_allclose(straight.loss_gradient(x, y), there, atol=1e-7)
     np.testing.assert_allclose(through.loss_gradient(x, y), 2 * x * there, atol=1e-7)
+
+
+@pytest.fixture
+def suppressing(framework, lenet):
+    """LeNet-5 with channel-wise activation suppressing whose auxiliary weights say something."""
+    shape = (1, 28, 28) if framework == "pytorch" else (28, 28, 1)
+    model = zoo.create(
+        "lenet5", framework=framework, input_shape=shape, nb_classes=10, defence="cas"
+    )
+    weights = {**zoo.get_weights(model), **zoo.get_weights(lenet[framework])}
+    own = weights.keys() - zoo.get_weights(lenet[framework]).keys()
+    rng = np.random.default_rng(0)
+    drawn = {name: rng.normal(1, 0.3, weights[name].shape).astype(np.float32) for name in own}
+    zoo.set_weights(model, {**weights, **drawn})
+    return make_classifier(framework, model.eval() if framework == "pytorch" else model)
+
+
+def test_auxiliary_gradients_are_those_of_both_losses(suppressing, framework, images):
+    x, y = images["test"][0][:5], targets(images["test"][1][:5])
+    both = with_auxiliary(suppressing, 2.0)
+    np.testing.assert_array_equal(both.predict(x), suppressing.predict(x))
+    alone = suppressing.loss_gradient(x, y)
+    zero = with_auxiliary(suppressing, 0.0).loss_gradient(x, y)
+    np.testing.assert_allclose(zero, alone, atol=1e-7)
+    # The auxiliary loss by differences; of the mean over images on TensorFlow, their sum here.
+    direction = np.sign(both.loss_gradient(x, y) - alone)
+    rise = auxiliary_loss(suppressing, x + 1e-3 * direction, y)
+    fall = auxiliary_loss(suppressing, x - 1e-3 * direction, y)
+    told = ((both.loss_gradient(x, y) - alone) * direction).sum()
+    assert told == pytest.approx(2.0 * (rise - fall) / 2e-3, rel=0.05)
+    # And the classifier has its own loss back.
+    np.testing.assert_array_equal(suppressing.loss_gradient(x, y), alone)
+
+
+def auxiliary_loss(classifier, x, y):
+    given = torch.from_numpy if "PyTorch" in type(classifier).__name__ else np.asarray
+    layers = suppressing_layers(classifier.model)
+    with auxiliary_logits(layers, None) as found, torch.no_grad():
+        # Not predict, which is compiled in TensorFlow.
+        classifier.model(given(np.float32(x)))
+    (logits,) = (np.asarray(each, np.float64) for each in found)
+    logits -= logits.max(axis=1, keepdims=True)
+    return -((logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))) * y).sum(axis=1).mean()
+
+
+def test_an_attack_on_auxiliary_logits_needs_some(classifier):
+    with pytest.raises(ValueError, match=r"activation suppressing, and this .* has none"):
+        ProjectedGradientDescent(classifier, auxiliary=2.0)
+
+
+def test_the_attack_on_auxiliary_logits_is_another(suppressing, images):
+    x, y = images["test"][0][:8], images["test"][1][:8]
+    settings = {"eps": 0.1, "eps_step": 0.02, "max_iter": 5, "verbose": False}
+    plain, both = (
+        ProjectedGradientDescent(suppressing, **settings, **more).generate(x, y)
+        for more in ({}, {"auxiliary": 2.0})
+    )
+    assert np.abs(both - x).max() <= 0.1 + 1e-6
+    assert not np.array_equal(plain, both)
 
 
 def test_a_classifier_without_defences_is_straight_already(classifier, images):

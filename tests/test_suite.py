@@ -9,6 +9,7 @@ from art.defences.preprocessor import SpatialSmoothing
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from conftest import make_classifier
 
+from art_nip import zoo
 from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.checklist import FAILED, NOT_RUN, PASSED, _findings
 from art_nip.benchmark.entries import attack_entries, defence_entries
@@ -292,11 +293,15 @@ def test_two_suites_have_two_labels(undefended):
 
 
 def test_kinds_of_defences(undefended, trained):
-    entries = defence_entries({"a": "ss", "b": "nip", "c": trained, "d": Rounding()}, undefended)
+    model = zoo.create("lenet5", input_shape=(1, 28, 28), nb_classes=10, defence="cas")
+    cas = make_classifier("pytorch", model)
+    given = {"a": "ss", "b": "nip", "c": trained, "d": Rounding(), "e": cas}
+    entries = defence_entries(given, undefended)
     assert [each.kind for each in entries] == [
         "none",
         "preprocessor",
         "nip",
         "trained",
         "preprocessor",
+        "suppressing",
     ]

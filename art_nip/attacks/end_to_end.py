@@ -12,7 +12,7 @@ import numpy.typing as npt
 from art.attacks import evasion
 
 from art_nip.checks import class_indices
-from art_nip.estimators.gradients import averaged, straight_through
+from art_nip.estimators.gradients import averaged, straight_through, with_auxiliary
 from art_nip.estimators.single_precision import single_precision
 
 Array = npt.NDArray[Any]
@@ -29,11 +29,13 @@ class ProjectedGradientDescent(evasion.ProjectedGradientDescent):  # type: ignor
         are random.
     :param straight: whether defences count as the identity on the way back (BPDA; Athalye et al.
         2018).
+    :param auxiliary: weight of the loss of auxiliary logits, of models with channel-wise activation
+        suppressing (Bai et al. 2021); 0 leaves it out.
     """
 
     attack_params = [  # noqa: RUF012 - as ART has it
         *evasion.ProjectedGradientDescent.attack_params,
-        *("draws", "straight"),
+        *("draws", "straight", "auxiliary"),
     ]
 
     def __init__(
@@ -47,9 +49,12 @@ class ProjectedGradientDescent(evasion.ProjectedGradientDescent):  # type: ignor
         batch_size: int = 32,
         draws: int = DRAWS,
         straight: bool = False,
+        auxiliary: float = 0.0,
         verbose: bool = True,
     ) -> None:
         target = straight_through(estimator) if straight else estimator
+        if auxiliary:
+            target = with_auxiliary(target, auxiliary)
         super().__init__(
             averaged(target, draws),
             norm=norm,
@@ -60,7 +65,7 @@ class ProjectedGradientDescent(evasion.ProjectedGradientDescent):  # type: ignor
             batch_size=batch_size,
             verbose=verbose,
         )
-        self.draws, self.straight = draws, straight
+        self.draws, self.straight, self.auxiliary = draws, straight, auxiliary
 
 
 class AutoProjectedGradientDescent(evasion.AutoProjectedGradientDescent):  # type: ignore[misc]

@@ -20,6 +20,7 @@ from art_nip.benchmark.fingerprints import fingerprint
 from art_nip.benchmark.shipping import Detached, alike, packed, unpacked
 from art_nip.checks import check_whole
 from art_nip.preprocessor import NIPPreprocessor
+from art_nip.zoo.suppression import suppressing_layers
 
 BENIGN = "benign"
 NONE = "none"
@@ -296,8 +297,15 @@ def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
         )
     if isinstance(defence, BaseEstimator):
         identity, make = fingerprint(defence), _Trained(defence)
+        suppressing = suppressing_layers(getattr(defence, "model", None))
         return DefenceEntry(
-            chosen.label or kind, kind, {}, identity, make, learns=False, kind="trained"
+            chosen.label or kind,
+            kind,
+            {},
+            identity,
+            make,
+            learns=False,
+            kind="suppressing" if suppressing else "trained",
         )
     raise TypeError(
         f"{defence!r} is no defence: give a name ({', '.join(defences.NAMES)}), an ART "

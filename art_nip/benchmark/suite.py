@@ -24,8 +24,9 @@ LEAST = {"max_iter": 2, "queries": 50}
 LIMIT = 100
 """On how many images it runs unless more are asked for."""
 
-KINDS = ("none", "trained", "preprocessor", "nip")
-"""What a defence can be: nothing, another classifier, or what comes before the classifier."""
+KINDS = ("none", "trained", "suppressing", "preprocessor", "nip")
+"""What a defence can be: nothing, another classifier (the second kind has channel-wise activation
+suppressing), or what comes before the classifier."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Member:
 
 BY_GRADIENT = (
     *("fgsm", "pgd", "pgd, more", "apgd ce", "apgd dlr", "apgd targeted", "bpda"),
-    "steering",
+    *("auxiliary", "steering"),
 )
 WITHOUT_GRADIENT = ("square", "hopskipjump", "noise")
 TRANSFERRED = "transfer"
@@ -73,6 +74,7 @@ def members(eps: float, max_iter: int, queries: int) -> Iterator[Member]:
     yield Member("apgd dlr", "apgd", {**apgd, "loss_type": "difference_logits_ratio"})
     yield Member("apgd targeted", "apgd", {**apgd, "max_iter": steps, "targets": 3})
     yield Member("bpda", "bpda", pgd, kinds=("preprocessor", "nip"))
+    yield Member("auxiliary", "eot", {**longer, "auxiliary": 2.0}, kinds=("suppressing",))
     yield Member("steering", "steering", {**longer, "restarts": 2}, kinds=("nip",))
     yield Member("square", "square", {**size, "max_iter": queries})
     evaluations = {"init_eval": queries // 10, "max_eval": queries // 5}

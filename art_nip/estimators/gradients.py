@@ -1,5 +1,5 @@
 """Twins of ART classifiers that give attacks other gradients: of the expectation over a random
-defence, or as if the defences were not there on the way back.
+defence, as if the defences were not there on the way back, or of what chooses channels as well.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch, PreprocessorTensorFlowV2
 
 from art_nip.estimators.twins import twin, twin_with
+from art_nip.zoo.suppression import auxiliary_logits, suppressing_layers
 
 
 class _Averaged:
@@ -61,6 +62,56 @@ def straight_through(estimator: Any) -> Any:
     straight = [_straight(defence) for defence in estimator.preprocessing_defences or []]
     if straight:
         other.set_params(preprocessing_defences=straight)
+    return other
+
+
+class _WithAuxiliary:
+    """What makes a class of ART classifiers one whose loss counts the auxiliary logits too."""
+
+    def loss_gradient(self, x: Any, y: Any, **keywords: Any) -> Any:
+        state: Any = self
+        # ART's losses take what the model gives first on PyTorch, and last on TensorFlow.
+        name, last = ("_loss", False) if hasattr(state, "_loss") else ("_loss_object", True)
+        loss = getattr(state, name)
+        layers = suppressing_layers(state.model)
+        with auxiliary_logits(layers, None) as found:
+
+            def total(*given: Any) -> Any:
+                outputs, labels = given[::-1] if last else given
+                # Those of this pass: defences before the model may have asked it too.
+                auxiliary = found[-len(layers) :]
+                losses = [
+                    loss(*((labels, each) if last else (each, labels)))
+                    for each in (outputs, *auxiliary)
+                ]
+                return losses[0] + state._weight * sum(losses[1:])
+
+            setattr(state, name, total)
+            try:
+                return super().loss_gradient(x, y, **keywords)  # type: ignore[misc]
+            finally:
+                setattr(state, name, loss)
+
+
+def with_auxiliary(estimator: Any, weight: float) -> Any:
+    """Return a twin whose loss gradients are those of the loss and of the auxiliary logits' loss.
+
+    Channel-wise activation suppressing (see `art_nip.zoo.defences.cas`) chooses channels by the
+    class that auxiliary logits give, a choice without a gradient. So an attack on the loss alone
+    does not see how to change it; its authors attack both (Bai et al., "Improving adversarial
+    robustness via channel-wise activation suppressing", 2021).
+
+    :param estimator: an ART classifier of PyTorch or TensorFlow; it stays as it is.
+    :param weight: of the auxiliary loss, the loss itself having 1.
+    :raises ValueError: if its model has no such logits.
+    """
+    if not suppressing_layers(estimator.model):
+        raise ValueError(
+            "The attack on auxiliary logits is made for models with channel-wise activation "
+            f"suppressing, and this {type(estimator).__name__} has none: attack it with PGD."
+        )
+    other = twin(twin_with(_WithAuxiliary, estimator))
+    other._weight = weight
     return other
 
 

@@ -29,6 +29,17 @@ class AuxiliaryPass:
         return namespace(logits).argmax(logits, axis=1) if self.labels is None else self.labels
 
 
+def suppressing_layers(model: Any) -> list[Any]:
+    """Return the `Suppress` layers of a model of PyTorch or Keras; none of any other object."""
+    modules = getattr(model, "modules", None)
+    layers = modules() if callable(modules) else getattr(model, "layers", None)
+    return [layer for layer in layers or () if _suppresses(layer)]
+
+
+def _suppresses(layer: Any) -> bool:
+    return hasattr(layer, "auxiliary")
+
+
 @contextmanager
 def auxiliary_logits(layers: Iterable[Any], labels: Array | None) -> Iterator[list[Array]]:
     """Give the auxiliary logits of all `Suppress` layers that are called within.
@@ -36,7 +47,7 @@ def auxiliary_logits(layers: Iterable[Any], labels: Array | None) -> Iterator[li
     :param layers: modules or layers of a model, of which some may suppress.
     :param labels: as of :class:`AuxiliaryPass`.
     """
-    suppressing = [layer for layer in layers if hasattr(layer, "auxiliary")]
+    suppressing = [layer for layer in layers if _suppresses(layer)]
     current = AuxiliaryPass(labels)
     for layer in suppressing:
         layer.auxiliary = current
