@@ -656,12 +656,12 @@ def test_graded_views_cost_one_pass_where_they_agree(classifier, images):
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
-        ({"views": [{"name": "JpegCompresion"}]}, ValueError, "Did you mean 'JpegCompression'"),
-        ({"views": "SpatialSmoothing"}, TypeError, "views='SpatialSmoothing'; give a sequence"),
-        ({"views": [FINE, COARSE]}, ValueError, r"leads=\(4.0, 9.0\); give one .* the first, 1"),
+        ({"defences": [{"name": "JpegCompresion"}]}, ValueError, "Did you mean 'JpegCompression'"),
+        ({"defences": "JpegCompression"}, TypeError, "defences='JpegCompression'; give a sequence"),
+        ({"defences": [FINE, COARSE]}, ValueError, r"leads=\(4.0, 9.0\); give one .* the first, 1"),
         ({"leads": [9, 4]}, ValueError, r"leads=\[9, 4\]; give one number in ascending order"),
         ({"leads": [-1, 4]}, ValueError, "leads=-1; give a number of at least 0"),
-        ({"leads": None}, ValueError, "leads=None; give a number"),
+        ({"leads": None}, ValueError, "leads=None; give one number"),
     ],
 )
 def test_wrong_graded_views_are_refused(parameters, error, message):

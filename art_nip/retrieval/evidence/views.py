@@ -51,21 +51,23 @@ class ViewEvidence(Evidence):
         clip_values: tuple[Any, Any],
     ) -> EvidenceReader:
         """Return the evidence at work; see the base class."""
-        return _ViewReader(adapter, Preprocessors(self.defences, adapter, clip_values))
+        return ViewReader(adapter, Preprocessors(self.defences, adapter, clip_values))
 
 
-class _ViewReader(EvidenceReader):
+class ViewReader(EvidenceReader):
+    """Evidence of views at work.
+
+    :param adapter: the model.
+    :param preprocessors: what gives the views.
+    """
+
     def __init__(self, adapter: EstimatorAdapter, preprocessors: Preprocessors) -> None:
         super().__init__()
         self._adapter, self._preprocessors = adapter, preprocessors
 
     def log_posterior(self, x: Array, logits: Array, maps: list[Array]) -> Array:
-        return log_mean([self._posterior(view) for view in self._views(x)])
-
-    def _views(self, x: Array) -> Iterator[Array]:
-        images = self._preprocessors.images(x)
-        for place in range(len(self._preprocessors)):
-            yield self._adapter.tensor(self._preprocessors.view(place, images))
+        """Return the logarithm of the mean softmax over views; see the base class."""
+        return log_mean([self._posterior(view) for view in self._views(x, logits)])
 
     def gradient(
         self, adapter: EstimatorAdapter, x: Array, classes: npt.NDArray[np.int64]
@@ -74,7 +76,13 @@ class _ViewReader(EvidenceReader):
 
         The preprocessors count as the identity on the way back (BPDA, Athalye et al. 2018).
         """
-        return sum(adapter.lead_gradient(view, classes) for view in self._views(x))
+        logits, _ = adapter.logits_and_activations(x, ())
+        return sum(adapter.lead_gradient(view, classes) for view in self._views(x, logits))
+
+    def _views(self, x: Array, logits: Array) -> Iterator[Array]:
+        images = self._preprocessors.images(x)
+        for place in range(len(self._preprocessors)):
+            yield self._adapter.tensor(self._preprocessors.view(place, images))
 
     def _posterior(self, view: Array) -> Array:
         logits, _ = self._adapter.logits_and_activations(view, ())
