@@ -92,7 +92,8 @@ def fit(
         ):
             yield adapter.tensor(x[kept[start : min(start + parameters.batch_size, size)]])
 
-    return Fitted(fitted, bank, parameters.retrieval.learn(adapter, images, bank.labels))
+    learned = parameters.retrieval.learn(adapter, images, bank.labels, parameters.clip_values)
+    return Fitted(fitted, bank, learned)
 
 
 @cache

@@ -27,6 +27,7 @@ from art_nip.retrieval import (
     ViewEvidence,
 )
 from art_nip.retrieval.evidence.base import lead
+from art_nip.retrieval.evidence.graded_views import least_lead
 from art_nip.retrieval.evidence.lda import Moments, best_temperature, softmax
 from art_nip.retrieval.evidence.shallow import last_share
 from art_nip.retrieval.vectors import pooled
@@ -615,13 +616,12 @@ COARSE = {"name": "SpatialSmoothing", "window_size": 3}
 
 def test_each_image_gets_one_view_by_how_sure_the_model_is(classifier, images, attacked):
     x, y = attacked[0], attacked[1]
+    evidence = GradedViewEvidence([FINE, COARSE], budget=0.02)
+    nip = fitted(classifier, images["bank"], ClassEvidence(evidence))
+    (sure,) = nip._fitted.learned["leads"]
     logits = classifier.predict(x)
     leads = lead(logits, logits.argmax(1))
-    sure = float(np.median(leads))
     assert 5 < (leads >= sure).sum() < len(x) - 5
-    nip = fitted(
-        classifier, images["bank"], ClassEvidence(GradedViewEvidence([FINE, COARSE], leads=[sure]))
-    )
     told = {"channels_first": classifier.channels_first, "clip_values": (0.0, 1.0)}
     fine = predictions(classifier, JpegCompression(quality=90, **told)(x.copy())[0])
     coarse = predictions(classifier, SpatialSmoothing(window_size=3, **told)(x.copy())[0])
@@ -633,8 +633,37 @@ def test_each_image_gets_one_view_by_how_sure_the_model_is(classifier, images, a
     assert (expected == y).sum() > (predicted == y).sum()
 
 
+def test_a_coarse_view_costs_what_the_budget_allows(classifier, images):
+    x, y = images["bank"]
+    right = predictions(classifier, x) == y
+    x, y = x[right], y[right]
+    told = {"channels_first": classifier.channels_first, "clip_values": (0.0, 1.0)}
+    wrong = predictions(classifier, SpatialSmoothing(window_size=3, **told)(x.copy())[0]) != y
+    leads = lead(classifier.predict(x), y)
+    allowed = 0.02 * len(x)
+    assert wrong.sum() > allowed + 1
+    evidence = GradedViewEvidence([FINE, COARSE, COARSE], budget=0.02)
+    first, second = fitted(classifier, (x, y), ClassEvidence(evidence))._fitted.learned["leads"]
+    assert first == second
+    assert 0 < wrong[leads >= first].sum() <= allowed
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_size=30),
+    st.floats(0, 10),
+)
+def test_the_least_lead_is_the_least(images, allowed):
+    leads = np.float32([each[0] + place / 100 for place, each in enumerate(images)])
+    wrong = np.array([each[1] for each in images])
+    found = least_lead(leads, wrong, allowed)
+    assert wrong[leads >= found].sum() <= allowed
+    below = leads[leads < found]
+    if len(below):
+        assert wrong[leads >= below.max()].sum() > allowed
+
+
 def test_graded_views_conform_and_are_saved(classifier, images, attacked, tmp_path):
-    retrieval = ClassEvidence(GradedViewEvidence([FINE, COARSE], leads=[3]))
+    retrieval = ClassEvidence(GradedViewEvidence([FINE, COARSE], budget=0.02))
     nip = fitted(classifier, tuple(part[:150] for part in images["bank"]), retrieval)
     check_preprocessor(nip, attacked[0][:2])
     nip.save(tmp_path / "nip.safetensors")
@@ -658,10 +687,9 @@ def test_graded_views_cost_one_pass_where_they_agree(classifier, images):
     [
         ({"defences": [{"name": "JpegCompresion"}]}, ValueError, "Did you mean 'JpegCompression'"),
         ({"defences": "JpegCompression"}, TypeError, "defences='JpegCompression'; give a sequence"),
-        ({"defences": [FINE, COARSE]}, ValueError, r"leads=\(4.0, 9.0\); give one .* the first, 1"),
-        ({"leads": [9, 4]}, ValueError, r"leads=\[9, 4\]; give one number in ascending order"),
-        ({"leads": [-1, 4]}, ValueError, "leads=-1; give a number of at least 0"),
-        ({"leads": None}, ValueError, "leads=None; give one number"),
+        ({"defences": [FINE]}, ValueError, "give two views or more, or take ViewEvidence"),
+        ({"budget": -1}, ValueError, "budget=-1; give a number from 0 to 1"),
+        ({"budget": None}, ValueError, "budget=None; give a number"),
     ],
 )
 def test_wrong_graded_views_are_refused(parameters, error, message):
@@ -732,7 +760,7 @@ class Always(Evidence):
     name: ClassVar[str] = "always"
     label: int = 3
 
-    def learn(self, adapter, images, labels):
+    def learn(self, adapter, images, labels, clip_values):
         return {"seen": np.array([sum(len(batch) for batch in images()), len(labels)])}
 
     def reader(self, adapter, learned, clip_values):

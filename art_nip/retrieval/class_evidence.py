@@ -69,9 +69,10 @@ class ClassEvidence(Retrieval):
         adapter: EstimatorAdapter,
         images: Callable[[], Iterator[Array]],
         labels: npt.NDArray[np.int64],
+        clip_values: tuple[Any, Any],
     ) -> dict[str, npt.NDArray[Any]]:
         """Return what the evidence learns; see the base class."""
-        return self.evidence.learn(adapter, images, labels)
+        return self.evidence.learn(adapter, images, labels, clip_values)
 
     def reader(
         self,

@@ -38,6 +38,7 @@ class Learner(ABC):
         adapter: EstimatorAdapter,
         images: Callable[[], Iterator[Array]],
         labels: npt.NDArray[np.int64],
+        clip_values: tuple[Any, Any],
     ) -> dict[str, npt.NDArray[Any]]:
         """Return what it must keep of benign images beside the bank, arrays by name.
 
@@ -45,6 +46,7 @@ class Learner(ABC):
         :param images: gives the benign images of the M candidates in their order, in batches on the
             model's device; can be called again.
         :param labels: their classes, shape (M,).
+        :param clip_values: range (min, max) of the images, numbers or nested lists.
         """
         return {}
 

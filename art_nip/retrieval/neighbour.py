@@ -49,6 +49,7 @@ class Nearest(Retrieval):
         adapter: EstimatorAdapter,
         images: Callable[[], Iterator[Array]],
         labels: npt.NDArray[np.int64],
+        clip_values: tuple[Any, Any],
     ) -> dict[str, npt.NDArray[np.float16]]:
         """Return the candidates' `vectors`, float16, shape (M, d); see the base class."""
         see = _vectors_of(adapter, self.layer)

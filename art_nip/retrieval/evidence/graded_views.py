@@ -1,6 +1,6 @@
 """Evidence of one view of the image, the coarser the surer the model is of its class."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -24,27 +24,62 @@ class GradedViewEvidence(ViewEvidence):
     outlasts that: it takes a coarse view, which would cost benign images near the boundary much,
     but costs those of which the model is sure little. So there is one forward pass for evidence.
 
-    It learns nothing and needs no early layer that tells the class, so it suits natural pictures.
+    How sure is sure enough is learned from the benign images: for each view, the least lead of the
+    model's class over all others, in logits, from which on the view turns no more of them wrong
+    than the budget allows. No early layer has to tell the class, so it suits natural pictures.
+
     The head that the attack went through decides after all, if on another image; and who knows of
     it can choose the view, by how far the attack goes.
 
-    The defaults were chosen on CIFAR-10, on images that had been JPEG of quality 75 once: qualities
+    The views were chosen on CIFAR-10, on images that had been JPEG of quality 75 once: qualities
     near 50 and 25, whose rounding meets theirs, do much worse there.
 
-    :param defences: the views, from the finest to the coarsest; see :class:`ViewEvidence`.
-    :param leads: logits by which the model's class must be ahead of all others for each view but
-        the first; at least 0, in ascending order.
+    :param defences: the views, from the finest to the coarsest, at least two; see
+        :class:`ViewEvidence`.
+    :param budget: share of the benign images that each view but the first may turn wrong, from 0 to
+        1. The fit must have some hundred images for it to mean anything.
     """
 
     name: ClassVar[str] = "graded views"
     defences: tuple[Mapping[str, Any], ...] = tuple(
         {"name": "JpegCompression", "quality": quality} for quality in (70, 30, 15)
     )
-    leads: tuple[float, ...] = (4.0, 9.0)
+    budget: float = 0.0025
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "leads", _checked(self.leads, len(self.defences) - 1))
+        if len(self.defences) < 2:
+            raise ValueError(
+                f"defences={self.defences!r}; give two views or more, or take ViewEvidence."
+            )
+        check_number("budget", self.budget, low=0, high=1)
+
+    def learn(
+        self,
+        adapter: EstimatorAdapter,
+        images: Callable[[], Iterator[Array]],
+        labels: npt.NDArray[np.int64],
+        clip_values: tuple[Any, Any],
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Return `leads`, float32: from which lead on an image gets each view but the first."""
+        preprocessors = Preprocessors(self.defences, adapter, clip_values)
+        coarse = range(1, len(preprocessors))
+        ahead: list[npt.NDArray[np.float32]] = []
+        wrong: list[npt.NDArray[np.bool_]] = []
+        start = 0
+        for batch in images():
+            classes = labels[start : start + len(batch)]
+            start += len(batch)
+            logits, _ = adapter.logits_and_activations(batch, ())
+            ahead.append(lead(adapter.numpy(logits), classes))
+            given = preprocessors.images(batch)
+            views = [adapter.tensor(preprocessors.view(place, given)) for place in coarse]
+            seen = [adapter.logits_and_activations(view, ())[0] for view in views]
+            wrong.append(np.array([adapter.numpy(each).argmax(axis=1) != classes for each in seen]))
+        leads = np.concatenate(ahead)
+        allowed = self.budget * len(labels)
+        least = [least_lead(leads, each, allowed) for each in np.concatenate(wrong, axis=1)]
+        return {"leads": np.maximum.accumulate(np.array(least, np.float32))}
 
     def reader(
         self,
@@ -53,14 +88,16 @@ class GradedViewEvidence(ViewEvidence):
         clip_values: tuple[Any, Any],
     ) -> EvidenceReader:
         """Return the evidence at work; see the base class."""
-        return _GradedReader(
-            adapter, Preprocessors(self.defences, adapter, clip_values), self.leads
-        )
+        preprocessors = Preprocessors(self.defences, adapter, clip_values)
+        return _GradedReader(adapter, preprocessors, learned["leads"])
 
 
 class _GradedReader(ViewReader):
     def __init__(
-        self, adapter: EstimatorAdapter, preprocessors: Preprocessors, leads: Sequence[float]
+        self,
+        adapter: EstimatorAdapter,
+        preprocessors: Preprocessors,
+        leads: npt.NDArray[np.float32],
     ) -> None:
         super().__init__(adapter, preprocessors)
         self._leads = leads
@@ -75,14 +112,15 @@ class _GradedReader(ViewReader):
         yield self._adapter.tensor(view)
 
 
-def _checked(leads: Any, n: int) -> tuple[float, ...]:
-    """Return leads as a tuple, or raise an error if they are not n numbers as they should be."""
-    numbers = isinstance(leads, (list, tuple)) and len(leads) == n
-    if numbers:
-        for each in leads:
-            check_number("leads", each, low=0)
-    if not numbers or any(np.diff(leads) <= 0):
-        raise ValueError(
-            f"leads={leads!r}; give one number in ascending order for each view but the first, {n}."
-        )
-    return tuple(leads)
+def least_lead(
+    leads: npt.NDArray[np.float32], wrong: npt.NDArray[np.bool_], allowed: float
+) -> float:
+    """Return the least lead from which on no more than some images are wrong; inf if there is none.
+
+    :param leads: of each image, shape (M,).
+    :param wrong: which images are, shape (M,).
+    :param allowed: how many.
+    """
+    order = np.argsort(-leads, kind="stable")
+    n = int(np.searchsorted(np.cumsum(wrong[order]), allowed, side="right"))
+    return float(leads[order[n - 1]]) if n else np.inf

@@ -68,6 +68,7 @@ class ShallowEvidence(Evidence):
         adapter: EstimatorAdapter,
         images: Callable[[], Iterator[Array]],
         labels: npt.NDArray[np.int64],
+        clip_values: tuple[Any, Any],
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Return each layer's `weights` and `bias`, float32, divided by its temperature.
 
