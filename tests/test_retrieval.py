@@ -412,7 +412,7 @@ class Own(Retrieval):
     name: ClassVar[str] = "own"
     least: float = 0.15
 
-    def learn(self, adapter, images, labels):
+    def learn(self, adapter, images, labels, clip_values):
         passes = [sum(len(batch) for batch in images()) for _ in range(2)]
         return {"counts": np.array([*passes, len(labels)])}
 
