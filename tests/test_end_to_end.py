@@ -106,6 +106,13 @@ def test_an_attack_on_auxiliary_logits_needs_some(classifier):
         ProjectedGradientDescent(classifier, auxiliary=2.0)
 
 
+def test_a_layer_called_auxiliary_suppresses_nothing():
+    model = torch.nn.Sequential(torch.nn.Flatten())
+    model[0].auxiliary = torch.nn.Linear(2, 2)
+    assert suppressing_layers(model) == []
+    assert suppressing_layers(lambda x: x) == []
+
+
 def test_the_attack_on_auxiliary_logits_is_another(suppressing, images):
     x, y = images["test"][0][:8], images["test"][1][:8]
     settings = {"eps": 0.1, "eps_step": 0.02, "max_iter": 5, "verbose": False}

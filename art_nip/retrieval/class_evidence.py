@@ -39,8 +39,9 @@ class ClassEvidence(Retrieval):
     Δ/mean(x). There is no candidate; those of the fit stay unused, and need least room with
     `bank_dtype="uint8"`.
 
-    :param evidence: what gives the other class: "shallow", the default, "views", or an object:
-        :class:`ShallowEvidence`, :class:`ViewEvidence`, :class:`EstimatorEvidence` or your own.
+    :param evidence: what gives the other class: "shallow", the default, "views", "graded views", or
+        an object: :class:`ShallowEvidence`, :class:`ViewEvidence`, :class:`GradedViewEvidence`,
+        :class:`EstimatorEvidence` or your own.
     :param steps: how many steps at most.
     :param lead: logits by which c is to be ahead; above 0.
     :param step: factor on each step; above 0.

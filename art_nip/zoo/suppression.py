@@ -37,7 +37,8 @@ def suppressing_layers(model: Any) -> list[Any]:
 
 
 def _suppresses(layer: Any) -> bool:
-    return hasattr(layer, "auxiliary")
+    # Of the class: others may well have a layer of that name.
+    return getattr(type(layer), "auxiliary", layer) is None
 
 
 @contextmanager

@@ -195,6 +195,6 @@ def _warn_of_weakness(
         warnings.warn(
             f"Early layers tell the class of only {right:.0%} of the benign images held out, all "
             "of which the model gets right: class evidence will turn the others wrong. Name other "
-            "layers, or take other evidence, such as ViewEvidence.",
+            "layers, or take other evidence, such as GradedViewEvidence.",
             stacklevel=2,
         )
