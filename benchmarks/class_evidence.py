@@ -49,7 +49,7 @@ SIMILARITY_BANK = 2000
 
 
 class Setting:
-    """A model, its data, and the attacks that it can be attacked with in the time there is."""
+    """A model, its data, and what is compared on them."""
 
     def __init__(self, name: str, folder: Path, weights: Path, validate: bool, n: int) -> None:
         self.data, _, model = name.partition("-")

@@ -71,19 +71,16 @@ class _WithAuxiliary:
     def loss_gradient(self, x: Any, y: Any, **keywords: Any) -> Any:
         state: Any = self
         # ART's losses take what the model gives first on PyTorch, and last on TensorFlow.
-        name, last = ("_loss", False) if hasattr(state, "_loss") else ("_loss_object", True)
+        name, order = ("_loss", 1) if hasattr(state, "_loss") else ("_loss_object", -1)
         loss = getattr(state, name)
         layers = suppressing_layers(state.model)
         with auxiliary_logits(layers, None) as found:
 
             def total(*given: Any) -> Any:
-                outputs, labels = given[::-1] if last else given
+                outputs, labels = given[::order]
                 # Those of this pass: defences before the model may have asked it too.
                 auxiliary = found[-len(layers) :]
-                losses = [
-                    loss(*((labels, each) if last else (each, labels)))
-                    for each in (outputs, *auxiliary)
-                ]
+                losses = [loss(*(each, labels)[::order]) for each in (outputs, *auxiliary)]
                 return losses[0] + state._weight * sum(losses[1:])
 
             setattr(state, name, total)

@@ -132,11 +132,15 @@ class _ClassReader(Reader):
 
         Each is zero where it is sure of the class already. See the base class.
         """
+        logits, posterior = self._said(x)
         ways = [
             self._adapter.lead_gradient(x, classes),
-            self.evidence.gradient(self._adapter, x, classes),
+            self.evidence.gradient(self._adapter, x, logits, classes),
         ]
-        unsure = [lead(each, classes) < self._retrieval.lead for each in self._scores(x)]
+        unsure = [
+            lead(self._adapter.numpy(each), classes) < self._retrieval.lead
+            for each in (logits, posterior)
+        ]
         xp = namespace(x)
         per_image = (-1,) + (1,) * (len(x.shape) - 1)
         return [
@@ -151,9 +155,13 @@ class _ClassReader(Reader):
 
     def _scores(self, x: Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Return the model's logits and the evidence's log-posterior, both (N, nb_classes)."""
-        logits, maps = self._adapter.logits_and_activations(x, self.evidence.layers)
-        posterior = self.evidence.log_posterior(x, logits, maps)
+        logits, posterior = self._said(x)
         return self._adapter.numpy(logits), self._adapter.numpy(posterior)
+
+    def _said(self, x: Array) -> tuple[Array, Array]:
+        """Return the same on the model's device."""
+        logits, maps = self._adapter.logits_and_activations(x, self.evidence.layers)
+        return logits, self.evidence.log_posterior(x, logits, maps)
 
     def _steered(self, x: Array, classes: Indices) -> Array:
         """Return what to add to images so that the model says their `classes`, each for itself."""

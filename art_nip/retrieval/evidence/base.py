@@ -59,12 +59,13 @@ class EvidenceReader(ABC):
         """
 
     def gradient(
-        self, adapter: EstimatorAdapter, x: Array, classes: npt.NDArray[np.int64]
+        self, adapter: EstimatorAdapter, x: Array, logits: Array, classes: npt.NDArray[np.int64]
     ) -> Array:
         """Return ∂ log p(c | x)/∂x, or what comes near it, for attacks; shape of x.
 
         :param adapter: the model.
         :param x: images, shape (N, *input_shape).
+        :param logits: what the model says of them, shape (N, nb_classes).
         :param classes: c of each, shape (N,).
         """
         weights = adapter.tensor(np.eye(adapter.nb_classes)[classes])

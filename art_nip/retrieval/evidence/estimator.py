@@ -76,7 +76,7 @@ class _EstimatorReader(EvidenceReader):
         return log_mean([found if _are_probabilities(outputs) else softmax(found)])
 
     def gradient(
-        self, adapter: EstimatorAdapter, x: Array, classes: npt.NDArray[np.int64]
+        self, adapter: EstimatorAdapter, x: Array, logits: Array, classes: npt.NDArray[np.int64]
     ) -> Array:
         """Return the way down the classifier's loss, zero if it has none; see the base class."""
         if not hasattr(self._estimator, "loss_gradient"):

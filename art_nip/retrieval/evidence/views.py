@@ -70,13 +70,12 @@ class ViewReader(EvidenceReader):
         return log_mean([self._posterior(view) for view in self._views(x, logits)])
 
     def gradient(
-        self, adapter: EstimatorAdapter, x: Array, classes: npt.NDArray[np.int64]
+        self, adapter: EstimatorAdapter, x: Array, logits: Array, classes: npt.NDArray[np.int64]
     ) -> Array:
         """Return the sum over views of the way of each class's lead there; see the base class.
 
         The preprocessors count as the identity on the way back (BPDA, Athalye et al. 2018).
         """
-        logits, _ = adapter.logits_and_activations(x, ())
         return sum(adapter.lead_gradient(view, classes) for view in self._views(x, logits))
 
     def _views(self, x: Array, logits: Array) -> Iterator[Array]:
