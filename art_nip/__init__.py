@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from art_nip.preprocessor import (
+    from art_nip.nip.preprocessor import (
         NIPPreprocessor,
         NIPPreprocessorPyTorch,
         NIPPreprocessorTensorFlowV2,
@@ -25,5 +25,5 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(import_module("art_nip.preprocessor"), name)
+        return getattr(import_module("art_nip.nip.preprocessor"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.neurons import leading
+from art_nip.nip.neurons import leading
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.data import require
-from art_nip.neurons import part_ends
+from art_nip.nip.neurons import part_ends
+from art_nip.utils.optional import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,7 +18,7 @@ from art.defences.preprocessor.preprocessor import (
     PreprocessorTensorFlowV2,
 )
 
-from art_nip.checks import nearest_name
+from art_nip.utils.validation import nearest_name
 
 __all__ = ["check_preprocessor", "preprocessor_checks"]
 
@@ -49,14 +49,14 @@ def check_preprocessor(preprocessor: Preprocessor, x: Array, *, skip: Collection
         if name not in _CHECKS:
             nearest = nearest_name(name, _CHECKS)
             raise ValueError(f"skip={name!r} is not a check. The nearest name is {nearest!r}.")
-    failures = []
+    faisurrogate_losses = []
     for name, check in _CHECKS.items():
         if name not in skip:
             try:
                 check(preprocessor, x)
             except AssertionError as failure:
-                failures.append(str(failure))
-    _require(not failures, "\n".join(failures))
+                faisurrogate_losses.append(str(failure))
+    _require(not faisurrogate_losses, "\n".join(faisurrogate_losses))
 
 
 def preprocessor_checks() -> tuple[Check, ...]:

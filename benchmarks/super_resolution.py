@@ -24,7 +24,7 @@ from art_nip.defences import (
     edsr,
     edsr_training,
 )
-from art_nip.files import reading
+from art_nip.utils.files import reading
 
 TESTED, TIMED, REPETITIONS = 500, 64, 5
 

@@ -12,14 +12,12 @@ from hypothesis import settings
 from art_nip import NIPPreprocessor, zoo
 from art_nip.data import mnist, split
 from art_nip.zoo import training
-from art_nip.zoo.classifiers import as_classifier
 from art_nip.zoo.training import Recipe
+from tests.helpers import FRAMEWORKS, make_classifier, to_framework
 
 # The first example of a framework pays for its start.
 settings.register_profile("art-nip", deadline=None)
 settings.load_profile("art-nip")
-
-FRAMEWORKS = ("pytorch", "tensorflow")
 
 
 @pytest.fixture(scope="session")
@@ -27,11 +25,6 @@ def digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Disjoint parts of MNIST, channels first."""
     train, bank, test = split(*mnist(), sizes=(3000, 600, 200))
     return {"train": train, "bank": bank, "test": test}
-
-
-def to_framework(x: np.ndarray, framework: str) -> np.ndarray:
-    """Return images in the axis order of a framework."""
-    return x if framework == "pytorch" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
 
 
 @pytest.fixture(scope="session")
@@ -46,18 +39,6 @@ def lenet(digits) -> dict[str, Any]:
     )
     zoo.copy_weights(model, keras_model)
     return {"pytorch": model.eval(), "tensorflow": keras_model}
-
-
-def make_classifier(
-    framework: str,
-    model: Any,
-    input_shape: tuple[int, ...] | None = None,
-    nb_classes: int = 10,
-    **keywords: Any,
-) -> Any:
-    """Return a PyTorchClassifier or TensorFlowV2Classifier of a model of logits."""
-    shape = input_shape or ((1, 28, 28) if framework == "pytorch" else (28, 28, 1))
-    return as_classifier(model, framework, shape, nb_classes, **keywords)
 
 
 @pytest.fixture(scope="session", params=FRAMEWORKS)

@@ -10,7 +10,7 @@ import pytest
 import art_nip
 
 
-@pytest.mark.parametrize("module", ["art_nip", "art_nip.neurons", "art_nip.zoo", "art_nip.cli"])
+@pytest.mark.parametrize("module", ["art_nip", "art_nip.nip.neurons", "art_nip.zoo", "art_nip.cli"])
 def test_importing_imports_no_framework(module):
     code = f"import sys, {module}; sys.exit(bool({{'torch', 'tensorflow'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

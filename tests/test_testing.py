@@ -541,7 +541,7 @@ BROKEN: dict[type[Preprocessor], Collection[str]] = {
 }
 
 
-def failures(preprocessor: Preprocessor) -> dict[str, str]:
+def faisurrogate_losses(preprocessor: Preprocessor) -> dict[str, str]:
     """Names of the checks that fail, and what they say."""
     said = {}
     for name, check in CHECKS.items():
@@ -561,7 +561,7 @@ def test_sound_passes(make: type[Preprocessor]) -> None:
 
 @pytest.mark.parametrize("make", BROKEN, ids=lambda make: make.__name__)
 def test_broken_fails_for_its_own_reason(make: type[Preprocessor]) -> None:
-    said = failures(make())
+    said = faisurrogate_losses(make())
     assert said.keys() == set(BROKEN[make]), said
 
 
@@ -571,7 +571,7 @@ def test_broken_fails_for_its_own_reason(make: type[Preprocessor]) -> None:
     [(DividesByZero, "check_output_range"), (ReturnsAList, "check_output_shape")],
 )
 def test_broken_beyond_comparison(make: type[Preprocessor], name: str) -> None:
-    assert name in failures(make())
+    assert name in faisurrogate_losses(make())
 
 
 def test_every_check_is_shown_to_fail() -> None:
@@ -580,7 +580,7 @@ def test_every_check_is_shown_to_fail() -> None:
 
 def test_check_writing_to_x_spares_the_caller() -> None:
     x = crops()
-    failures(MutatesInput())
+    faisurrogate_losses(MutatesInput())
     with pytest.raises(AssertionError):
         check_preprocessor(MutatesInput(), x)
     np.testing.assert_array_equal(x, crops())

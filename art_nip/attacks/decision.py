@@ -14,8 +14,8 @@ from art.estimators.classification.classifier import ClassifierMixin
 from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
-from art_nip.checks import check_images, check_whole, class_indices, numeric
-from art_nip.seeds import generator
+from art_nip.utils.seeds import generator
+from art_nip.utils.validation import check_images, check_whole, class_indices, numeric
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from art.attacks import evasion
 from art.utils import projection
 
+from art_nip.attacks.adaptive import AutoProjectedGradientDescent
 from art_nip.attacks.auna import AdditiveUniformNoise
-from art_nip.attacks.end_to_end import AutoProjectedGradientDescent
-from art_nip.checks import class_indices
+from art_nip.utils.validation import class_indices
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from art_nip.attacks.decision import DecisionAttack, Floats, Fools, Mask, Rows, bisected
-from art_nip.checks import check_whole, numeric
+from art_nip.utils.validation import check_whole, numeric
 
 
 class PointwiseAttack(DecisionAttack):

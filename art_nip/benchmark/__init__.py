@@ -4,6 +4,6 @@ Results are kept in a folder as they come, so a run that is stopped goes on wher
 """
 
 from art_nip.benchmark.benchmark import Benchmark
-from art_nip.benchmark.entries import Attack, Defence
+from art_nip.benchmark.resolve import Attack, Defence
 
 __all__ = ["Attack", "Benchmark", "Defence"]

@@ -18,18 +18,16 @@ from tqdm.auto import tqdm
 
 from art_nip.benchmark import report
 from art_nip.benchmark.checklist import checklist
-from art_nip.benchmark.defences import channels_first
 from art_nip.benchmark.engines import Engine
-from art_nip.benchmark.entries import (
+from art_nip.benchmark.fingerprints import versions
+from art_nip.benchmark.grid import INSPECTED, PROTOCOLS, THREATS, Cell, Grid
+from art_nip.benchmark.resolve import (
     BENIGN,
     NONE,
     attack_entries,
     check_suites,
     defence_entries,
 )
-from art_nip.benchmark.fingerprints import versions
-from art_nip.benchmark.grid import INSPECTED, PROTOCOLS, THREATS, Cell, Grid
-from art_nip.benchmark.outcomes import outcomes
 from art_nip.benchmark.store import FORMAT, Store
 from art_nip.benchmark.table import tidy
 from art_nip.benchmark.tasks import (
@@ -41,7 +39,9 @@ from art_nip.benchmark.tasks import (
     Workbench,
     perform,
 )
-from art_nip.checks import check_choice, check_images, check_whole, class_indices, numeric
+from art_nip.benchmark.worst_case import outcomes
+from art_nip.defences.registry import channels_first
+from art_nip.utils.validation import check_choice, check_images, check_whole, class_indices, numeric
 
 Data = tuple[npt.ArrayLike, npt.ArrayLike]
 
@@ -57,10 +57,10 @@ class Benchmark:
     undefended classifier, as in the paper).
 
     :param classifier: a trained ART classifier with `clip_values`; it is left as it is.
-    :param attacks: names (`art_nip.benchmark.attacks.NAMES`), ART attacks on the classifier, or
+    :param attacks: names (`art_nip.attacks.registry.NAMES`), ART attacks on the classifier, or
         :class:`Attack` for either with parameters, a label or a limit. "adaptive" stands for a
         whole suite that goes through each defence, see `art_nip.benchmark.suite`.
-    :param defences: names (`art_nip.benchmark.defences.NAMES`), ART preprocessors, trained ART
+    :param defences: names (`art_nip.defences.registry.NAMES`), ART preprocessors, trained ART
         classifiers, or :class:`Defence`; or a mapping from labels to these. "none" is always there.
         What learns is fitted by the benchmark, on a copy: only so the protocol is known.
     :param store: folder of the results; one that is there is gone on with.

@@ -15,8 +15,8 @@ import numpy as np
 
 from art_nip.benchmark import suite
 from art_nip.benchmark.grid import Grid
-from art_nip.benchmark.outcomes import Outcome
 from art_nip.benchmark.store import Store
+from art_nip.benchmark.worst_case import Outcome
 
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 Finding = tuple[str, str]

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from joblib import Parallel, delayed
 
-from art_nip.checks import check_choice, check_whole
-from art_nip.data import require
+from art_nip.utils.optional import require
+from art_nip.utils.validation import check_choice, check_whole
 
 ENGINES = ("local", "ray", "dask")
 

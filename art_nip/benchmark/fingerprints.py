@@ -120,7 +120,7 @@ def _state(value: Any) -> Any:
 def made_as_art_does(value: Any) -> bool:
     """Return whether an object keeps what makes it what it is in attributes without underscore."""
     module = type(value).__module__
-    return module.startswith("art.") or module == "art_nip.attacks.end_to_end"
+    return module.startswith("art.") or bool(getattr(type(value), "made_as_art_does", False))
 
 
 def _counts(name: str, value: Any) -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.benchmark.entries import BENIGN, NONE, AttackEntry, DefenceEntry
 from art_nip.benchmark.fingerprints import fingerprint
+from art_nip.benchmark.resolve import BENIGN, NONE, AttackEntry, DefenceEntry
 
 PROTOCOLS = ("held-out", "transductive")
 THREATS = ("oblivious", "adaptive")

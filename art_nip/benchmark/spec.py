@@ -37,13 +37,14 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from art_nip.benchmark import attacks, defences, suite
+from art_nip import attacks, defences
+from art_nip.benchmark import suite
 from art_nip.benchmark.benchmark import Benchmark
-from art_nip.benchmark.entries import NONE, Attack, Defence
 from art_nip.benchmark.grid import PROTOCOLS, THREATS
+from art_nip.benchmark.resolve import NONE, Attack, Defence
 from art_nip.benchmark.yaml_file import YAMLFile
-from art_nip.checks import check_choice, nearest_name
 from art_nip.data import NAMES, Images, Labels, check_same_classes, load
+from art_nip.utils.validation import check_choice, nearest_name
 from art_nip.zoo import DEFENCES as TRAINED_DEFENCES
 from art_nip.zoo import NAMES as MODELS
 from art_nip.zoo import classifiers

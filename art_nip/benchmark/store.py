@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from art_nip.files import reading, write_arrays, write_bytes
+from art_nip.utils.files import reading, write_arrays, write_bytes
 
 FORMAT = 1
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
-from art_nip.checks import check_choice, check_whole
+from art_nip.utils.validation import check_choice, check_whole
 
 SUITE = "adaptive"
 
@@ -34,7 +34,7 @@ class Member:
     """An attack of the suite.
 
     :param role: what it is for: its label behind that of the suite, and its name in the checklist.
-    :param attack: a name of `art_nip.benchmark.attacks`.
+    :param attack: a name of `art_nip.attacks.registry`.
     :param parameters: of that attack.
     :param kinds: what kinds of defence it is made for.
     :param through: whether it goes through the defence; else it is crafted on the undefended

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from art_nip.benchmark.entries import BENIGN, NONE
 from art_nip.benchmark.grid import Cell, Grid
-from art_nip.benchmark.outcomes import Outcome
+from art_nip.benchmark.resolve import BENIGN, NONE
 from art_nip.benchmark.store import Result, Store
+from art_nip.benchmark.worst_case import Outcome
 from art_nip.metrics import (
     Proportion,
     accuracy,

@@ -19,17 +19,17 @@ import numpy.typing as npt
 from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
-from art_nip.benchmark.entries import AttackEntry, DefenceEntry
-from art_nip.benchmark.inspection import inspect
-from art_nip.benchmark.shipping import packed, unpacked
+from art_nip.benchmark.gradient_checks import inspect
+from art_nip.benchmark.resolve import AttackEntry, DefenceEntry
+from art_nip.benchmark.serialization import packed, unpacked
 from art_nip.benchmark.store import Result
-from art_nip.checks import clip_range
-from art_nip.estimators.passes import counting
+from art_nip.estimators.clones import defended
+from art_nip.estimators.pass_counting import counting
 from art_nip.estimators.single_precision import single_precision
-from art_nip.estimators.twins import defended
 from art_nip.metrics import psnr, top_k_neuron_consistency
-from art_nip.preprocessor import NIPPreprocessor
-from art_nip.seeds import seeded
+from art_nip.nip.preprocessor import NIPPreprocessor
+from art_nip.utils.seeds import seeded
+from art_nip.utils.validation import clip_range
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -226,7 +226,7 @@ class Classifying:
 
 @dataclass(frozen=True)
 class Inspecting:
-    """Looking closer at a defended classifier; see `art_nip.benchmark.inspection`.
+    """Looking closer at a defended classifier; see `art_nip.benchmark.gradient_checks`.
 
     :param key: of the result.
     :param defence: what stands before the classifier, or in its place.

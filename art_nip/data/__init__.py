@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from art_nip.checks import nearest_name
 from art_nip.data import files, hub
 from art_nip.data.embedded import mnist, mnist_part
 from art_nip.data.files import parquet
-from art_nip.data.images import Images, Labels, Part, require
-from art_nip.data.parts import split
+from art_nip.data.images import Images, Labels, Part
+from art_nip.data.splits import split
+from art_nip.utils.validation import nearest_name
 
 __all__ = [
     "NAMES",
@@ -24,7 +24,6 @@ __all__ = [
     "load",
     "mnist",
     "parquet",
-    "require",
     "split",
 ]
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.data.images import Images, Labels, Part, require
-from art_nip.data.parts import split
+from art_nip.data.images import Images, Labels, Part
+from art_nip.data.splits import split
+from art_nip.utils.optional import require
 
 TRAIN, TEST = 4000, 1000
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.data.images import Images, Indices, Labels, Part, Pixels, decode, require
+from art_nip.data.images import Images, Indices, Labels, Part, Pixels, decode
+from art_nip.utils.optional import require
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp")
 

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from art_nip.data.images import Indices, Part, Pixels, require
+from art_nip.data.images import Indices, Part, Pixels
+from art_nip.utils.optional import require
 
 
 @dataclass(frozen=True)

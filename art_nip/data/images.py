@@ -7,34 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from art_nip.utils.optional import require
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.intp]
 Pixels = npt.NDArray[Any]
 """One image, (height, width, 1 or 3), uint8 or floats in [0, 1]."""
-
-
-def require(module: str, *, to: str, install: str) -> Any:
-    """Import a module that only an extra of art-nip brings.
-
-    :param module: Dotted name of the module.
-    :param to: What it is needed for: "read parquet files".
-    :param install: What to install, as pip wants it: "art-nip[benchmark]".
-    :return: The module.
-    :raises ImportError: With one sentence that says what to install.
-    """
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"art-nip needs {error.name} to {to}: pip install '{install}'.", name=error.name
-        ) from error
 
 
 def decode(file: Any) -> npt.NDArray[np.uint8]:

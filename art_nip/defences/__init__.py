@@ -16,6 +16,7 @@ from art_nip.defences.feature_distillation import (
     FeatureDistillationTensorFlowV2,
 )
 from art_nip.defences.importance_masking import importance_masked
+from art_nip.defences.registry import NAMES, NamedDefence, get
 from art_nip.defences.sparse_transformation import (
     SparseTransformation,
     SparseTransformationPyTorch,
@@ -33,12 +34,14 @@ from art_nip.defences.total_variance import (
 )
 
 __all__ = [
+    "NAMES",
     "AntiAdversary",
     "AntiAdversaryPyTorch",
     "AntiAdversaryTensorFlowV2",
     "FeatureDistillation",
     "FeatureDistillationPyTorch",
     "FeatureDistillationTensorFlowV2",
+    "NamedDefence",
     "SparseTransformation",
     "SparseTransformationPyTorch",
     "SparseTransformationTensorFlowV2",
@@ -48,5 +51,6 @@ __all__ = [
     "TotalVarianceMinimization",
     "TotalVarianceMinimizationPyTorch",
     "TotalVarianceMinimizationTensorFlowV2",
+    "get",
     "importance_masked",
 ]

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.checks import check_images, check_number, check_whole, numeric
 from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence
 from art_nip.estimators.base import EstimatorAdapter, for_framework
-from art_nip.namespace import Array, namespace
+from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.validation import check_images, check_number, check_whole, numeric
 
 
 class AntiAdversary(ImageDefence):

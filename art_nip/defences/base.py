@@ -14,8 +14,8 @@ from art.defences.preprocessor.preprocessor import (
     PreprocessorTensorFlowV2,
 )
 
-from art_nip.checks import check_images, check_whole, numeric
-from art_nip.namespace import Array, namespace
+from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.validation import check_images, check_whole, numeric
 
 
 class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from art_nip.namespace import Array, namespace
+from art_nip.utils.arrays import Array, namespace
 
 TO_YCBCR = np.array(
     [

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.namespace import Array, namespace
+from art_nip.utils.arrays import Array, namespace
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
 

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from art_nip.defences import edsr
 from art_nip.defences.bicubic import resized
 from art_nip.metrics import psnr
-from art_nip.namespace import Array
+from art_nip.utils.arrays import Array
 
 Images = npt.NDArray[np.float32]
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.checks import check_number
 from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence
 from art_nip.defences.colour import TO_YCBCR, check_grey_or_rgb, mixed
 from art_nip.defences.dct import dct_matrix
-from art_nip.namespace import Array, namespace
+from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.validation import check_number
 
 BLOCK = 8
 LOW_FREQUENCIES = 5

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.checks import check_images, check_number, check_whole, class_indices, numeric
+from art_nip.utils.validation import check_images, check_number, check_whole, class_indices, numeric
 
 
 def importance_masked(

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from art_nip.estimators.base import Layer
-from art_nip.estimators.passes import note
+from art_nip.estimators.layers import Layer
+from art_nip.estimators.pass_counting import note
 
 
 class MaskedModule(nn.Module):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from art_nip.namespace import Array, namespace
+from art_nip.utils.arrays import Array, namespace
 
 Filters = npt.NDArray[np.float32]
 """Shape (M, C, K, K), each of norm 1: a filter has all the channels, and its map has one."""

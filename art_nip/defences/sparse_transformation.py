@@ -14,14 +14,14 @@ import numpy.typing as npt
 from sklearn.exceptions import NotFittedError
 from tqdm.auto import tqdm
 
-from art_nip.checks import check_number, check_whole, numeric
 from art_nip.defences import sparse_coding
 from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence
 from art_nip.defences.dct import dct_matrix
 from art_nip.defences.sparse_coding import Filters, Spectra
-from art_nip.files import reading, write_arrays
-from art_nip.namespace import Array, namespace
-from art_nip.seeds import generator
+from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.files import reading, write_arrays
+from art_nip.utils.seeds import generator
+from art_nip.utils.validation import check_number, check_whole, numeric
 
 FORMAT = "art-nip sparse transformation"
 

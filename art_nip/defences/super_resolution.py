@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import NotFittedError
 
-from art_nip.checks import check_images, check_number, check_whole, numeric
 from art_nip.defences import edsr, edsr_training
 from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence
 from art_nip.defences.colour import TO_YCBCR, check_grey_or_rgb, mixed
 from art_nip.defences.edsr_training import Reached, Trained
 from art_nip.defences.wavelets import bayes_shrink
-from art_nip.files import reading, write_arrays
-from art_nip.namespace import Array, namespace
-from art_nip.seeds import generator
+from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.files import reading, write_arrays
+from art_nip.utils.seeds import generator
+from art_nip.utils.validation import check_images, check_number, check_whole, numeric
 
 FORMAT = "art-nip EDSR"
 

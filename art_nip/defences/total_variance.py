@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from art_nip.checks import check_number, check_whole
 from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence
 from art_nip.defences.dct import dct_matrix
-from art_nip.namespace import Array, namespace
-from art_nip.seeds import generator
+from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.seeds import generator
+from art_nip.utils.validation import check_number, check_whole
 
 SMOOTHING = 1e-3
 """Norms are sqrt(‖·‖² + this²), for images of range 1: below it, a difference counts as none."""

@@ -6,7 +6,7 @@ on Image Processing 2000; as scikit-image's `denoise_wavelet` has it, with its d
 
 import numpy as np
 
-from art_nip.namespace import Array, namespace
+from art_nip.utils.arrays import Array, namespace
 
 KEPT = 3
 """The coarsest levels, of all that the image's size allows, that are not denoised."""

@@ -5,7 +5,6 @@ estimator.
 """
 
 import copy
-import difflib
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.namespace import Array
+from art_nip.estimators.layers import Call, Layer, layer_before_dense, named_layer
+from art_nip.utils.arrays import Array
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -26,140 +26,6 @@ SMALLEST = 1e-30
 
 Weights = Callable[[Array], Array]
 """From influence σ, shape (N, n), to the weights w of the neurons in the loss [4], shape (N, n)."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A place in a model: what goes into a layer, or what comes out of it.
-
-    Written as the layer's dotted name, with `:input` behind it for what goes in.
-    """
-
-    name: str
-    side: Literal["input", "output"] = "output"
-
-    def __str__(self) -> str:
-        return self.name if self.side == "output" else f"{self.name}:input"
-
-    @classmethod
-    def parse(cls, text: str) -> "Layer":
-        """Read a layer as `str` writes it."""
-        name, _, side = text.partition(":")
-        if side not in ("", "input"):
-            raise ValueError(
-                f"layer {text!r} ends in {side!r}; after the colon only 'input' is allowed, "
-                "for what goes into the layer."
-            )
-        return cls(name, "input" if side else "output")
-
-
-@dataclass(frozen=True)
-class Call:
-    """One layer as it was called in a forward pass."""
-
-    name: str
-    kind: Literal["convolution", "one pixel", "dense", "other"]
-    """Dense is what takes one vector per image; a 1×1 convolution of one pixel may stand for it."""
-    size: int
-    """How many values go into it for one image."""
-
-
-def named_layer(requested: str, calls: Sequence[Call], all_names: Iterable[str]) -> Layer:
-    """Return the layer of that name.
-
-    :param requested: a layer as `Layer` writes it.
-    :param calls: the layers in the order in which a forward pass called them.
-    :param all_names: the names of all layers of the model.
-    :raises ValueError: if there is no such layer; the message says what there is.
-    """
-    layer = Layer.parse(requested)
-    called = [call.name for call in calls]
-    if layer.name in called:
-        return layer
-    if layer.name in all_names:
-        raise ValueError(
-            f"layer {layer.name!r} is in the model, but a forward pass does not call it. "
-            f"Layers that it calls: {_listed(called)}."
-        )
-    close = difflib.get_close_matches(layer.name, called, n=5, cutoff=0.4)
-    hint = f"The nearest: {_listed(close)}." if close else f"There are: {_listed(called)}."
-    raise ValueError(f"layer {layer.name!r} is not in the model. {hint}")
-
-
-def layer_before_dense(calls: Sequence[Call]) -> Layer:
-    """Return the layer between convolutional and dense part: the paper's (section III-C).
-
-    That is what goes into the first dense layer after the last convolution: the flattened feature
-    maps, or their global average.
-
-    :param calls: the layers in the order in which a forward pass called them.
-    :raises ValueError: if there is none; the message lists the layers.
-    """
-    names = _listed([call.name for call in calls])
-    if not any(call.kind == "convolution" for call in calls):
-        raise ValueError(
-            'layer="auto" looks for the layer between the convolutional and the dense part, but no '
-            f"convolution was called. Name a layer: {names}."
-        )
-    # Keras once wrote MobileNet's dense layer as a convolution: looked for where no other is.
-    for convolutional, dense in (
-        (("convolution", "one pixel"), "dense"),
-        (("convolution",), "one pixel"),
-    ):
-        last = max(i for i, call in enumerate(calls) if call.kind in convolutional)
-        first = next((call for call in calls[last + 1 :] if call.kind == dense), None)
-        if first:
-            return Layer(first.name, "input")
-    raise ValueError(
-        'layer="auto" looks for the layer between the convolutional and the dense part, but no '
-        f"dense layer was called after the last convolution. Name a layer: {names}."
-    )
-
-
-def early_layer(calls: Sequence[Call]) -> Layer:
-    """Return a layer that still knows an image from others, of few neurons: where these see it.
-
-    That is what goes into the second or into the third convolution, whichever is less: the output
-    of the first stage, or of the next one if that shrinks it.
-
-    :param calls: the layers in the order in which a forward pass called them.
-    :raises ValueError: if there are fewer than two convolutions; the message lists the layers.
-    """
-    early = [call for call in calls if call.kind == "convolution"][1:3]
-    if not early:
-        raise ValueError(
-            'layer="auto" looks for what goes into the second convolution, and there is none. Name '
-            f"a layer: {_listed([call.name for call in calls])}."
-        )
-    return Layer(min(early, key=lambda call: call.size).name, "input")
-
-
-def early_layers(calls: Sequence[Call]) -> tuple[Layer, ...]:
-    """Return up to four layers that carry a class before the deciding part of the model does.
-
-    They are what goes into convolutions, from the second one to the middle one, as evenly as
-    possible; where that is less than two layers, also what comes out of the last convolution.
-
-    :param calls: the layers in the order in which a forward pass called them.
-    :raises ValueError: if no convolution was called; the message lists the layers.
-    """
-    names = list(dict.fromkeys(call.name for call in calls if call.kind == "convolution"))
-    if not names:
-        raise ValueError(
-            'layers="auto" looks for convolutions, and none was called. Name layers: '
-            f"{_listed([call.name for call in calls])}."
-        )
-    early = [Layer(name, "input") for name in names[1 : len(names) // 2 + 1]]
-    if len(early) < 2:
-        return (*early, Layer(names[-1]))
-    places = np.linspace(0, len(early) - 1, min(4, len(early))).round().astype(int)
-    return tuple(early[place] for place in places)
-
-
-def _listed(names: Sequence[str]) -> str:
-    unique = list(dict.fromkeys(names))
-    shown = ", ".join(unique[:30])
-    return shown if len(unique) <= 30 else f"{shown}, … ({len(unique)} in all)"
 
 
 @dataclass(frozen=True)

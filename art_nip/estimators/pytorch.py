@@ -14,8 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from art_nip.estimators.base import SMALLEST, Call, EstimatorAdapter, Layer, Weights
-from art_nip.estimators.passes import note
+from art_nip.estimators.base import SMALLEST, EstimatorAdapter, Weights
+from art_nip.estimators.layers import Call, Layer
+from art_nip.estimators.pass_counting import note
 
 
 class PyTorchAdapter(EstimatorAdapter):

@@ -1,4 +1,4 @@
-"""A twin of an ART classifier that works in float32 whatever NumPy arrays it is given.
+"""A clone of an ART classifier that works in float32 whatever NumPy arrays it is given.
 
 Some of ART's attacks and defences hand float64 to a model whose weights are float32.
 """
@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from art_nip.estimators.twins import twin_with
+from art_nip.estimators.clones import clone_with
 
 
 class SinglePrecision:
-    """What makes a class of ART estimators one of twins."""
+    """What makes a class of ART estimators one of clones."""
 
     def _apply_preprocessing(self, x: Any, *arguments: Any, **keywords: Any) -> tuple[Any, Any]:
         if not getattr(self, "all_framework_preprocessing", True):
@@ -25,7 +25,7 @@ class SinglePrecision:
 
 
 def single_precision(estimator: Any) -> Any:
-    """Return a twin of an estimator that takes float64 arrays, and whose defences may return them.
+    """Return a clone of an estimator that takes float64 arrays, and whose defences may return them.
 
     On NumPy 2, ART's `BoundaryAttack` and `HopSkipJump` predict float64 images, and its
     `FeatureSqueezing` returns them; PyTorch then raises "Input type (double) and bias type (float)
@@ -34,7 +34,7 @@ def single_precision(estimator: Any) -> Any:
 
     :param estimator: an ART estimator of any framework. It stays as it is; the model is shared, and
         so are the defences that it has now.
-    :return: of a subclass of the estimator's class that goes by the same name; a twin is returned
+    :return: of a subclass of the estimator's class that goes by the same name; a clone is returned
         as it is.
     :raises TypeError: if it is no ART estimator.
     """
@@ -43,7 +43,7 @@ def single_precision(estimator: Any) -> Any:
             f"single_precision takes an ART estimator, not {type(estimator).__name__}: wrap the "
             "model, for example in PyTorchClassifier or TensorFlowV2Classifier."
         )
-    return twin_with(SinglePrecision, estimator)
+    return clone_with(SinglePrecision, estimator)
 
 
 def _single(x: Any) -> Any:

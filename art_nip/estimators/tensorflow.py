@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from art_nip.estimators.base import SMALLEST, Call, EstimatorAdapter, Layer, Weights
-from art_nip.estimators.keras_calls import passing_through
-from art_nip.estimators.passes import note
+from art_nip.estimators.base import SMALLEST, EstimatorAdapter, Weights
+from art_nip.estimators.keras import passing_through
+from art_nip.estimators.layers import Call, Layer
+from art_nip.estimators.pass_counting import note
 
 Tensor = Any
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from art_nip.checks import check_choice
+from art_nip.utils.validation import check_choice
 from art_nip.zoo.architectures import ARCHITECTURES
 from art_nip.zoo.defences import DEFENCES
 

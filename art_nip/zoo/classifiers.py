@@ -14,7 +14,7 @@ from typing import Any
 import numpy.typing as npt
 
 from art_nip import zoo
-from art_nip.files import reading, write_arrays
+from art_nip.utils.files import reading, write_arrays
 
 FORMAT = "art-nip weights"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from art_nip.namespace import Array, namespace
+from art_nip.utils.arrays import Array, namespace
 
 
 def median(x: Array, axes: tuple[int, int]) -> Array:

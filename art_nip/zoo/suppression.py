@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from art_nip.namespace import Array, namespace
+from art_nip.utils.arrays import Array, namespace
 
 
 class AuxiliaryPass:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from art_nip.benchmark.report.results import Results
 from art_nip.benchmark.report.sections import document
-from art_nip.files import write_bytes
+from art_nip.utils.files import write_bytes
 
 __all__ = ["write"]
 

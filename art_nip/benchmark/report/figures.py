@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from art_nip import plots
 from art_nip.benchmark.report.document import Picture
 from art_nip.benchmark.report.results import Examples, Measured, Sweep
-from art_nip.data import require
+from art_nip.utils.optional import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.benchmark.entries import BENIGN
+from art_nip.benchmark.resolve import BENIGN
 from art_nip.benchmark.store import FORMAT
-from art_nip.checks import clip_range
-from art_nip.files import reading
+from art_nip.utils.files import reading
+from art_nip.utils.validation import clip_range
 
 AGAIN = "Run `art-nip benchmark` with this folder as its store: it goes on where it was."
 KEYS = (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from art_nip.benchmark.entries import BENIGN, NONE
 from art_nip.benchmark.report import figures, tables
 from art_nip.benchmark.report.document import Block, Document, Facts, Paragraph, Section
 from art_nip.benchmark.report.results import Measured, Results
+from art_nip.benchmark.resolve import BENIGN, NONE
 
 MEANINGS = {
     "held-out": "A defence that learns (NIP's candidates, a trained model) learned from other "
@@ -45,7 +45,7 @@ def document(results: Results) -> Document:
     optional = {
         "The attacks": _attacks(results),
         "What the defences cost": _costs(results),
-        "Failures": _failures(results),
+        "Faisurrogate_losses": _faisurrogate_losses(results),
     }
     sections += [Section(heading, list(blocks)) for heading, blocks in optional.items()]
     sections.append(
@@ -196,7 +196,7 @@ def _costs(results: Results) -> Iterator[Block]:
             yield tables.costs(benign, defences, caption)
 
 
-def _failures(results: Results) -> Iterator[Block]:
+def _faisurrogate_losses(results: Results) -> Iterator[Block]:
     failed = [row for row in results.rows if row.metric == "error"]
     if failed:
-        yield tables.failures(failed)
+        yield tables.faisurrogate_losses(failed)

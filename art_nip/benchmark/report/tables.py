@@ -8,9 +8,9 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
-from art_nip.benchmark.entries import BENIGN, NONE
 from art_nip.benchmark.report.document import Cell, Table
 from art_nip.benchmark.report.results import Measured, Row, Sweep
+from art_nip.benchmark.resolve import BENIGN, NONE
 
 MISSING = Cell("–")
 FAILED = Cell("failed")
@@ -18,7 +18,7 @@ NOTHING = Cell("n/a")
 
 SIGNS = {
     MISSING: "not measured, or not yet",
-    FAILED: "it raised an error, see Failures",
+    FAILED: "it raised an error, see Faisurrogate_losses",
     NOTHING: "no adversarial example succeeded",
 }
 BEST = "Bold: the highest value among the defences, as printed; the intervals may well overlap."
@@ -225,7 +225,7 @@ def costs(measured: Measured, defences: Sequence[str], caption: str) -> Table:
     return Table(caption, "defence", [*metrics], rows, notes=_signs(rows))
 
 
-def failures(rows: Sequence[Row]) -> Table:
+def faisurrogate_losses(rows: Sequence[Row]) -> Table:
     """Return the cells that raised, with their error."""
     alike: dict[tuple[str, str, str, str], list[str]] = {}
     for row in rows:

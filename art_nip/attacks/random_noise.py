@@ -1,0 +1,63 @@
+"""Random noise of one size: what chance alone does within the budget of other attacks."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from art_nip.attacks.decision import DecisionAttack, Floats, Fools
+from art_nip.utils.validation import check_number, check_whole
+
+
+class RandomNoise(DecisionAttack):
+    """Corners of the L∞ ball, drawn at random, until one fools the classifier.
+
+    Each value of an image moves by +ε or −ε, within the clip range. Where this fools images that
+    attacks by gradient do not, those gradients mislead (Carlini et al., "On evaluating adversarial
+    robustness", 2019).
+
+    :param estimator: an ART classifier with `clip_values`.
+    :param eps: ε, in the images' unit.
+    :param draws: how often noise is drawn.
+    :param batch_size: how many images the classifier sees at once.
+    :param seed: of the noise; None draws from NumPy's global state.
+    :param verbose: whether a progress bar counts the predictions.
+    :raises ValueError: if a parameter is not allowed.
+    """
+
+    attack_params: ClassVar[list[str]] = [*DecisionAttack.attack_params, "eps", "draws"]
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        eps: float = 8 / 255,
+        draws: int = 50,
+        batch_size: int = 128,
+        seed: int | None = None,
+        verbose: bool = True,
+    ) -> None:
+        super().__init__(estimator, batch_size=batch_size, seed=seed, verbose=verbose)
+        self.eps = eps
+        self.draws = draws
+        self._check_params()
+
+    def _perturbed(
+        self, x: Floats, starts: Floats | None, fools: Fools, rng: np.random.Generator
+    ) -> Floats:
+        low, high = self._clip_values()
+        adversarial: Floats = x.copy()
+        left = np.arange(len(x))
+        for _ in range(self.draws):
+            signs = 2 * rng.integers(2, size=(len(left), *x.shape[1:]), dtype=np.int8) - 1
+            noisy = np.clip(x[left] + np.float32(self.eps) * signs, low, high, dtype=np.float32)
+            fooled = fools(noisy, left)
+            adversarial[left[fooled]] = noisy[fooled]
+            left = left[~fooled]
+            if not len(left):
+                break
+        return adversarial
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        check_number("eps", self.eps, 0)
+        check_whole("draws", self.draws, least=1)

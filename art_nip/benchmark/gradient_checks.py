@@ -1,0 +1,61 @@
+"""A closer look at a defended classifier: can the attacks by gradient be believed?
+
+Where the defence is random, or its gradient is zero or not that of what it does, they see less than
+there is (Athalye et al., "Obfuscated gradients give a false sense of security", 2018).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from art_nip.utils.validation import clip_range
+
+STEP = 0.05
+"""L2 norm of the difference, in clip ranges: far above rounding, far below what attacks add."""
+
+
+def inspect(classifier: Any, x: npt.NDArray[np.float32]) -> dict[str, Any]:
+    """Return what can be seen on a few images, as JSON can hold it.
+
+    :param classifier: an ART classifier with all its defences.
+    :param x: benign images, shape (N, *input_shape).
+    :return: `deterministic`; and where the classifier gives gradients `nonzero`, the share of the
+        images whose gradient is not zero, and, where it is deterministic, `slopes`: by how much the
+        loss rises along the gradient, over what the gradient says, for each of those images.
+    """
+    scores = np.asarray(classifier.predict(x))
+    again = np.asarray(classifier.predict(x))
+    found: dict[str, Any] = {"deterministic": bool(np.array_equal(scores, again))}
+    if not hasattr(classifier, "loss_gradient"):
+        return found
+    # Towards the second class: away from the first, the loss is flat where the model is sure.
+    targets = np.eye(scores.shape[1], dtype=np.float32)[np.argsort(scores, axis=1)[:, -2]]
+    low, high = clip_range(classifier.clip_values)
+    # Away from the edges, so that the steps stay in the range, which some defences ask for.
+    inner = (0.9 * x + 0.05 * (low + high)).astype(np.float32)
+    slopes = []
+    nonzero = 0
+    # One by one: what ART's gradients are divided by in a batch is the loss's own choice.
+    for image, target in zip(inner, targets, strict=True):
+        gradient = np.asarray(classifier.loss_gradient(image[None], target[None]))
+        length = float(np.linalg.norm(gradient))
+        if not length:
+            continue
+        nonzero += 1
+        if found["deterministic"]:
+            step = (STEP * (high - low) * gradient / length).astype(np.float32)
+            ahead, behind = (
+                float(np.sum(classifier.compute_loss(moved, target[None])))
+                for moved in (
+                    np.clip(image[None] + step, low, high),
+                    np.clip(image[None] - step, low, high),
+                )
+            )
+            slopes.append((ahead - behind) / (2 * STEP * (high - low) * length))
+    found["nonzero"] = nonzero / len(x)
+    if found["deterministic"]:
+        found["slopes"] = slopes
+    return found

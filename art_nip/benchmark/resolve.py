@@ -1,0 +1,340 @@
+"""Attacks and defences in one form, whether a name, an object of ART or a trained classifier stands
+for them: ready to be made for any classifier, in any process.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from numbers import Real
+from typing import Any
+
+from art.attacks.attack import EvasionAttack
+from art.defences.preprocessor.preprocessor import Preprocessor
+from art.estimators.estimator import BaseEstimator
+
+from art_nip import attacks, defences
+from art_nip.benchmark import suite as adaptive
+from art_nip.benchmark.fingerprints import fingerprint
+from art_nip.benchmark.serialization import Detached, alike, packed, unpacked
+from art_nip.nip.preprocessor import NIPPreprocessor
+from art_nip.utils.validation import check_whole
+from art_nip.zoo.suppression import suppressing_layers
+
+BENIGN = "benign"
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A named attack with other parameters than its own, or ART's attack with a label or a limit.
+
+    :param attack: a name, or an ART attack; "adaptive" stands for the whole suite of
+        `art_nip.benchmark.suite`, with its parameters `eps`, `max_iter` and `queries`.
+    :param label: in tables; None takes the name, or the class of the attack.
+    :param parameters: of a named attack.
+    :param limit: how many images are attacked, the first ones; None takes the named attack's own.
+    """
+
+    attack: Any
+    label: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Defence:
+    """A named defence with other parameters than its own, or any defence with a label.
+
+    :param defence: a name, an ART preprocessor, or an ART classifier that is itself a defence.
+    :param label: in tables; None takes the name, or the class.
+    :param parameters: of a named defence.
+    """
+
+    defence: Any
+    label: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AttackEntry:
+    """An attack, ready to be made for any classifier, in any process.
+
+    :param label: in tables.
+    :param name: of a named attack, else its class.
+    :param parameters: for people.
+    :param eps: the ε of the attack, NaN where it has none.
+    :param identity: what determines it.
+    :param make: from a classifier to the ART attack on it.
+    :param limit: how many images are attacked; None: all.
+    :param per_image: whether each image is attacked by itself.
+    :param suite: the label of the adaptive suite that it belongs to; "" for none.
+    :param budget: of the suite: ε in L∞, a share of the clip range.
+    :param role: its name there.
+    :param kinds: the kinds of defence that it is made for, see `suite.KINDS`.
+    :param through: whether it goes through the defence where the threat is adaptive.
+    """
+
+    label: str
+    name: str
+    parameters: dict[str, Any]
+    eps: float
+    identity: str
+    make: Callable[[Any], Any]
+    limit: int | None
+    per_image: bool
+    suite: str = ""
+    budget: float = math.nan
+    role: str = ""
+    kinds: tuple[str, ...] = adaptive.KINDS
+    through: bool = True
+
+
+@dataclass(frozen=True)
+class DefenceEntry:
+    """A defence, ready to be made for the classifier, in any process.
+
+    :param label: in tables.
+    :param name: of a named defence, else its class.
+    :param parameters: for people.
+    :param identity: what determines it.
+    :param make: from the classifier to the defence.
+    :param learns: whether it is to be fitted on benign images.
+    :param kind: of `suite.KINDS`.
+    """
+
+    label: str
+    name: str
+    parameters: dict[str, Any]
+    identity: str
+    make: Callable[[Any], Any]
+    learns: bool
+    kind: str
+
+
+class _Named:
+    """Makes a named attack or defence: a class, since functions inside others do not travel."""
+
+    def __init__(self, named: Any, parameters: Mapping[str, Any]) -> None:
+        self._create, self._parameters = named.create, dict(parameters)
+
+    def __call__(self, classifier: Any) -> Any:
+        return self._create(classifier, **self._parameters)
+
+
+class _Trained:
+    """Gives a trained classifier that is a defence."""
+
+    def __init__(self, estimator: Any) -> None:
+        self._estimator = estimator
+
+    def __call__(self, classifier: Any) -> Any:
+        return self._estimator
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (packed(self._estimator),)
+
+
+def _arrived(payload: bytes) -> _Trained:
+    return _Trained(unpacked(payload))
+
+
+def attack_entries(given: Iterable[Any], classifier: Any) -> list[AttackEntry]:
+    """Return attacks as entries, with labels that differ.
+
+    :param given: names, ART attacks, and :class:`Attack`.
+    :param classifier: the classifier that ART's attacks were made for.
+    :raises ValueError: if a name or a parameter is not known, or two have one label.
+    :raises TypeError: if one is none of these.
+    """
+    entries = [entry for each in given for entry in _attack_entries(each, classifier)]
+    _check_labels("attack", [each.label for each in entries], reserved=BENIGN)
+    return entries
+
+
+def check_suites(entries: Iterable[AttackEntry], threats: Sequence[str]) -> None:
+    """Raise a ValueError if there is an adaptive suite, and nothing is attacked adaptively."""
+    for entry in entries:
+        if entry.suite and "adaptive" not in threats:
+            raise ValueError(
+                f'The attacks {entry.suite!r} go through the defences: add "adaptive" to threats, '
+                f"which are {', '.join(threats)}."
+            )
+
+
+def defence_entries(
+    given: Mapping[str, Any] | Iterable[Any], classifier: Any
+) -> list[DefenceEntry]:
+    """Return defences as entries, "none" first, with labels that differ.
+
+    :param given: names, ART preprocessors, trained ART classifiers, and :class:`Defence`; or a
+        mapping from labels to these.
+    :param classifier: the undefended classifier.
+    :raises ValueError: if a name or a parameter is not known, or two have one label.
+    :raises TypeError: if one is none of these.
+    """
+    if isinstance(given, Mapping):
+        listed: list[Any] = [
+            Defence(each.defence, label, each.parameters)
+            if isinstance(each, Defence)
+            else Defence(each, label)
+            for label, each in given.items()
+        ]
+    else:
+        listed = list(given)
+    entries = [_defence_entry(each, classifier) for each in listed if each != NONE]
+    _check_labels("defence", [each.label for each in entries], reserved=NONE)
+    return [DefenceEntry(NONE, NONE, {}, NONE, _no_defence, learns=False, kind="none"), *entries]
+
+
+def _no_defence(classifier: Any) -> None:
+    """Return nothing: the classifier is left as it is."""
+
+
+def _attack_entries(given: Any, classifier: Any) -> list[AttackEntry]:
+    chosen = given if isinstance(given, Attack) else Attack(given)
+    if chosen.attack != adaptive.SUITE:
+        return [_attack_entry(chosen, classifier)]
+    parameters = adaptive.settled(chosen.parameters)
+    label = chosen.label or adaptive.SUITE
+    limit = adaptive.LIMIT if chosen.limit is None else chosen.limit
+    return [
+        replace(
+            _attack_entry(
+                Attack(member.attack, f"{label}: {member.role}", member.parameters, limit),
+                classifier,
+            ),
+            suite=label,
+            budget=parameters["eps"],
+            role=member.role,
+            kinds=member.kinds,
+            through=member.through,
+        )
+        for member in adaptive.members(**parameters)
+    ]
+
+
+def _attack_entry(chosen: Attack, classifier: Any) -> AttackEntry:
+    attack, limit = chosen.attack, chosen.limit
+    if limit is not None:
+        check_whole("limit", limit, least=1)
+        limit = int(limit)
+    if isinstance(attack, str):
+        named = attacks.get(attack)
+        parameters = named.resolved(chosen.parameters)
+        return AttackEntry(
+            label=chosen.label or attack,
+            name=attack,
+            parameters=parameters,
+            eps=_number(parameters.get("eps")),
+            identity=fingerprint("attack", attack, parameters),
+            make=_Named(named, chosen.parameters),
+            limit=named.limit if limit is None else limit,
+            per_image=named.per_image,
+        )
+    if not isinstance(attack, EvasionAttack):
+        raise TypeError(
+            f"{attack!r} is no attack: give a name ({', '.join(attacks.NAMES)}, or "
+            f"{adaptive.SUITE!r} for a whole suite), an evasion attack of ART, or "
+            "Attack(one of these, …)."
+        )
+    if chosen.parameters:
+        raise ValueError("An ART attack has its parameters already: give none with it.")
+    kind = type(attack).__name__
+    if not alike(attack.estimator, classifier):
+        raise ValueError(
+            f"The attack {chosen.label or kind!r} was made for another classifier than the "
+            "benchmark's, or for one with other defences: make it for the benchmark's. Through "
+            'defences it goes with threats=["adaptive"].'
+        )
+    parameters = {name: getattr(attack, name, None) for name in attack.attack_params}
+    return AttackEntry(
+        label=chosen.label or kind,
+        name=kind,
+        parameters=parameters,
+        eps=_number(parameters.get("eps")),
+        identity=fingerprint(attack),
+        make=Detached(attack, classifier).bind,
+        limit=limit,
+        per_image=False,
+    )
+
+
+def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
+    chosen = given if isinstance(given, Defence) else Defence(given)
+    defence = chosen.defence
+    if isinstance(defence, str):
+        named = defences.get(defence)
+        named.check_parameters(chosen.parameters)
+        parameters = {**named.defaults, **chosen.parameters}
+        return DefenceEntry(
+            label=chosen.label or defence,
+            name=defence,
+            parameters=parameters,
+            identity=fingerprint("defence", defence, parameters),
+            make=_Named(named, chosen.parameters),
+            learns=_learns(named.classes[0]),
+            kind=_kind(named.classes[0]),
+        )
+    if chosen.parameters:
+        raise ValueError("A defence that is no name has its parameters already: give none with it.")
+    kind = type(defence).__name__
+    if isinstance(defence, Preprocessor):
+        if not defence.apply_predict:
+            raise ValueError(
+                f"The defence {chosen.label or kind!r} is one of training, and left out when a "
+                "classifier predicts: make it with apply_predict=True."
+            )
+        return DefenceEntry(
+            label=chosen.label or kind,
+            name=kind,
+            parameters={name: getattr(defence, name, None) for name in defence.params},
+            identity=fingerprint(defence),
+            make=Detached(defence, classifier).bind,
+            learns=_learns(type(defence)),
+            kind=_kind(type(defence)),
+        )
+    if isinstance(defence, BaseEstimator):
+        identity, make = fingerprint(defence), _Trained(defence)
+        suppressing = suppressing_layers(getattr(defence, "model", None))
+        return DefenceEntry(
+            chosen.label or kind,
+            kind,
+            {},
+            identity,
+            make,
+            learns=False,
+            kind="suppressing" if suppressing else "trained",
+        )
+    raise TypeError(
+        f"{defence!r} is no defence: give a name ({', '.join(defences.NAMES)}), an ART "
+        "preprocessor, a trained ART classifier, or Defence(one of these, …)."
+    )
+
+
+def _learns(kind: Any) -> bool:
+    """Return whether a class of preprocessors has something to fit; ART's own `fit` is empty."""
+    return getattr(kind, "fit", Preprocessor.fit) is not Preprocessor.fit
+
+
+def _kind(kind: Any) -> str:
+    """Return which of `suite.KINDS` a class is."""
+    if issubclass(kind, NIPPreprocessor):
+        return "nip"
+    return "preprocessor" if issubclass(kind, Preprocessor) else "trained"
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, Real) else float("nan")
+
+
+def _check_labels(what: str, labels: Sequence[str], reserved: str) -> None:
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(
+                f"Two {what}s are called {label!r}: give one another label, {what.title()}(…, "
+                'label="…").'
+            )
+        if label == reserved:
+            raise ValueError(f"No {what} can be called {label!r}: the tables use it otherwise.")

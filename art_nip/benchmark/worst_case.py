@@ -1,0 +1,97 @@
+"""What the adaptive suite did to each image of a defended classifier, within the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from art_nip.benchmark.grid import Cell, Grid
+from art_nip.benchmark.resolve import BENIGN
+from art_nip.benchmark.store import Store
+from art_nip.metrics import linf_norm
+from art_nip.utils.validation import clip_range
+
+Mask = npt.NDArray[np.bool_]
+
+ROUNDING = 1e-5
+"""By how much of the clip range float32 may exceed the budget."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a suite did to a defended classifier.
+
+    :param suite: its label.
+    :param defence: label of the defence.
+    :param protocol: how it was fitted.
+    :param eps: the budget, a share of the clip range.
+    :param benign_wrong: which of the images it gets wrong unattacked, shape (N,).
+    :param wrong: by role of the attacks that are there, which images it gets wrong, attacked or
+        not.
+    :param broken: the same, attacked within the budget or not at all.
+    :param benign: facts of classifying benign images.
+    """
+
+    suite: str
+    defence: str
+    protocol: str
+    eps: float
+    benign_wrong: Mask
+    wrong: dict[str, Mask]
+    broken: dict[str, Mask]
+    benign: dict[str, Any]
+
+    def broken_by(self, roles: Iterable[str]) -> Mask | None:
+        """Return which images any of these attacks breaks; None if none of them is there."""
+        masks = [self.broken[role] for role in roles if role in self.broken]
+        return _any(masks) if masks else None
+
+    @property
+    def robust(self) -> Mask:
+        """Which images are right, unattacked and under all attacks of the suite."""
+        return ~_any([self.benign_wrong, *self.broken.values()])
+
+
+def outcomes(grid: Grid, store: Store) -> Iterator[Outcome]:
+    """Yield one for each suite, defence and protocol of which an attack is there."""
+    groups: dict[tuple[str, str, str], list[Cell]] = {}
+    benign: dict[tuple[str, str], Cell] = {}
+    for cell in grid.cells:
+        if cell.threat != "adaptive":
+            continue
+        if cell.attack == BENIGN:
+            benign[cell.defence, cell.protocol] = cell
+        elif suite := grid.attacks[cell.attack].suite:
+            groups.setdefault((suite, cell.defence, cell.protocol), []).append(cell)
+    low, high = clip_range(grid.clip_values)
+    for (suite, defence, protocol), cells in groups.items():
+        unattacked = store.get("predictions", benign[defence, protocol].predictions)
+        if unattacked is None or unattacked.error:
+            continue
+        n = grid.attacked(cells[0].attack)
+        y = grid.y[:n]
+        eps = grid.attacks[cells[0].attack].budget
+        benign_wrong = unattacked.arrays["classes"][:n] != y
+        wrong, broken = {}, {}
+        for cell in cells:
+            adversarial = store.get("adversarial", str(cell.adversarial))
+            predictions = store.get("predictions", cell.predictions)
+            if adversarial is None or predictions is None or adversarial.error or predictions.error:
+                continue
+            role = grid.attacks[cell.attack].role
+            size = linf_norm(grid.x[:n], adversarial.arrays["x"]) / (high - low)
+            wrong[role] = benign_wrong | (predictions.arrays["classes"] != y)
+            broken[role] = benign_wrong | (wrong[role] & (size <= eps + ROUNDING))
+        if broken:
+            yield Outcome(
+                suite, defence, protocol, eps, benign_wrong, wrong, broken, unattacked.facts
+            )
+
+
+def _any(masks: Sequence[Mask]) -> Mask:
+    union: Mask = np.logical_or.reduce(masks)
+    return union

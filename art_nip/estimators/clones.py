@@ -1,0 +1,57 @@
+"""Clones of ART classifiers: they share the model, and nothing done to one shows on the other."""
+
+import types
+from functools import cache
+from typing import Any
+
+
+def clone(estimator: Any, kind: Any = None) -> Any:
+    """Return another ART classifier of the same model and settings.
+
+    :param estimator: an ART classifier.
+    :param kind: a subclass of its class, for the clone; None takes the class.
+    """
+    # Not copy.copy: ART's classifiers write their weights to a file when copied.
+    other: Any = object.__new__(kind or type(estimator))
+    vars(other).update(vars(estimator))
+    # ART changes this list in place when defences are set.
+    other.preprocessing_operations = list(estimator.preprocessing_operations)
+    return other
+
+
+def clone_with(mixin: type, estimator: Any) -> Any:
+    """Return a clone of a subclass of the estimator's class, which goes by the same name.
+
+    :param mixin: what comes before the estimator's class; a clone that has it is returned as it is.
+    :param estimator: an ART classifier.
+    """
+    given: Any = type(estimator)
+    return estimator if issubclass(given, mixin) else clone(estimator, _mixed(mixin, given))
+
+
+@cache
+def _mixed(mixin: Any, given: Any) -> Any:
+    names = {"__module__": given.__module__, "__qualname__": given.__qualname__}
+    return types.new_class(given.__name__, (mixin, given), {}, lambda body: body.update(names))
+
+
+def defended(estimator: Any, defence: Any, in_front: bool = False) -> Any:
+    """Return a clone with one more preprocessing defence.
+
+    :param estimator: an ART classifier.
+    :param defence: an ART preprocessor.
+    :param in_front: of the defences that the estimator has, or behind them.
+    :raises ValueError: if ART cannot chain the defence with the others.
+    """
+    other = clone(estimator)
+    defences = list(estimator.preprocessing_defences or [])
+    defences.insert(0 if in_front else len(defences), defence)
+    other.set_params(preprocessing_defences=defences)
+    if len(defences) > 1 and not getattr(other, "all_framework_preprocessing", True):
+        raise ValueError(
+            f"ART cannot chain NumPy and framework defences on one {type(estimator).__name__}, and "
+            f"this one has {', '.join(type(each).__name__ for each in defences)}. Use "
+            "their PyTorch or TensorFlowV2 classes, or apply the NumPy ones to the images "
+            "beforehand."
+        )
+    return other

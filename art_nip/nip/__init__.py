@@ -1,0 +1,1 @@
+"""The method: neuron-level inverse perturbation, in the order of the paper."""

@@ -1,0 +1,177 @@
+"""The paper's maths on neurons and images, once for every framework.
+
+Arrays are NumPy, PyTorch or TensorFlow; they stay on their device. N images, n neurons. Numbers in
+brackets are equations of the paper (Chen et al., "NIP: Neuron-level Inverse Perturbation Against
+Adversarial Attacks").
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from art_nip.utils.arrays import Array, namespace
+
+CONSTANT = 1e-4
+"""A perturbation with a range this small beside its largest value is constant but for rounding."""
+
+
+class Parts(NamedTuple):
+    """Masks of the front, middle and tail neurons (definition 2), each of shape (N, n)."""
+
+    front: Array
+    middle: Array
+    tail: Array
+
+
+def part_ends(n: int, fractions: Sequence[float]) -> tuple[int, int]:
+    """Return the ranks at which the front part and the middle part end.
+
+    :param n: number of neurons, at least 10.
+    :param fractions: shares of the front, middle and tail part; they sum to 1.
+    :raises ValueError: if there are fewer than 10 neurons.
+    """
+    if n < 10:
+        raise ValueError(
+            f"The layer has {n} neurons; NIP needs at least 10 to have a front, a middle and a "
+            "tail. Choose a wider layer."
+        )
+    front, middle, _ = fractions
+    return round(front * n), round((front + middle) * n)
+
+
+def leading(influence: Array, ascending: Array, count: int) -> Array:
+    """Return the mask of the `count` neurons of highest rank; ties rank by index.
+
+    A threshold on the sorted values and a running count of ties rank as a stable sort of indices
+    would, alike in every framework and without the indices.
+
+    :param influence: σ, shape (N, n).
+    :param ascending: σ sorted along its last axis.
+    :param count: between 0 and n.
+    :return: booleans of shape (N, n), `count` of them true in each row.
+    """
+    xp = namespace(influence)
+    n = influence.shape[-1]
+    if count == 0:
+        return xp.zeros_like(influence) != 0
+    threshold = ascending[:, n - count][:, None]
+    above = influence > threshold
+    tied = influence == threshold
+    room = count - xp.sum(above, axis=-1, dtype=xp.int32, keepdims=True)
+    return above | (tied & (xp.cumulative_sum(tied, axis=-1, dtype=xp.int32) <= room))
+
+
+def front_middle_tail(influence: Array, fractions: Sequence[float]) -> Parts:
+    """Divide the neurons of each image by rank of influence, descending (definition 2).
+
+    :param influence: σ, shape (N, n), n at least 10.
+    :param fractions: shares of the three parts; they sum to 1.
+    """
+    front_end, middle_end = part_ends(influence.shape[-1], fractions)
+    ascending = namespace(influence).sort(influence, axis=-1)
+    front = leading(influence, ascending, front_end)
+    front_and_middle = leading(influence, ascending, middle_end)
+    return Parts(front, front_and_middle & ~front, ~front_and_middle)
+
+
+def middle_influence(influence: Array, fractions: Sequence[float]) -> Array:
+    """Return influence on each image's middle neurons (Ω_m), zero elsewhere.
+
+    :param influence: σ, shape (N, n).
+    :param fractions: shares of the three parts.
+    """
+    xp = namespace(influence)
+    middle = front_middle_tail(influence, fractions).middle
+    return xp.where(middle, influence, xp.zeros_like(influence))
+
+
+def similarity(middle: Array, template: Array) -> Array:
+    """Return δ [3], the cosine of middle influence and the neuron template; 0 if either is zero.
+
+    :param middle: middle influence, shape (N, n).
+    :param template: T, shape (n,).
+    :return: shape (N,), between -1 and 1.
+    """
+    xp = namespace(middle)
+    # Influence is tiny where the model is sure of itself: scaled first, its squares do not
+    # underflow.
+    middle = _scaled_to_one(middle)
+    template = _scaled_to_one(template)
+    product = xp.sum(middle * template, axis=-1)
+    norms = xp.sqrt(xp.sum(middle * middle, axis=-1) * xp.sum(template * template, axis=-1))
+    return xp.where(norms > 0, product / xp.where(norms > 0, norms, norms + 1), product * 0)
+
+
+def _scaled_to_one(vectors: Array) -> Array:
+    xp = namespace(vectors)
+    largest = xp.max(xp.abs(vectors), axis=-1, keepdims=True)
+    return vectors / xp.where(largest > 0, largest, largest + 1)
+
+
+def perturbation_weights(influence: Array, k1: int, k2: int) -> Array:
+    """Return w with ⟨w, φ⟩ = loss [4]: 1 on the k1 first neurons, -1 on the k2 last.
+
+    :param influence: σ, shape (N, n).
+    :param k1: number of front neurons to strengthen.
+    :param k2: number of tail neurons to weaken.
+    :return: shape (N, n), dtype of `influence`.
+    """
+    xp = namespace(influence)
+    ascending = xp.sort(influence, axis=-1)
+    front = leading(influence, ascending, k1)
+    tail = ~leading(influence, ascending, influence.shape[-1] - k2)
+    return xp.astype(front, influence.dtype) - xp.astype(tail, influence.dtype)
+
+
+def normalised(perturbation: Array) -> Array:
+    """Return ρ divided by its range per image, as [7] uses it; a constant ρ becomes 0.
+
+    :param perturbation: ρ [5], shape (N, *input_shape).
+    """
+    xp = namespace(perturbation)
+    axes = tuple(range(1, len(perturbation.shape)))
+    high = xp.max(perturbation, axis=axes, keepdims=True)
+    low = xp.min(perturbation, axis=axes, keepdims=True)
+    span = high - low
+    varies = span > CONSTANT * xp.where(high > -low, high, -low)
+    return xp.where(varies, perturbation / xp.where(varies, span, span + 1), perturbation * 0)
+
+
+def defended(x: Array, perturbation: Array, strength: float, clip: tuple[Array, Array]) -> Array:
+    """Return x_def = clip(x + strength · mean(x) · ρ̂) [7]; differentiable in x.
+
+    :param x: images, shape (N, *input_shape).
+    :param perturbation: ρ̂ of the candidate that each image receives, already divided by its range.
+    :param strength: factor on the added term; 1 is the paper's.
+    :param clip: lower and upper bound of the input range, numbers or arrays that broadcast to an
+        image.
+    """
+    xp = namespace(x)
+    return xp.clip(_shifted(x, perturbation, strength), *clip)
+
+
+def defended_gradient(
+    x: Array, perturbation: Array, strength: float, clip: tuple[Array, Array], gradient: Array
+) -> Array:
+    """Return the gradient to x given that to x_def: the vector-Jacobian product of `defended`.
+
+    :param x: images, shape (N, *input_shape).
+    :param perturbation: ρ̂, shape of x.
+    :param strength: as in `defended`.
+    :param clip: as in `defended`.
+    :param gradient: gradient to x_def, shape of x, or (N, C, *input_shape) for one gradient per
+        class.
+    :return: shape of `gradient`.
+    """
+    xp = namespace(x)
+    shifted = _shifted(x, perturbation, strength)
+    inside = xp.astype((shifted >= clip[0]) & (shifted <= clip[1]), x.dtype)
+    if len(gradient.shape) > len(x.shape):
+        inside, perturbation = inside[:, None], perturbation[:, None]
+    passed = gradient * inside
+    axes = tuple(range(len(gradient.shape) - len(x.shape) + 1, len(gradient.shape)))
+    return passed + strength * xp.mean(passed * perturbation, axis=axes, keepdims=True)
+
+
+def _shifted(x: Array, perturbation: Array, strength: float) -> Array:
+    axes = tuple(range(1, len(x.shape)))
+    return x + strength * namespace(x).mean(x, axis=axes, keepdims=True) * perturbation

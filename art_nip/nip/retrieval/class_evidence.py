@@ -1,0 +1,192 @@
+"""Retrieval by class evidence: the image's own inverse perturbation, towards another's verdict."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from art_nip.estimators.base import EstimatorAdapter
+from art_nip.nip.bank import Fitted
+from art_nip.nip.neurons import normalised
+from art_nip.nip.retrieval.base import Reader, Retrieval
+from art_nip.nip.retrieval.evidence import Evidence, ShallowEvidence, chosen
+from art_nip.nip.retrieval.evidence.base import lead
+from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.validation import check_whole
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClassEvidence(Retrieval):
+    """The image's own inverse perturbation towards the class that other evidence gives it.
+
+    This is a second classifier, plainly: where the evidence agrees with the model the image is left
+    alone, and where it does not the image is changed until the model says what the evidence does.
+    On every attack measured that repaired as many images as answering with the evidence's class and
+    no perturbation at all would have: held-out, oblivious, at 0.99 of the benign accuracy, a mean
+    DSR of 0.75 on LeNet-5 and 0.88 on ResNet-20 with early layers on GTSRB, and of 0.60 on VGG-19
+    with graded views on CIFAR-10 (docs/results/class-evidence.md). So it is worth as much as its
+    evidence is, and an attack that also deceives the evidence passes.
+
+    With p the model's class of x and c the evidence's: if c = p, nothing is added. Otherwise steps
+    of [7] are: Δ ← Δ + step · mean(x') · ρ/(max ρ − min ρ), where x' = clip(x + Δ) is the image as
+    it is by then, ρ = ∂(z_c − z_r)/∂x' [5], and r the strongest rival of c by the logits z; until
+    z_c leads by `lead`. mean(x') counts from the lower end of the clip range. The image's ρ̂ is
+    Δ/mean(x). There is no candidate; those of the fit stay unused, and need least room with
+    `bank_dtype="uint8"`.
+
+    :param evidence: what gives the other class: "shallow", the default, "views", "graded views", or
+        an object: :class:`ShallowEvidence`, :class:`ViewEvidence`, :class:`GradedViewEvidence`,
+        :class:`EstimatorEvidence` or your own.
+    :param steps: how many steps at most.
+    :param lead: logits by which c is to be ahead; above 0.
+    :param step: factor on each step; above 0.
+    """
+
+    name: ClassVar[str] = "class"
+    evidence: Evidence = field(default_factory=ShallowEvidence)
+    steps: int = 40
+    lead: float = 1.0
+    step: float = 0.3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "evidence", chosen(self.evidence))
+        check_whole("steps", self.steps, 1)
+        for name in ("lead", "step"):
+            value = getattr(self, name)
+            if not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
+                raise ValueError(f"{name}={value!r}; give a finite number above 0.")
+
+    def settled(self, adapter: EstimatorAdapter) -> "ClassEvidence":
+        """Return this retrieval with settled evidence; see the base class."""
+        return replace(self, evidence=self.evidence.settled(adapter))
+
+    def learn(
+        self,
+        adapter: EstimatorAdapter,
+        images: Callable[[], Iterator[Array]],
+        labels: npt.NDArray[np.int64],
+        clip_values: tuple[Any, Any],
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Return what the evidence learns; see the base class."""
+        return self.evidence.learn(adapter, images, labels, clip_values)
+
+    def reader(
+        self,
+        adapter: EstimatorAdapter,
+        fitted: Fitted,
+        fractions: Sequence[float],
+        clip_values: tuple[Any, Any],
+    ) -> Reader:
+        """Return the retrieval at work; see the base class."""
+        return _ClassReader(adapter, fitted, self, clip_values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return its name and its parameters; see the base class.
+
+        :raises ValueError: if JSON cannot hold the evidence.
+        """
+        return {**super().as_dict(), "evidence": self.evidence.as_dict()}
+
+
+class _ClassReader(Reader):
+    def __init__(
+        self,
+        adapter: EstimatorAdapter,
+        fitted: Fitted,
+        retrieval: ClassEvidence,
+        clip_values: tuple[Any, Any],
+    ) -> None:
+        super().__init__(adapter, fitted)
+        self._retrieval = retrieval
+        self._clip = adapter.tensor(clip_values[0]), adapter.tensor(clip_values[1])
+        self.evidence = retrieval.evidence.reader(adapter, dict(fitted.learned), clip_values)
+
+    def candidate(self, x: Array) -> Array:
+        return self._adapter.integers(np.full(len(x), -1))
+
+    def perturbation(self, x: Array) -> Array:
+        x = self._adapter.constant(x)
+        predicted, classes = self.verdicts(x)
+        disputed = np.flatnonzero(predicted != classes)
+        if not len(disputed):
+            return x * 0
+        given = self._rows(x, disputed)
+        added = self._steered(given, classes[disputed])
+        xp, mean = namespace(x), _mean(given)
+        added = xp.where(mean != 0, added / xp.where(mean != 0, mean, mean + 1), added * 0)
+        # All others take the row of zeros at the end.
+        places = np.full(len(x), len(disputed))
+        places[disputed] = np.arange(len(disputed))
+        return self._rows(xp.concat([added, x[:1] * 0]), places)
+
+    def surrogate_losses(
+        self, x: Array, classes: Indices, added: Callable[[Array, Array], Array], draws: int
+    ) -> list[Array]:
+        """Return the ways of model and evidence: where both say a class, the image is left alone.
+
+        Each is zero where it is sure of the class already. See the base class.
+        """
+        logits, posterior = self._said(x)
+        ways = [
+            self._adapter.lead_gradient(x, classes),
+            self.evidence.gradient(self._adapter, x, logits, classes),
+        ]
+        unsure = [
+            lead(self._adapter.numpy(each), classes) < self._retrieval.lead
+            for each in (logits, posterior)
+        ]
+        xp = namespace(x)
+        per_image = (-1,) + (1,) * (len(x.shape) - 1)
+        return [
+            way * xp.reshape(self._adapter.tensor(each), per_image)
+            for way, each in zip(ways, unsure, strict=True)
+        ]
+
+    def verdicts(self, x: Array) -> tuple[Indices, Indices]:
+        """Return the model's class of each image and the evidence's, shape (N,) both."""
+        predicted, classes = (each.argmax(axis=1) for each in self._scores(x))
+        return predicted, classes
+
+    def _scores(self, x: Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return the model's logits and the evidence's log-posterior, both (N, nb_classes)."""
+        logits, posterior = self._said(x)
+        return self._adapter.numpy(logits), self._adapter.numpy(posterior)
+
+    def _said(self, x: Array) -> tuple[Array, Array]:
+        """Return the same on the model's device."""
+        logits, maps = self._adapter.logits_and_activations(x, self.evidence.layers)
+        return logits, self.evidence.log_posterior(x, logits, maps)
+
+    def _steered(self, x: Array, classes: Indices) -> Array:
+        """Return what to add to images so that the model says their `classes`, each for itself."""
+        clip, added = namespace(x).clip, x * 0
+        live, order, done = np.arange(len(x)), [], []
+        for _ in range(self._retrieval.steps):
+            now = clip(x + added, *self._clip)
+            rho = normalised(self._adapter.lead_gradient(now, classes))
+            added = added + self._retrieval.step * _mean(now - self._clip[0]) * rho
+            logits, _ = self._adapter.logits_and_activations(clip(x + added, *self._clip), ())
+            leads = lead(self._adapter.numpy(logits), classes) >= self._retrieval.lead
+            if leads.any():
+                done.append(self._rows(added, np.flatnonzero(leads)))
+                order.append(live[leads])
+                going = np.flatnonzero(~leads)
+                x, added = self._rows(x, going), self._rows(added, going)
+                classes, live = classes[going], live[going]
+            if not len(live):
+                break
+        places = np.argsort(np.concatenate([*order, live]))
+        return self._rows(namespace(x).concat([*done, added]), places)
+
+    def _rows(self, images: Array, indices: Indices) -> Array:
+        return namespace(images).take(images, self._adapter.integers(indices), axis=0)
+
+
+def _mean(images: Array) -> Array:
+    return namespace(images).mean(images, axis=tuple(range(1, len(images.shape))), keepdims=True)

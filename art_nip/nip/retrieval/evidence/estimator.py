@@ -1,0 +1,89 @@
+"""Evidence of another classifier of the user's."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from art_nip.estimators.base import EstimatorAdapter
+from art_nip.nip.retrieval.evidence.base import Evidence, EvidenceReader, log_mean, softmax
+from art_nip.utils.arrays import Array
+
+
+@dataclass(frozen=True)
+class EstimatorEvidence(Evidence):
+    """What another ART classifier says of the image.
+
+    Any that tells the same classes and takes the same images will do, of any framework; attacks on
+    the model reach it only as far as they transfer. Answering with its label would repair as much.
+
+    A NIP with this evidence cannot be saved to a file, which holds no classifier. Save the
+    classifier itself; NIP is fitted anew with it.
+
+    :param estimator: an ART classifier that gives probabilities or logits.
+    """
+
+    name: ClassVar[str] = "estimator"
+    estimator: Any = field(repr=False)
+
+    def __post_init__(self) -> None:
+        for needed in ("predict", "nb_classes", "input_shape"):
+            if not hasattr(self.estimator, needed):
+                raise TypeError(
+                    f"EstimatorEvidence takes an ART classifier; {type(self.estimator).__name__} "
+                    f"has no {needed}."
+                )
+
+    def settled(self, adapter: EstimatorAdapter) -> "EstimatorEvidence":
+        """Return this evidence as it is; see the base class."""
+        ours = adapter.nb_classes, adapter.input_shape
+        theirs = self.estimator.nb_classes, tuple(self.estimator.input_shape)
+        if ours != theirs:
+            raise ValueError(
+                f"The classifier that is to give evidence tells {theirs[0]} classes of images of "
+                f"shape {theirs[1]}; the defended one {ours[0]} of {ours[1]}. They must be the "
+                "same, in the same order."
+            )
+        return self
+
+    def reader(
+        self,
+        adapter: EstimatorAdapter,
+        learned: dict[str, npt.NDArray[Any]],
+        clip_values: tuple[Any, Any],
+    ) -> EvidenceReader:
+        """Return the evidence at work; see the base class."""
+        return _EstimatorReader(adapter, self.estimator)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Raise a ValueError: JSON cannot hold a classifier."""
+        raise ValueError(
+            "A NIP whose evidence is another classifier cannot be saved: the file would have to "
+            "hold that classifier. Save it on its own, and fit NIP anew with "
+            "EstimatorEvidence(classifier)."
+        )
+
+
+class _EstimatorReader(EvidenceReader):
+    def __init__(self, adapter: EstimatorAdapter, estimator: Any) -> None:
+        super().__init__()
+        self._adapter, self._estimator = adapter, estimator
+
+    def log_posterior(self, x: Array, logits: Array, maps: list[Array]) -> Array:
+        outputs = np.asarray(self._estimator.predict(self._adapter.numpy(x)), np.float32)
+        found = self._adapter.tensor(outputs)
+        return log_mean([found if _are_probabilities(outputs) else softmax(found)])
+
+    def gradient(
+        self, adapter: EstimatorAdapter, x: Array, logits: Array, classes: npt.NDArray[np.int64]
+    ) -> Array:
+        """Return the way down the classifier's loss, zero if it has none; see the base class."""
+        if not hasattr(self._estimator, "loss_gradient"):
+            return x * 0
+        targets = np.eye(adapter.nb_classes, dtype=np.float32)[classes]
+        return -adapter.tensor(self._estimator.loss_gradient(adapter.numpy(x), targets))
+
+
+def _are_probabilities(outputs: npt.NDArray[np.float32]) -> bool:
+    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-4))

@@ -1,0 +1,88 @@
+"""Evidence of views: what the model itself says of the image once it went through preprocessors."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from art_nip.estimators.base import EstimatorAdapter
+from art_nip.nip.retrieval.evidence.base import Evidence, EvidenceReader, log_mean, softmax
+from art_nip.nip.retrieval.evidence.preprocessors import Preprocessors, check_entries
+from art_nip.utils.arrays import Array
+
+
+@dataclass(frozen=True)
+class ViewEvidence(Evidence):
+    """Consensus of the model over views of the image: mean softmax behind ART's preprocessors.
+
+    It learns nothing and needs no early layer that tells the class, so it suits natural pictures.
+    Every view costs a forward pass, and ART's NumPy preprocessors work on the host. The head that
+    the attack went through decides after all, if on other images: an attack that outlasts each
+    preprocessor outlasts this.
+
+    :param defences: the views: names and parameters of ART's preprocessors, such as
+        `{"name": "SpatialSmoothing", "window_size": 3}`. What `channels_first` and `clip_values`
+        are follows the model. With one that draws random numbers, defended images are random.
+    """
+
+    name: ClassVar[str] = "views"
+    defences: tuple[Mapping[str, Any], ...] = (
+        {"name": "SpatialSmoothing", "window_size": 2},
+        {"name": "JpegCompression", "quality": 75},
+    )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "defences", check_entries("defences", self.defences))
+
+    def settled(self, adapter: EstimatorAdapter) -> "ViewEvidence":
+        """Return this evidence as it is; see the base class.
+
+        :raises ValueError: if a preprocessor refuses a parameter.
+        """
+        Preprocessors(self.defences, adapter, (0.0, 1.0))
+        return self
+
+    def reader(
+        self,
+        adapter: EstimatorAdapter,
+        learned: dict[str, npt.NDArray[Any]],
+        clip_values: tuple[Any, Any],
+    ) -> EvidenceReader:
+        """Return the evidence at work; see the base class."""
+        return ViewReader(adapter, Preprocessors(self.defences, adapter, clip_values))
+
+
+class ViewReader(EvidenceReader):
+    """Evidence of views at work.
+
+    :param adapter: the model.
+    :param preprocessors: what gives the views.
+    """
+
+    def __init__(self, adapter: EstimatorAdapter, preprocessors: Preprocessors) -> None:
+        super().__init__()
+        self._adapter, self._preprocessors = adapter, preprocessors
+
+    def log_posterior(self, x: Array, logits: Array, maps: list[Array]) -> Array:
+        """Return the logarithm of the mean softmax over views; see the base class."""
+        return log_mean([self._posterior(view) for view in self._views(x, logits)])
+
+    def gradient(
+        self, adapter: EstimatorAdapter, x: Array, logits: Array, classes: npt.NDArray[np.int64]
+    ) -> Array:
+        """Return the sum over views of the way of each class's lead there; see the base class.
+
+        The preprocessors count as the identity on the way back (BPDA, Athalye et al. 2018).
+        """
+        return sum(adapter.lead_gradient(view, classes) for view in self._views(x, logits))
+
+    def _views(self, x: Array, logits: Array) -> Iterator[Array]:
+        images = self._preprocessors.images(x)
+        for place in range(len(self._preprocessors)):
+            yield self._adapter.tensor(self._preprocessors.view(place, images))
+
+    def _posterior(self, view: Array) -> Array:
+        logits, _ = self._adapter.logits_and_activations(view, ())
+        return softmax(logits)

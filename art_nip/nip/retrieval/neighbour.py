@@ -1,0 +1,133 @@
+"""Retrieval by nearest neighbour: the candidate whose neurons look most like the image's own."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from art_nip.estimators.base import EstimatorAdapter
+from art_nip.estimators.layers import Call, Layer, listed
+from art_nip.nip.bank import Fitted
+from art_nip.nip.retrieval.base import Reader, Retrieval
+from art_nip.nip.retrieval.vectors import neuron_vectors
+from art_nip.utils.arrays import Array, namespace
+
+CHUNK = 2**22
+"""Values of the candidates' vectors that are compared with at once: 16 MiB in float32."""
+
+
+@dataclass(frozen=True)
+class Nearest(Retrieval):
+    """The candidate with the nearest neurons: cosine of what a layer gives, see `neuron_vectors`.
+
+    For whoever wants to see where success rates near 100 % come from: an early layer knows an image
+    again under every attack tried, and so gives it the inverse perturbation of its own benign
+    version if the bank has that (transductive). VGG-19 on CIFAR-10, 200 images: DSR 0.98, 0.97,
+    0.94 and 0.98 on FGSM 4/255, PGD 2/255, PGD 8/255 and DeepFool, benign accuracy 0.98. With a
+    bank of other images (held-out) it is 0.23, 0.35, 0.05 and 0.59 at 0.80: no better than a
+    candidate drawn at random. It protects images that the defender has already, and no others.
+
+    :param layer: "auto" for what goes into the second or third convolution, whichever is less; or
+        a dotted name, as for the `layer` of :class:`art_nip.nip.parameters.Parameters`. A candidate
+        takes two bytes for each of its neurons.
+    """
+
+    name: ClassVar[str] = "nearest"
+    layer: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.layer, str):
+            raise TypeError(f"layer={self.layer!r}; give a layer's name, or 'auto'.")
+
+    def settled(self, adapter: EstimatorAdapter) -> "Nearest":
+        """Return this retrieval with the layer that "auto" stands for; see the base class."""
+        return Nearest(str(adapter.find_layer(self.layer, early_layer)))
+
+    def learn(
+        self,
+        adapter: EstimatorAdapter,
+        images: Callable[[], Iterator[Array]],
+        labels: npt.NDArray[np.int64],
+        clip_values: tuple[Any, Any],
+    ) -> dict[str, npt.NDArray[np.float16]]:
+        """Return the candidates' `vectors`, float16, shape (M, d); see the base class."""
+        see = _vectors_of(adapter, self.layer)
+        vectors, filled = np.empty((len(labels), 0), np.float16), 0
+        for batch in images():
+            found = adapter.numpy(see(batch))
+            if not filled:
+                vectors = np.empty((len(labels), found.shape[1]), np.float16)
+            vectors[filled : filled + len(found)] = found
+            filled += len(found)
+        return {"vectors": vectors}
+
+    def reader(
+        self,
+        adapter: EstimatorAdapter,
+        fitted: Fitted,
+        fractions: Sequence[float],
+        clip_values: tuple[Any, Any],
+    ) -> Reader:
+        """Return the retrieval at work; see the base class."""
+        return _NearestReader(adapter, fitted, self.layer)
+
+
+class _NearestReader(Reader):
+    def __init__(self, adapter: EstimatorAdapter, fitted: Fitted, layer: str) -> None:
+        super().__init__(adapter, fitted)
+        self._see = _vectors_of(adapter, layer)
+        self._tensor, self._vectors = adapter.tensor, adapter.held(fitted.learned["vectors"])
+
+    def candidate(self, x: Array) -> Array:
+        vectors = self._see(x)
+        rows = max(1, CHUNK // vectors.shape[1])
+        return most_similar(vectors, self._vectors, rows, self._tensor)
+
+
+def _vectors_of(adapter: EstimatorAdapter, layer: str) -> Callable[[Array], Array]:
+    places = (Layer.parse(layer),)
+    return lambda x: neuron_vectors(adapter.activations(x, places)[0])
+
+
+def most_similar(
+    vectors: Array, stored: Array, rows: int, tensor: Callable[[Array], Array]
+) -> Array:
+    """Return the index of the stored vector with the largest product; of equal ones the first.
+
+    :param vectors: shape (N, d).
+    :param stored: shape (M, d), of any dtype, on any device.
+    :param rows: how many of the stored are on the device of `vectors`, in float32, at once.
+    :param tensor: brings some of them there.
+    :return: integers, shape (N,).
+    """
+    xp = namespace(vectors)
+    best = found = None
+    for start in range(0, stored.shape[0], rows):
+        chunk = tensor(stored[start : start + rows])
+        products = xp.matmul(vectors, xp.permute_dims(chunk, (1, 0)))
+        top, index = xp.max(products, axis=1), xp.argmax(products, axis=1) + start
+        if best is not None:
+            better = top > best
+            top, index = xp.where(better, top, best), xp.where(better, index, found)
+        best, found = top, index
+    return found
+
+
+def early_layer(calls: Sequence[Call]) -> Layer:
+    """Return a layer that still knows an image from others, of few neurons: where these see it.
+
+    That is what goes into the second or into the third convolution, whichever is less: the output
+    of the first stage, or of the next one if that shrinks it.
+
+    :param calls: the layers in the order in which a forward pass called them.
+    :raises ValueError: if there are fewer than two convolutions; the message lists the layers.
+    """
+    early = [call for call in calls if call.kind == "convolution"][1:3]
+    if not early:
+        raise ValueError(
+            'layer="auto" looks for what goes into the second convolution, and there is none. Name '
+            f"a layer: {listed([call.name for call in calls])}."
+        )
+    return Layer(min(early, key=lambda call: call.size).name, "input")

@@ -1,0 +1,67 @@
+"""What a layer gives, as vectors that can be compared whatever the image's contrast."""
+
+import math
+
+from art_nip.nip.neurons import CONSTANT
+from art_nip.utils.arrays import Array, namespace
+
+TINY = 1e-12
+"""What changes no root that matters."""
+
+
+def neuron_vectors(maps: Array) -> Array:
+    """Return what a layer gives as vectors whose products are cosines.
+
+    The square root, with the sign of what it is drawn from, so that no few neurons decide; each
+    channel's mean over space removed; divided by the length. Where nothing but rounding is left,
+    as of a layer that sees the same everywhere, the vector is zero and its cosines are.
+
+    :param maps: shape (N, C, *places), C channels.
+    :return: shape (N, C·P) for P places in all, of length 1 or 0.
+    """
+    xp = namespace(maps)
+    maps = xp.reshape(maps, (maps.shape[0], maps.shape[1], math.prod(maps.shape[2:])))
+    # Not the sign times the root: attacks need a slope at zero.
+    roots = maps / xp.sqrt(xp.abs(maps) + TINY)
+    centred = roots - xp.mean(roots, axis=2, keepdims=True)
+    length, whole = _length(centred), _length(roots)
+    varies = length > CONSTANT * whole
+    vectors = xp.where(varies, centred / xp.where(varies, length, length + 1), centred * 0)
+    return xp.reshape(vectors, (maps.shape[0], maps.shape[1] * maps.shape[2]))
+
+
+def _length(maps: Array) -> Array:
+    xp = namespace(maps)
+    return xp.sqrt(xp.sum(maps * maps, axis=(1, 2), keepdims=True))
+
+
+def pooled(maps: Array, most: int) -> Array:
+    """Return maps averaged over squares just so large that no more than `most` values are left.
+
+    What does not fill a square at the right and the lower edge is left out. Where one place for
+    each channel is still too much, this is what is left; vectors stay as they are.
+
+    :param maps: shape (N, C, *places).
+    :param most: of values for one image.
+    :return: shape (N, C, *fewer places).
+    """
+    places = tuple(maps.shape[2:])
+    if len(places) < 2:
+        return maps
+    side = next(
+        side
+        for side in range(1, max(places) + 1)
+        if side == max(places) or maps.shape[1] * math.prod(_left(places, side)) <= most
+    )
+    if side == 1:
+        return maps
+    left = _left(places, side)
+    squares = [(count, min(side, size)) for count, size in zip(left, places, strict=True)]
+    whole = [slice(None), slice(None), *(slice(count * of) for count, of in squares)]
+    xp = namespace(maps)
+    shape = (*maps.shape[:2], *(size for square in squares for size in square))
+    return xp.mean(xp.reshape(maps[tuple(whole)], shape), axis=tuple(range(3, len(shape), 2)))
+
+
+def _left(places: tuple[int, ...], side: int) -> tuple[int, ...]:
+    return tuple(size // min(side, size) for size in places)

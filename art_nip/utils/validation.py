@@ -1,0 +1,132 @@
+"""What images and labels must be, said in one place and in sentences."""
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from art_nip.utils.arrays import Array, namespace
+
+ROUNDING = 1e-4
+"""How far outside the clip range a value may lie, as a share of the range."""
+
+
+def numeric(x: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Return images as a float32 NumPy array.
+
+    :raises TypeError: if they are an array of objects, or no numbers.
+    """
+    array = np.asarray(x)
+    if array.dtype == object or not (
+        np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_
+    ):
+        raise TypeError(
+            f"Images must be an array of numbers; these have dtype {array.dtype}. Images of "
+            "different sizes cannot be one array: resize them first."
+        )
+    return np.ascontiguousarray(array, np.float32) if array.ndim else array.astype(np.float32)
+
+
+def check_images(
+    x: Array, input_shape: tuple[int, ...], clip_values: tuple[Any, Any] | None
+) -> None:
+    """Raise a ValueError unless images have the right shape, are finite, and lie in the clip range.
+
+    :param x: NumPy array or tensor.
+    :param input_shape: shape of one image.
+    :param clip_values: (min, max), numbers or nested lists of numbers; None allows any range.
+    """
+    shape = tuple(x.shape)
+    if shape[1:] != input_shape or not shape:
+        expected = ", ".join(map(str, ("N", *input_shape)))
+        hint = (
+            " These look like one image: add a first axis, x[None]."
+            if shape == input_shape
+            else " Check the order of channels."
+            if sorted(shape[1:]) == sorted(input_shape)
+            else ""
+        )
+        raise ValueError(f"Images have shape {shape}; the model takes ({expected}).{hint}")
+    if not shape[0]:
+        return
+    xp = namespace(x)
+    # A sum is finite only if all its terms are, and needs no mask of the size of the images.
+    if not math.isfinite(float(xp.sum(x))):
+        raise ValueError("Images contain NaN or infinite values; clean them first.")
+    if clip_values is None:
+        return
+    low, high = clip_range(clip_values)
+    smallest, largest = float(xp.min(x)), float(xp.max(x))
+    slack = ROUNDING * (high - low)
+    if smallest < low - slack or largest > high + slack:
+        raise ValueError(
+            f"Images have values from {smallest:g} to {largest:g}, outside the clip_values "
+            f"({low:g}, {high:g}). Scale them to that range, or set the clip_values that they have."
+        )
+
+
+def clip_range(clip_values: tuple[Any, Any]) -> tuple[float, float]:
+    """Return the least and the greatest value of any pixel.
+
+    :param clip_values: (min, max), numbers, arrays or nested lists of numbers.
+    """
+    return float(np.min(clip_values[0])), float(np.max(clip_values[1]))
+
+
+def class_indices(y: npt.ArrayLike, n_images: int, nb_classes: int) -> npt.NDArray[np.int64]:
+    """Return labels as class indices, int64, shape (N,).
+
+    :param y: indices, shape (N,), or one-hot, shape (N, nb_classes).
+    :param n_images: N.
+    :param nb_classes: how many classes the model tells apart.
+    :raises ValueError: if labels have another length or shape, or are no classes.
+    """
+    labels = np.asarray(y)
+    if labels.shape not in ((n_images,), (n_images, nb_classes)):
+        raise ValueError(
+            f"Labels have shape {labels.shape}; for {n_images} images give indices of shape "
+            f"({n_images},) or one-hot labels of shape ({n_images}, {nb_classes})."
+        )
+    if labels.ndim == 2:
+        if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
+            raise ValueError("One-hot labels must have a single 1 in each row and 0 elsewhere.")
+        labels = labels.argmax(axis=1)
+    indices: npt.NDArray[np.int64] = labels.astype(np.int64)
+    if not np.array_equal(indices, labels) or indices.min() < 0 or indices.max() >= nb_classes:
+        raise ValueError(
+            f"Labels must be whole numbers from 0 to {nb_classes - 1}; these range from "
+            f"{labels.min()} to {labels.max()}."
+        )
+    return indices
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise a ValueError unless a parameter is a whole number of at least `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
+        raise ValueError(f"{name}={value!r}; give a whole number of at least {least}.")
+
+
+def check_number(name: str, value: Any, low: float, high: float = np.inf) -> None:
+    """Raise a ValueError unless a parameter is a finite number from `low` to `high`."""
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    if not number or isinstance(value, bool) or not low <= value <= high or not np.isfinite(value):
+        allowed = f"from {low:g} to {high:g}" if np.isfinite(high) else f"of at least {low:g}"
+        raise ValueError(f"{name}={value!r}; give a number {allowed}.")
+
+
+def nearest_name(given: str, names: Iterable[str]) -> str:
+    """Return the name that is spelt most like the one given, for an error."""
+    return difflib.get_close_matches(str(given), names, n=1, cutoff=0)[0]
+
+
+def check_choice(what: str, given: str, allowed: Sequence[str]) -> None:
+    """Raise a ValueError that names the nearest unless a name is one of those allowed."""
+    if given not in allowed:
+        raise ValueError(
+            f"Unknown {what} {given!r}. Did you mean {nearest_name(given, allowed)!r}? Allowed: "
+            f"{', '.join(allowed)}."
+        )

@@ -1,0 +1,158 @@
+"""The commands `benchmark` and `report`; those of `demo` and `train` are with what they start."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from art_nip import cli
+from art_nip.benchmark import engines
+from art_nip.cli import commands
+from art_nip.zoo import classifiers
+from art_nip.zoo.classifiers import Trained
+
+SPEC = """\
+model: {weights: own-lenet5.safetensors}
+data: {name: own, images: 40, bank: 60}
+attacks:
+  - {name: fgsm, eps: [0.1, 0.3]}
+  - {name: pgd, max_iter: 2, eps: 0.3, eps_step: 0.1, limit: 20}
+defences: [ss, jpeg, nip]
+protocols: [held-out, transductive]
+"""
+
+
+@pytest.fixture
+def folder(digits, lenet, tmp_path, monkeypatch):
+    """A working directory with weights, somebody's own data set, and a spec file."""
+    monkeypatch.chdir(tmp_path)
+    for part, name in (("train", "bank"), ("test", "test")):
+        x, y = digits[name]
+        np.savez(f"own-{part}.npz", x=x, y=y)
+    trained = Trained("lenet5", (1, 28, 28), 10, 0.0, 1.0)
+    classifiers.save(tmp_path / "own-lenet5.safetensors", lenet["pytorch"], trained)
+    (tmp_path / "runs.yaml").write_text(SPEC)
+    return tmp_path
+
+
+def test_benchmark_command(folder, capsys):
+    argv = ["benchmark", "runs.yaml", "--data", ".", "--quiet"]
+    assert cli.main([*argv, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == "0 of 32 cells are in results/runs already."
+    assert not (folder / "results").exists()
+
+    assert cli.main(argv) == 0
+    printed = capsys.readouterr().out
+    heading, columns, *rows = printed.splitlines()
+    assert heading == "Defence success rate in %, held-out, oblivious"
+    assert columns.split() == ["ss", "jpeg", "nip"]
+    assert [row.split("  ")[0] for row in rows[:3]] == ["fgsm ε=0.1", "fgsm ε=0.3", "pgd"]
+    assert "Defence success rate in %, transductive, oblivious" in printed
+    assert printed.endswith("Table: results/runs/table.csv\nReport: results/runs/report.html\n")
+    table = pd.read_csv("results/runs/table.csv")
+    rate = table.query("attack == 'pgd' and defence == 'jpeg' and metric == 'dsr'").iloc[0]
+    assert rate.n <= 20
+    cell = f"{100 * rate.value:.0f} [{100 * rate.low:.0f}, {100 * rate.high:.0f}]"
+    assert cell in rows[2]
+
+    assert cli.main([*argv, "--dry-run"]) == 0
+    assert "32 of 32 cells are in results/runs already." in capsys.readouterr().out
+    assert cli.main([*argv, "--dry-run", "--limit", "10"]) == 0
+    printed = capsys.readouterr().out
+    assert "0 of 32 cells" in printed
+    assert {line.split()[-2] for line in printed.splitlines()[1:-1]} == {"10"}
+
+
+def test_report_command(folder, capsys):
+    assert cli.main(["benchmark", "runs.yaml", "--data", ".", "--quiet", "--limit", "10"]) == 0
+    report = folder / "results/runs/report.html"
+    first = report.read_text()
+    report.unlink()
+    capsys.readouterr()
+    assert cli.main(["report", "results/runs"]) == 0
+    assert capsys.readouterr().out == "Report: results/runs/report.html\n"
+    assert len(report.read_text()) == pytest.approx(len(first), rel=0.1)
+
+
+def test_report_command_on_no_results(tmp_path, capsys):
+    assert cli.main(["report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("art-nip: ")
+    assert str(tmp_path) in error
+
+
+def test_a_cell_that_raises_is_told(folder, capsys):
+    spec = SPEC.replace("defences:", "  - {name: auna, repeats: 0}\ndefences:")
+    (folder / "runs.yaml").write_text(spec)
+    argv = ["benchmark", "runs.yaml", "--data", ".", "--limit", "10", "--quiet"]
+    assert cli.main(argv) == 1
+    output = capsys.readouterr()
+    assert "Table: results/runs/table.csv" in output.out
+    lines = [line for line in output.err.splitlines() if line.startswith("art-nip: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith("art-nip: auna: ")
+    assert "repeats" in lines[0]
+    assert lines[0].endswith("(8 cells)")
+
+
+@pytest.mark.parametrize(
+    ("spec", "more", "message"),
+    [
+        ("a: [", [], "runs.yaml, line 1: this is not valid YAML"),
+        (SPEC.replace("fgsm", "fsgm"), [], "runs.yaml, line 4, attacks[0]: There is no attack"),
+        (SPEC.replace("own-l", "no-l"), [], "There are no weights no-lenet5.safetensors."),
+        (SPEC.replace("name: own", "name: two"), [], "neither two-test.parquet nor two-test.npz"),
+        (SPEC, ["--address", "localhost"], "add --engine ray or --engine dask"),
+    ],
+)
+def test_mistakes_of_the_user_end_in_a_sentence(folder, capsys, spec, more, message):
+    (folder / "runs.yaml").write_text(spec)
+    assert cli.main(["benchmark", "runs.yaml", "--data", ".", *more]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("art-nip: ")
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_no_spec_file(tmp_path, capsys):
+    assert cli.main(["benchmark", str(tmp_path / "none.yaml")]) == 2
+    assert "none.yaml" in capsys.readouterr().err
+
+
+def test_without_the_extra_it_says_what_to_install(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    assert cli.main(["benchmark", "runs.yaml"]) == 2
+    assert "pip install 'art-nip[benchmark]'" in capsys.readouterr().err
+
+
+def test_the_command_offers_the_engines_that_there_are():
+    assert tuple(cli.ENGINES) == tuple(engines.ENGINES)
+
+
+def test_help_imports_nothing_heavy():
+    program = (
+        "import sys\nfrom art_nip import cli\n"
+        "try: cli.main(['benchmark', '--help'])\nexcept SystemExit: pass\n"
+        "print({'torch', 'tensorflow', 'art', 'pandas', 'pydantic', 'numpy'} & set(sys.modules))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "set()"
+
+
+def test_rates_of_nothing_and_of_no_defence():
+    columns = ["attack", "defence", "protocol", "threat", "metric", "value", "low", "high"]
+    where = ("held-out", "oblivious", "dsr")
+    rows = [
+        ("b", "z", *where, 0.5, 0.25, 0.75),
+        ("b", "y", *where, float("nan"), 0, 1),
+        ("a", "z", *where, 1.0, 0.9, 1.0),
+    ]
+    printed = commands.success_rates(pd.DataFrame(rows, columns=columns))
+    lines = [line.split() for line in printed.splitlines()[1:]]
+    assert lines == [["z", "y"], ["b", "50", "[25,", "75]", "-"], ["a", "100", "[90,", "100]", "-"]]
+    assert "no defence success rate" in commands.success_rates(pd.DataFrame([], columns=columns))
