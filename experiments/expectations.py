@@ -5,7 +5,7 @@
 VGG-19 on CIFAR-10, the paper's first model; test images that the bare model classifies correctly.
 Attacks do not know of the defence (oblivious). Rows say where an image's inverse perturbation comes
 from. "NIP" retrieves as the paper's equations say, "NIP nearest" by the neurons of an early layer.
-A held-out bank is of other images; a transductive one is of the benign versions of the very images
+A held-out bank is of other images; a leaked one is of the benign versions of the very images
 that are attacked, which nobody has at hand.
 """
 
@@ -59,8 +59,8 @@ def defences(classifier: PyTorchClassifier, x: np.ndarray, bank: np.ndarray) -> 
         nip.fit(x, y)
         return nip
 
-    held_out, transductive = fitted("similarity", *bank), fitted("similarity", x)
-    nearest_held_out, nearest_transductive = fitted("nearest", *bank), fitted("nearest", x)
+    held_out, leaked = fitted("similarity", *bank), fitted("similarity", x)
+    nearest_held_out, nearest_leaked = fitted("nearest", *bank), fitted("nearest", x)
     rng = np.random.default_rng(0)
 
     def with_candidates(nip: NIPPreprocessor, indices: np.ndarray) -> Defence:
@@ -74,12 +74,10 @@ def defences(classifier: PyTorchClassifier, x: np.ndarray, bank: np.ndarray) -> 
         "NIP, held-out, a random candidate": with_candidates(
             held_out, rng.integers(len(held_out.candidates), size=len(x))
         ),
-        "NIP, transductive": lambda images: transductive(images)[0],
-        "NIP, transductive, the image's own candidate": with_candidates(
-            transductive, np.arange(len(x))
-        ),
+        "NIP, leaked": lambda images: leaked(images)[0],
+        "NIP, leaked, the image's own candidate": with_candidates(leaked, np.arange(len(x))),
         "NIP nearest, held-out": lambda images: nearest_held_out(images)[0],
-        "NIP nearest, transductive": lambda images: nearest_transductive(images)[0],
+        "NIP nearest, leaked": lambda images: nearest_leaked(images)[0],
         "SpatialSmoothing 2×2": lambda images: smoothing(images)[0],
     }
 

@@ -197,15 +197,15 @@ _ATTACKS = {
             limit=50,
         ),
         # What follows is made to go through defences: see `art_nip.benchmark.suite`.
-        NamedAttack("eot", f"{_OURS}.end_to_end.ProjectedGradientDescent", _THROUGH),
+        NamedAttack("eot", f"{_OURS}.adaptive.ProjectedGradientDescent", _THROUGH),
         NamedAttack(
             "bpda",
-            f"{_OURS}.end_to_end.ProjectedGradientDescent",
+            f"{_OURS}.adaptive.ProjectedGradientDescent",
             {**_THROUGH, "straight": True},
         ),
         NamedAttack(
             "apgd",
-            f"{_OURS}.end_to_end.AutoProjectedGradientDescent",
+            f"{_OURS}.adaptive.AutoProjectedGradientDescent",
             {
                 **_EPS,
                 "eps_step": 16 / 255,
@@ -214,11 +214,11 @@ _ATTACKS = {
                 "loss_type": "cross_entropy",
             },
         ),
-        NamedAttack("noise", f"{_OURS}.noise.RandomNoise", {**_EPS, "draws": 50}),
+        NamedAttack("noise", f"{_OURS}.random_noise.RandomNoise", {**_EPS, "draws": 50}),
         # For classifiers that NIP is attached to, and no others.
         NamedAttack(
             "steering",
-            f"{_OURS}.steering.SteeringAttack",
+            f"{_OURS}.nip_steering.SteeringAttack",
             {**_EPS, "eps_step": 1 / 255, "max_iter": 40},
         ),
     )

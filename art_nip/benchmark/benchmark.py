@@ -52,7 +52,7 @@ class Benchmark:
     Each set of adversarial examples is crafted once, and every defence sees the same. Two axes are
     never mixed: the *protocol*, whether a defence that learns was fitted on other images
     ("held-out") or on the very images whose adversarial versions it is then to repair
-    ("transductive", as the paper's numbers can only be read); and the *threat*, whether attacks
+    ("leaked", as the paper's numbers can only be read); and the *threat*, whether attacks
     know of the defence ("adaptive", crafted through it) or not ("oblivious", crafted on the
     undefended classifier, as in the paper).
 
@@ -64,7 +64,7 @@ class Benchmark:
         classifiers, or :class:`Defence`; or a mapping from labels to these. "none" is always there.
         What learns is fitted by the benchmark, on a copy: only so the protocol is known.
     :param store: folder of the results; one that is there is gone on with.
-    :param protocols: of "held-out" and "transductive".
+    :param protocols: of "held-out" and "leaked".
     :param threats: of "oblivious" and "adaptive".
     :param seed: of all that is drawn at random.
     :param engine: "local" (processes of this machine), "ray" or "dask".
@@ -190,13 +190,13 @@ class Benchmark:
             if known is None:
                 raise ValueError(
                     f"{', '.join(learners)} learns from benign images: give bank=(x, y) that are "
-                    "not among those evaluated, or protocols=['transductive']."
+                    "not among those evaluated, or protocols=['leaked']."
                 )
             shared = _shared(images, known[0])
             if shared:
                 raise ValueError(
                     f"{shared} of the {len(images)} evaluated images are in the bank too, which "
-                    'would not be "held-out". Take others, or protocols=["transductive"].'
+                    'would not be "held-out". Take others, or protocols=["leaked"].'
                 )
         return Grid(
             self.classifier,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from art_nip.benchmark.fingerprints import fingerprint
 from art_nip.benchmark.resolve import BENIGN, NONE, AttackEntry, DefenceEntry
 
-PROTOCOLS = ("held-out", "transductive")
+PROTOCOLS = ("held-out", "leaked")
 THREATS = ("oblivious", "adaptive")
 
 INSPECTED = 8
@@ -79,7 +79,7 @@ class Grid:
         self.attacks = {each.label: each for each in attacks}
         self.defences = {each.label: each for each in defences}
         self.x, self.y = x, y
-        self.banks = {"held-out": bank, "transductive": (x, y)}
+        self.banks = {"held-out": bank, "leaked": (x, y)}
         self.clip_values, self.nb_classes = classifier.clip_values, int(classifier.nb_classes)
         self.classifier_key = fingerprint(classifier)
         self._common = fingerprint(self.classifier_key, fixed)

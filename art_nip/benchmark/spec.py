@@ -10,7 +10,7 @@
       - ss
       - {name: nip, k1: 10, label: nip k1=10}
       - {name: trained, weights: weights/gtsrb-lenet5-cas.safetensors}
-    protocols: [held-out, transductive]
+    protocols: [held-out, leaked]
     threats: [oblivious]
     seed: 0
     store: results/gtsrb-lenet5
@@ -219,7 +219,7 @@ class Spec(_Section):
     :param data: which images.
     :param attacks: what attacks it.
     :param defences: what defends it; "none" is always there.
-    :param protocols: of "held-out" and "transductive".
+    :param protocols: of "held-out" and "leaked".
     :param threats: of "oblivious" and "adaptive".
     :param seed: of all that is drawn at random.
     :param store: folder of the results.

@@ -116,7 +116,7 @@ SMALL = {
 }  # fmt: skip
 LIMITS = {"jsma": 2, "pwa": 3, "pixel": 2, "boundary": 2}
 DEFENCES = ("ss", "cbdr", "jpeg", "tvm", "nip")
-PROTOCOLS = ("held-out", "transductive")
+PROTOCOLS = ("held-out", "leaked")
 
 
 @pytest.fixture(scope="module")
@@ -183,11 +183,11 @@ def test_the_metrics_of_each_kind_of_cell(grid):
 def test_what_learns_nothing_is_the_same_in_both_protocols(grid):
     columns = [column for column in grid.table.columns if column != "protocol"]
     for defence in ("none", *DEFENCES):
-        held_out, transductive = (
+        held_out, leaked = (
             rows(grid.table, defence=defence, protocol=protocol)[columns].reset_index(drop=True)
             for protocol in PROTOCOLS
         )
-        assert held_out.equals(transductive) == (defence != "nip"), defence
+        assert held_out.equals(leaked) == (defence != "nip"), defence
 
 
 def test_intervals_hold_their_values(grid):
@@ -265,7 +265,7 @@ def measured(framework, lenet, digits, tmp_path_factory):
         classifier, eps=0.2, eps_step=0.05, max_iter=6, verbose=False
     ).generate(x, y)
     nips = {}
-    for protocol, (images, labels) in {"held-out": bank, "transductive": (x, y)}.items():
+    for protocol, (images, labels) in {"held-out": bank, "leaked": (x, y)}.items():
         nips[protocol] = NIPPreprocessor.for_estimator(classifier, verbose=False)
         nips[protocol].fit(images, labels)
     return SimpleNamespace(**locals())
@@ -394,7 +394,7 @@ def defended_by_hand(measured, defence, protocol="held-out"):
 
 @pytest.mark.parametrize(
     ("defence", "protocol"),
-    [("jpeg", "held-out"), ("nip", "held-out"), ("nip", "transductive")],
+    [("jpeg", "held-out"), ("nip", "held-out"), ("nip", "leaked")],
 )
 def test_adaptive_examples_are_those_of_art_through_the_defence(measured, defence, protocol):
     where = {"attack": "pgd", "defence": defence, "protocol": protocol}
@@ -563,7 +563,7 @@ def test_a_fitted_nip_is_fitted_anew_and_left_as_it_was(classifier, arrays, imag
     }
     attack = Attack("pgd", parameters=PGD)
     table = make(classifier, [attack], defences, store=tmp_path, protocols=PROTOCOLS).run(*arrays)
-    for protocol, (seen, labels) in {"held-out": bank, "transductive": (x, y)}.items():
+    for protocol, (seen, labels) in {"held-out": bank, "leaked": (x, y)}.items():
         expected = NIPPreprocessor.for_estimator(classifier, verbose=False, k1=3)
         expected.fit(seen, labels)
         found = figure(table, "psnr", attack="benign", defence="mine", protocol=protocol)
@@ -582,7 +582,7 @@ def test_a_defence_of_the_users_own_that_learns(classifier, arrays, tmp_path):
     darken = Darken()
     attack = Attack("pgd", parameters=PGD)
     table = make(classifier, [attack], [darken], store=tmp_path, protocols=PROTOCOLS).run(*arrays)
-    for protocol, images in {"held-out": bank[0], "transductive": x}.items():
+    for protocol, images in {"held-out": bank[0], "leaked": x}.items():
         found = figure(table, "psnr", attack="benign", defence="Darken", protocol=protocol)
         expected = decibels(x, x * (1 - images.mean())).mean()
         assert found["value"] == pytest.approx(expected, rel=1e-5)
@@ -1112,10 +1112,8 @@ def test_evaluated_images_must_not_be_in_the_bank(classifier, arrays, tmp_path, 
             call(x, y, (bank, labels))
     # Where nothing is learnt from it, this does no harm.
     make(classifier, ["fgsm"], ["ss"], store=tmp_path / "b").plan(x, y, (bank, labels))
-    transductive = make(
-        classifier, ["fgsm"], ["nip"], store=tmp_path / "c", protocols=["transductive"]
-    )
-    transductive.plan(x, y, (bank, labels))
+    leaked = make(classifier, ["fgsm"], ["nip"], store=tmp_path / "c", protocols=["leaked"])
+    leaked.plan(x, y, (bank, labels))
 
 
 def test_what_learns_needs_a_bank(classifier, arrays, tmp_path):
@@ -1125,7 +1123,7 @@ def test_what_learns_needs_a_bank(classifier, arrays, tmp_path):
         benchmark.run(x, y)
     assert not (tmp_path / "a").exists()
     make(classifier, ["fgsm"], ["ss"], store=tmp_path / "b").plan(x, y)
-    make(classifier, ["fgsm"], ["nip"], store=tmp_path, protocols=["transductive"]).plan(x, y)
+    make(classifier, ["fgsm"], ["nip"], store=tmp_path, protocols=["leaked"]).plan(x, y)
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ def full(tmp_path_factory):
     """A finished run of everything, with a sweep."""
     attacks = {"fgsm": 0.03, "deepfool": None, **SWEEP}
     builder = Builder(tmp_path_factory.mktemp("full") / "store", attacks)
-    return builder.fill(("held-out", "transductive"), ("oblivious", "adaptive"))
+    return builder.fill(("held-out", "leaked"), ("oblivious", "adaptive"))
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +245,7 @@ def test_report_is_beside_the_table_which_it_leaves(tmp_path):
     }
 
 
-@pytest.mark.parametrize("protocol", ["held-out", "transductive"])
+@pytest.mark.parametrize("protocol", ["held-out", "leaked"])
 @pytest.mark.parametrize(("threat", "metric"), [("oblivious", "dsr"), ("adaptive", "accuracy")])
 def test_each_section_holds_all_rates_of_its_setting_and_no_others(
     full, full_page, protocol, threat, metric
@@ -390,7 +390,7 @@ def test_what_was_run_and_how_to_read_it(full, full_page):
         "torch 2.13.0",
     ):
         assert fact in text
-    for word in ("held-out", "transductive", "oblivious", "adaptive", "Wilson"):
+    for word in ("held-out", "leaked", "oblivious", "adaptive", "Wilson"):
         assert word in text
     cells = full_page.table("Parameters")
     assert cells["pgd ε=0.01", "is"] == "pgd"
@@ -402,7 +402,7 @@ def test_only_what_was_run_is_explained(tmp_path):
     page(builder)
     text = (builder.folder / "report.md").read_text(encoding="utf-8")
     assert "**held-out**" in text
-    assert "transductive" not in text
+    assert "leaked" not in text
     assert "adaptive" not in text
 
 

@@ -24,7 +24,7 @@ defences:
   - {name: nip, k1: 10, label: "nip k1=10"}
   - {name: trained, weights: weights/gtsrb-lenet5-cas.safetensors}
   - {name: trained, weights: w.safetensors, label: mine}
-protocols: [held-out, transductive]
+protocols: [held-out, leaked]
 threats: [adaptive]
 seed: 3
 store: elsewhere/results
@@ -62,7 +62,7 @@ def test_a_whole_file(written):
         Defence(Path("weights/gtsrb-lenet5-cas.safetensors"), "gtsrb-lenet5-cas"),
         Defence(Path("w.safetensors"), "mine"),
     ]
-    assert (spec.protocols, spec.threats) == (["held-out", "transductive"], ["adaptive"])
+    assert (spec.protocols, spec.threats) == (["held-out", "leaked"], ["adaptive"])
     assert (spec.seed, spec.store) == (3, Path("elsewhere/results"))
 
 
@@ -248,7 +248,7 @@ def test_the_bank_follows_the_seed(own, folder):
 
 
 def test_no_bank_is_read_that_no_protocol_asks_for(own, folder):
-    spec = own(bank=10**6, more="protocols: [transductive]")
+    spec = own(bank=10**6, more="protocols: [leaked]")
     assert spec.benchmark(data=folder, verbose=False)[3] is None
 
 

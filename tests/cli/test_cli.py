@@ -20,7 +20,7 @@ attacks:
   - {name: fgsm, eps: [0.1, 0.3]}
   - {name: pgd, max_iter: 2, eps: 0.3, eps_step: 0.1, limit: 20}
 defences: [ss, jpeg, nip]
-protocols: [held-out, transductive]
+protocols: [held-out, leaked]
 """
 
 
@@ -50,7 +50,7 @@ def test_benchmark_command(folder, capsys):
     assert heading == "Defence success rate in %, held-out, oblivious"
     assert columns.split() == ["ss", "jpeg", "nip"]
     assert [row.split("  ")[0] for row in rows[:3]] == ["fgsm ε=0.1", "fgsm ε=0.3", "pgd"]
-    assert "Defence success rate in %, transductive, oblivious" in printed
+    assert "Defence success rate in %, leaked, oblivious" in printed
     assert printed.endswith("Table: results/runs/table.csv\nReport: results/runs/report.html\n")
     table = pd.read_csv("results/runs/table.csv")
     rate = table.query("attack == 'pgd' and defence == 'jpeg' and metric == 'dsr'").iloc[0]

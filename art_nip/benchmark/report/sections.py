@@ -12,7 +12,7 @@ from art_nip.benchmark.resolve import BENIGN, NONE
 MEANINGS = {
     "held-out": "A defence that learns (NIP's candidates, a trained model) learned from other "
     "images than those it is measured on. This is what to expect of it in use.",
-    "transductive": "A defence that learns did so from the very images whose adversarial versions "
+    "leaked": "A defence that learns did so from the very images whose adversarial versions "
     "it is then to put right, as nobody who is attacked can. This is what it does with images it "
     "has seen, as the numbers of the NIP paper can only be read, and not what to expect in use. "
     "Defences that learn nothing have the same numbers in both protocols.",

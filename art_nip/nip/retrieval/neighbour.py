@@ -24,7 +24,7 @@ class Nearest(Retrieval):
 
     For whoever wants to see where success rates near 100 % come from: an early layer knows an image
     again under every attack tried, and so gives it the inverse perturbation of its own benign
-    version if the bank has that (transductive). VGG-19 on CIFAR-10, 200 images: DSR 0.98, 0.97,
+    version if the bank has that (leaked). VGG-19 on CIFAR-10, 200 images: DSR 0.98, 0.97,
     0.94 and 0.98 on FGSM 4/255, PGD 2/255, PGD 8/255 and DeepFool, benign accuracy 0.98. With a
     bank of other images (held-out) it is 0.23, 0.35, 0.05 and 0.59 at 0.80: no better than a
     candidate drawn at random. It protects images that the defender has already, and no others.
