@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from art_nip.estimators.layers import Call, Layer, layer_before_dense, named_layer
 from art_nip.utils.arrays import Array
+from art_nip.utils.frameworks import Framework, code_of, framework_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -75,21 +76,42 @@ def for_framework(
     :param tensorflow: its class for the others.
     :raises TypeError: if it is none of these.
     """
-    from art.estimators.classification import (
-        KerasClassifier,
-        PyTorchClassifier,
-        TensorFlowV2Classifier,
-    )
+    return pytorch if seen_in(estimator, user) == Framework.PYTORCH else tensorflow
 
-    if isinstance(estimator, PyTorchClassifier):
-        return pytorch
-    if isinstance(estimator, (TensorFlowV2Classifier, KerasClassifier)):
-        return tensorflow
-    raise TypeError(
-        f"{user} needs a classifier whose layers and gradients it can see, and "
-        f"{type(estimator).__name__} is not one: give a PyTorchClassifier, TensorFlowV2Classifier "
-        "or KerasClassifier of ART."
+
+def seen_in(estimator: Any, user: str = "NIP") -> Framework:
+    """Return the framework in which an ART classifier's layers and gradients can be seen.
+
+    :param estimator: as of :func:`for_framework`.
+    :param user: who wants to see them, for the error.
+    :raises TypeError: if it is none of these.
+    """
+    from art.estimators.estimator import BaseEstimator
+
+    framework = framework_of(estimator) if isinstance(estimator, BaseEstimator) else None
+    if framework is None:
+        raise TypeError(
+            f"{user} needs a classifier whose layers and gradients it can see, and "
+            f"{type(estimator).__name__} is not one: give a PyTorchClassifier, "
+            "TensorFlowV2Classifier or KerasClassifier of ART."
+        )
+    return framework
+
+
+def adapter_for(
+    estimator: Any, layer: str | None, confidence: str, user: str = "NIP"
+) -> "EstimatorAdapter":
+    """Return the adapter of an ART classifier's framework; parameters as of its class.
+
+    :param user: who wants to look into the classifier, for the error.
+    :raises TypeError: if the classifier is none that can be looked into.
+    """
+    framework = seen_in(estimator, user)
+    code = code_of("art_nip.estimators", framework)
+    adapter: EstimatorAdapter = getattr(code, f"{framework.label}Adapter")(
+        estimator, layer, confidence
     )
+    return adapter
 
 
 class EstimatorAdapter(ABC):

@@ -1,0 +1,57 @@
+"""Images in units of their range, 0 at its low end and 1 at its high end: the method's own unit.
+
+What is a share of a range, or a mean of brightness, must not depend on how a user's images are
+scaled: [0, 1], [0, 255], [-1, 1] and standardised images are the same pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from art_nip.utils.arrays import Array
+
+
+def _float32(bound: Any) -> Array:
+    return np.asarray(bound, np.float32)
+
+
+@dataclass(frozen=True)
+class PixelRange:
+    """The range of images, as arrays or tensors that broadcast to an image.
+
+    :param low: the low end, of all values or of those of a channel.
+    :param span: high end minus low end, likewise.
+    """
+
+    low: Array
+    span: Array
+
+    @classmethod
+    def of(
+        cls, clip_values: tuple[Any, Any], convert: Callable[[Any], Array] = _float32
+    ) -> PixelRange:
+        """Return the range of images.
+
+        :param clip_values: (min, max), numbers, arrays or nested lists of numbers.
+        :param convert: makes an array or a tensor of one of them.
+        """
+        low, high = convert(clip_values[0]), convert(clip_values[1])
+        return cls(low, high - low)
+
+    def unit(self, images: Array) -> Array:
+        """Return images in [0, 1], whatever their own range.
+
+        :param images: shape (N, *input_shape), in the range.
+        """
+        return (images - self.low) / self.span
+
+    def pixels(self, unit: Array) -> Array:
+        """Return images in the range, from images in [0, 1].
+
+        :param unit: shape (N, *input_shape).
+        """
+        return unit * self.span + self.low
