@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,32 @@ RECIPES = {
 }
 
 
-def run(
+def run(arguments: argparse.Namespace) -> int:
+    """Train, print the accuracy, and return the exit status."""
+    adversarial = arguments.adversarial is not None
+    name = classifiers.file_name(arguments.data, arguments.model, arguments.defence, adversarial)
+    out = arguments.out or Path("weights") / name
+    reached = train(
+        arguments.data,
+        arguments.model,
+        out=out,
+        folder=arguments.folder,
+        framework=arguments.framework,
+        defence=arguments.defence,
+        adversarial=arguments.adversarial,
+        attack_steps=arguments.attack_steps,
+        start=arguments.start,
+        epochs=arguments.epochs,
+        seed=arguments.seed,
+        limit=arguments.limit,
+        verbose=not arguments.quiet,
+    )
+    print(f"accuracy on {reached.n:,} test images: {reached}")
+    print(f"Written to {out}")
+    return 0
+
+
+def train(
     data: str,
     model: str,
     *,

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from art_nip import cli, data, zoo
-from art_nip.cli import train
+from art_nip.cli import parser, train
 from art_nip.zoo import classifiers, training
 from art_nip.zoo.classifiers import Trained, as_classifier
 from art_nip.zoo.training import Recipe
@@ -173,10 +173,10 @@ def test_train_command(framework, data_folder, tmp_path, capsys, digits):
 
 
 def test_the_command_offers_what_there_is(tmp_path):
-    assert set(cli.DATA) == set(train.RECIPES) == set(data.NAMES)
-    assert set(cli.MODELS) == set(zoo.NAMES)
+    assert set(parser.DATA) == set(train.RECIPES) == set(data.NAMES)
+    assert set(parser.MODELS) == set(zoo.NAMES)
     with pytest.raises(ValueError, match="no recipe for 'digits'; there is for mnist, gtsrb"):
-        train.run("digits", "lenet5", folder=tmp_path, out=tmp_path / "w")
+        train.train("digits", "lenet5", folder=tmp_path, out=tmp_path / "w")
 
 
 def test_train_command_without_data(tmp_path, capsys):

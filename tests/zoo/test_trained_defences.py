@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from scipy.ndimage import median_filter
 
 from art_nip import NIPPreprocessor, cli, zoo
-from art_nip.cli import train
+from art_nip.cli import parser, train
 from art_nip.zoo import adversarial, classifiers, training
 from art_nip.zoo.architectures import ARCHITECTURES, Median, ReLU, Residual, Suppress
 from art_nip.zoo.classifiers import Trained
@@ -490,4 +490,4 @@ def test_no_file_to_start_from(folder, capsys):
 
 
 def test_the_command_offers_what_there_is():
-    assert cli.TRAINED_DEFENCES == DEFENCES
+    assert parser.MODEL_DEFENCES == DEFENCES
