@@ -15,12 +15,13 @@ import numpy.typing as npt
 
 from art_nip import zoo
 from art_nip.utils.files import reading, write_arrays
+from art_nip.utils.frameworks import code_of
 
 FORMAT = "art-nip weights"
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """What a file of weights is of.
 
     :param name: of the model, one of `zoo.NAMES`.
@@ -29,7 +30,7 @@ class Trained:
     :param mean: subtracted from images in [0, 1] before the model sees them.
     :param std: they are divided by it then.
     :param note: how it was trained, and how well; for people.
-    :param defence: that changed the model, one of `zoo.DEFENCES`, or None.
+    :param defence: that changed the model, one of `zoo.TRAINED_DEFENCES`, or None.
     """
 
     name: str
@@ -80,20 +81,10 @@ def as_classifier(
     :param keywords: of ART's class; `clip_values` are (0, 1) if not given.
     """
     keywords = {"clip_values": (0, 1), **keywords}
-    if framework == "pytorch":
-        import torch
-        from art.estimators.classification import PyTorchClassifier
-
-        loss = torch.nn.CrossEntropyLoss()
-        return PyTorchClassifier(model, loss, input_shape, nb_classes, **keywords)
-    import keras
-    from art.estimators.classification import TensorFlowV2Classifier
-
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    return TensorFlowV2Classifier(model, nb_classes, input_shape, loss_object=loss, **keywords)
+    return code_of("art_nip.zoo", framework).classifier(model, input_shape, nb_classes, **keywords)
 
 
-def save(path: Path, model: Any, trained: Trained) -> None:
+def save(path: Path, model: Any, trained: TrainedModel) -> None:
     """Write a model's weights, whole or not at all.
 
     :param path: the file.
@@ -126,7 +117,7 @@ def load(path: Path, framework: str) -> Any:
     )
 
 
-def read(path: Path) -> tuple[Trained, dict[str, npt.NDArray[Any]]]:
+def read(path: Path) -> tuple[TrainedModel, dict[str, npt.NDArray[Any]]]:
     """Return what a file of weights is of, and the weights by name.
 
     :param path: a file that `save` wrote.
@@ -140,5 +131,7 @@ def read(path: Path) -> tuple[Trained, dict[str, npt.NDArray[Any]]]:
         raise ValueError(f"{path} is a safetensors file, but not one of `art-nip train`.")
     entries = json.loads(header["trained"])
     # A file from before a field was added has the field's default.
-    known = {field.name: entries[field.name] for field in fields(Trained) if field.name in entries}
-    return Trained(**{**known, "image_shape": tuple(entries["image_shape"])}), weights
+    known = {
+        field.name: entries[field.name] for field in fields(TrainedModel) if field.name in entries
+    }
+    return TrainedModel(**{**known, "image_shape": tuple(entries["image_shape"])}), weights

@@ -8,15 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tqdm.auto import tqdm
 
-from art_nip.zoo.adversarial import worst
-from art_nip.zoo.suppression import auxiliary_logits
+from art_nip.utils.frameworks import Framework, code_of, model_framework
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -84,14 +82,7 @@ def seed_weights(framework: str, seed: int) -> None:
     :param framework: "pytorch" or "tensorflow".
     :param seed: whole number from 0 to 2**32 - 1.
     """
-    if framework == "pytorch":
-        import torch
-
-        torch.manual_seed(seed)
-    else:
-        import keras
-
-        keras.utils.set_random_seed(seed)
+    code_of("art_nip.zoo", framework).seed_weights(seed)
 
 
 def train(
@@ -118,6 +109,7 @@ def train(
     :param verbose: whether to show progress, with the mean loss of the epoch.
     :raises ValueError: if there are fewer images than in a batch, or not as many labels, or if the
         recipe is adversarial and the images are not in [0, 1].
+    :raises TypeError: if the model is of neither framework.
     """
     if len(x) != len(y) or len(x) < recipe.batch_size:
         raise ValueError(
@@ -129,7 +121,8 @@ def train(
             f"Adversarial training takes images in [0, 1]; these range from {x.min():g} to "
             f"{x.max():g}."
         )
-    channels_first, step = _step(model, recipe, mean, std)
+    channels_first = model_framework(model) is Framework.PYTORCH
+    step = training_step(model, recipe, mean, std)
     rng = np.random.default_rng(seed)
     per_epoch = len(x) // recipe.batch_size
     total, done = recipe.epochs * per_epoch, 0
@@ -144,6 +137,21 @@ def train(
                 losses.append(step(images, _start(images, recipe, rng), labels, rate))
                 done += 1
             bar.set_postfix(loss=f"{np.mean(losses):.3f}")
+
+
+def training_step(model: Any, recipe: Recipe, mean: float = 0.0, std: float = 1.0) -> Step:
+    """Return what changes a model by one step, with the state of its optimiser.
+
+    :param model: as of :func:`train`.
+    :param recipe: as of :func:`train`.
+    :param mean: as of :func:`train`.
+    :param std: as of :func:`train`.
+    :raises TypeError: if the model is of neither framework.
+    """
+    step: Step = code_of("art_nip.zoo", model_framework(model)).training_step(
+        model, recipe, mean, std
+    )
+    return step
 
 
 def _cycle(progress: float) -> float:
@@ -195,102 +203,3 @@ def _start(images: Images, recipe: Recipe, rng: np.random.Generator) -> Images:
     if eps is None:
         return images
     return images + rng.uniform(-eps, eps, images.shape).astype(np.float32)
-
-
-def _step(model: Any, recipe: Recipe, mean: float, std: float) -> tuple[bool, Step]:
-    """Return whether the model wants channels first, and its training step."""
-    if type(model).__module__.startswith("keras"):
-        return False, _keras_step(model, recipe, mean, std)
-    return True, _pytorch_step(model, recipe, mean, std)
-
-
-def _pytorch_step(model: Any, recipe: Recipe, mean: float, std: float) -> Step:
-    import torch
-
-    device = next(model.parameters()).device
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)
-    known = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_knows_bfloat16()
-    autocast = recipe.bfloat16 and known
-
-    def loss_of(x: Any, labels: Any, told: Any) -> Any:
-        with (
-            auxiliary_logits(model.modules(), told) as auxiliary,
-            torch.autocast(device.type, torch.bfloat16, enabled=autocast),
-        ):
-            logits = model((x - mean) / std)
-        cross_entropies = [
-            torch.nn.functional.cross_entropy(each.float(), labels) for each in (logits, *auxiliary)
-        ]
-        return cross_entropies[0] + recipe.auxiliary * sum(cross_entropies[1:])
-
-    def gradient(x: Any, labels: Any) -> Any:
-        x = x.detach().requires_grad_()
-        return torch.autograd.grad(loss_of(x, labels, told=None), x)[0]
-
-    def step(images: Images, start: Images, labels: Labels, rate: float) -> float:
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        x = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-        y = torch.from_numpy(labels).to(device)
-        if recipe.adversarial is not None:
-            first = torch.from_numpy(np.ascontiguousarray(start)).to(device)
-            x = worst(
-                x, first, partial(gradient, labels=y), recipe.adversarial, recipe.attack_steps
-            )
-        model.train()
-        loss = loss_of(x, y, told=y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        model.eval()
-        return float(loss.detach())
-
-    model.eval()
-    return step
-
-
-def _cpu_knows_bfloat16() -> bool:
-    import torch
-
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def _keras_step(model: Any, recipe: Recipe, mean: float, std: float) -> Step:
-    import keras
-    import tensorflow as tf
-
-    optimizer = keras.optimizers.AdamW(weight_decay=recipe.weight_decay)
-    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-    def loss_of(x: Any, labels: Any, training: bool) -> Any:
-        with auxiliary_logits(model.layers, labels if training else None) as auxiliary:
-            logits = model((x - mean) / std, training=training)
-        return cross_entropy(labels, logits) + recipe.auxiliary * sum(
-            cross_entropy(labels, each) for each in auxiliary
-        )
-
-    def gradient(x: Any, labels: Any) -> Any:
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            loss = loss_of(x, labels, training=False)
-        return tape.gradient(loss, x)
-
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def apply(x: Any, start: Any, labels: Any) -> Any:
-        if recipe.adversarial is not None:
-            x = worst(
-                x, start, partial(gradient, labels=labels), recipe.adversarial, recipe.attack_steps
-            )
-        with tf.GradientTape() as tape:
-            loss = loss_of(x, labels, training=True)
-        variables = model.trainable_variables
-        optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss
-
-    optimizer.build(model.trainable_variables)
-
-    def step(images: Images, start: Images, labels: Labels, rate: float) -> float:
-        optimizer.learning_rate.assign(rate)
-        return float(apply(*map(tf.convert_to_tensor, (images, start, labels))))
-
-    return step

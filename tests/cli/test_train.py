@@ -13,7 +13,7 @@ from PIL import Image
 from art_nip import cli, data, zoo
 from art_nip.cli import train
 from art_nip.zoo import classifiers, training
-from art_nip.zoo.classifiers import Trained, as_classifier
+from art_nip.zoo.classifiers import TrainedModel, as_classifier
 from art_nip.zoo.training import Recipe
 from tests.helpers import to_framework
 
@@ -117,7 +117,7 @@ def test_too_few_images_are_refused(framework, images):
 @pytest.fixture
 def weights_file(lenet, tmp_path):
     path = tmp_path / "lenet.safetensors"
-    trained = Trained("lenet5", (1, 28, 28), 10, 0.25, 0.5, "as in the tests")
+    trained = TrainedModel("lenet5", (1, 28, 28), 10, 0.25, 0.5, "as in the tests")
     classifiers.save(path, lenet["pytorch"], trained)
     return path
 
