@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from numbers import Integral
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,36 +14,33 @@ MOST_CLASSES = 1_000_000
 """A class index from here on is not one: classes are counted from 0."""
 
 
-def class_indices(values: Iterable[Any], source: str, names: Sequence[str] = ()) -> Labels:
+def class_indices(values: Iterable[Any], source: str) -> Labels:
     """Return labels as class indices, int64, shape (N,).
 
     :param values: what a source has for labels, one for each image.
     :param source: what to call it in errors.
-    :param names: of the classes; none if the source does not name them.
-    :raises ValueError: if a label is missing, negative, a fraction, a text, or has no name where
-        classes are named; the message says in which row, counted from 0.
+    :raises ValueError: if a label is missing, negative, a fraction or a text; the message says in
+        which row, counted from 0.
     """
     indices = []
     for row, value in enumerate(values):
-        problem = _problem(value, names)
+        problem = _problem(value)
         if problem:
             raise ValueError(
                 f"{source}, row {row}: the label {problem}. Labels must be class indices, whole "
-                "numbers (of an integer type) from 0 on."
+                "numbers from 0 on, of an integer type."
             )
         indices.append(int(value))
     return np.array(indices, np.int64)
 
 
-def _problem(value: Any, names: Sequence[str]) -> str | None:
+def _problem(value: Any) -> str | None:
     if value is None:
         return "is missing (null)"
-    if not isinstance(value, Integral) or isinstance(value, bool):
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
         return f"is {value!s:.60} ({type(value).__name__})"
     if value < 0:
         return f"is {value}"
-    if names and value >= len(names):
-        return f"is {value}, and only {len(names)} classes have names"
     if value >= MOST_CLASSES:
         return f"is {value}, which is no index of a class"
     return None

@@ -51,7 +51,7 @@ def parquet_part(path: Path) -> Part:
             )
         values = file.read(columns=["label"])["label"].to_pylist()
     names = _label_names(schema.metadata, path)
-    labels = class_indices(values, str(path), names)
+    labels = class_indices(values, str(path))
     return Part(str(path), labels, names, lambda indices: _images(path, indices))
 
 
