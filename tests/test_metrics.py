@@ -53,7 +53,7 @@ def test_wilson_interval_contains_the_value_and_stays_in_the_unit_interval(count
 
 
 @given(counts, confidences)
-def test_wilson_interval_mirrors_when_successes_and_faisurrogate_losses_swap(count, confidence):
+def test_wilson_interval_mirrors_when_successes_and_failures_swap(count, confidence):
     successes, n = count
     low, high = wilson_interval(successes, n, confidence)
     assert wilson_interval(n - successes, n, confidence) == pytest.approx((1 - high, 1 - low))

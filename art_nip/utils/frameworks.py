@@ -68,8 +68,8 @@ def model_framework(model: Any) -> Framework:
     if _is_of(model, "keras", "Model"):
         return Framework.TENSORFLOW
     raise TypeError(
-        f"Expected a model, a torch.nn.Module or a keras.Model, but got {_described(model)}. Of an "
-        "ART estimator, give its `model`."
+        f"Expected a model, a torch.nn.Module or a keras.Model, but got {type(model).__name__}. Of "
+        "an ART estimator, give its `model`."
     )
 
 
@@ -101,10 +101,6 @@ def code_of(package: str, framework: Framework | str) -> ModuleType:
     :raises ModuleNotFoundError: if the framework is not installed.
     """
     return import_module(f"{package}.{framework}")
-
-
-def _described(thing: Any) -> str:
-    return f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__
 
 
 def _is_of(thing: Any, package: str, *classes: str) -> bool:
