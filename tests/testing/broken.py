@@ -192,7 +192,7 @@ class ScalesParam(Halve):
 
 
 class RefusesCopies(Halve):
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, _memo):
         raise NotImplementedError
 
 
