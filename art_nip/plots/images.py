@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.plots.drawing import ADVERSARIAL, FAINT, INK, Floats, empty_figure, text
+from art_nip.utils.validation import ROUNDING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,12 +46,14 @@ def image_grid(
     :param label_names: Name of each class; by default its index.
     :param channels_first: Whether an image is (C, H, W) or (H, W, C).
     :param title: Heading.
-    :raises ValueError: If there is no image or the shapes, the lengths or the keys do not match.
+    :raises ValueError: If there is no image, the shapes, the lengths or the keys do not match, or
+        images are not in [0, 1].
     :raises ImportError: If matplotlib is not installed.
     """
     columns = {"benign": benign, "adversarial": adversarial, "defended": defended}
     _check_grid({**columns, "perturbations": perturbations}, labels, predictions)
 
+    _check_unit(columns)
     rho = _channels_last(perturbations, channels_first).mean(axis=-1)
     limit = float(np.abs(rho).max()) or 1.0
     rows = len(benign)
@@ -97,7 +100,8 @@ def adversarial_grid(
     :param adversarial: For each attack the attacked images, likewise.
     :param channels_first: Whether an image is (C, H, W) or (H, W, C).
     :param title: Heading.
-    :raises ValueError: If there is no image or no attack, or the shapes do not match.
+    :raises ValueError: If there is no image or no attack, the shapes do not match, or images are
+        not in [0, 1].
     :raises ImportError: If matplotlib is not installed.
     """
     shapes = {attack: images.shape for attack, images in adversarial.items()}
@@ -106,6 +110,7 @@ def adversarial_grid(
             "benign and the images of each attack must be of one shape, (N, *input_shape) with "
             f"three axes an image and N at least 1; got {benign.shape} and {shapes}."
         )
+    _check_unit({"benign": benign, **adversarial})
     originals = _channels_last(benign, channels_first)
     rows, columns = 1 + len(adversarial), 2 * len(benign)
     side = 5.2 / columns
@@ -130,7 +135,7 @@ def adversarial_grid(
     for axes, (attack, images) in zip(grid[1:], adversarial.items(), strict=True):
         attacked = _channels_last(images, channels_first)
         change = attacked - originals
-        largest = float(np.abs(change).max())
+        largest = float(np.nanmax(np.abs(change), initial=0))
         factor = 2 ** max(0, math.floor(-math.log2(largest))) if largest else 1
         # Black and white are changes of -1 and 1.
         differences = (1 + factor * change) / 2
@@ -175,6 +180,18 @@ def _name(label: int, label_names: Sequence[str] | None) -> str:
 
 def _channels_last(images: Floats, channels_first: bool) -> Floats:
     return np.moveaxis(images, 1, -1) if channels_first else images
+
+
+def _check_unit(arrays: Mapping[str, Floats]) -> None:
+    """Refuse images of another range, which would be drawn in black and white."""
+    for name, images in arrays.items():
+        # Attacks may leave NaN behind, which is drawn as nothing.
+        low, high = np.nanmin(images, initial=0), np.nanmax(images, initial=1)
+        if low < -ROUNDING or high > 1 + ROUNDING:
+            raise ValueError(
+                f"The images {name!r} range from {low:g} to {high:g}, and figures take those in "
+                "[0, 1]: PixelRange.of(clip_values).unit(x) of art_nip.utils.ranges scales them."
+            )
 
 
 def _check_grid(

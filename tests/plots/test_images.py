@@ -101,6 +101,21 @@ def test_adversarial_grid_rejects_other_images(images):
         plots.adversarial_grid(images, {})
 
 
+@pytest.mark.parametrize("change", [lambda x: 255 * x, lambda x: 2 * x - 1])
+def test_images_of_another_range_are_refused(images, change):
+    other = change(images)
+    with pytest.raises(ValueError, match=r"'fgsm' range from .* PixelRange\.of\(clip_values\)"):
+        plots.adversarial_grid(images, {"fgsm": other})
+    with pytest.raises(ValueError, match=r"'benign' range from .* take those in \[0, 1\]"):
+        grid(other)
+
+
+def test_an_image_that_an_attack_broke_can_be_drawn(images):
+    broken = images.copy()
+    broken[0, 0, 0, 0] = broken[1] = np.nan
+    assert png(plots.adversarial_grid(images, {"fgsm": broken})).startswith(b"\x89PNG")
+
+
 def test_plots_say_what_to_install(images, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"to draw: pip install 'art-nip\[benchmark\]'"):
