@@ -172,12 +172,16 @@ def check_number(name: str, value: Any, low: float, high: float = np.inf) -> Non
     :param low: the smallest one allowed.
     :param high: the largest one allowed.
     """
-    if not _is_finite(value) or not low <= value <= high:
+    if not is_number(value) or not low <= value <= high:
         allowed = f"from {low:g} to {high:g}" if np.isfinite(high) else f"of at least {low:g}"
         raise ValueError(f"{name}={value!r}; give a number {allowed}.")
 
 
-def _is_finite(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether something is a finite number of Python or NumPy; True and False are none.
+
+    :param value: anything.
+    """
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
     try:

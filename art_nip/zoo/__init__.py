@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from art_nip.utils.frameworks import Framework, code_of, model_framework
-from art_nip.utils.validation import check_choice
+from art_nip.utils.validation import check_choice, check_whole
 from art_nip.zoo.architectures import ARCHITECTURES
 from art_nip.zoo.trained_defences import TRAINED_DEFENCES
 
@@ -53,13 +54,13 @@ def create(
     if defence is not None:
         check_choice("trained defence", defence, tuple(TRAINED_DEFENCES))
     order = "(C, H, W)" if framework == "pytorch" else "(H, W, C)"
-    if len(input_shape) != 3 or min(input_shape) < 1:
+    sides = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else ()
+    if len(sides) != 3 or not all(isinstance(n, (int, np.integer)) and n > 0 for n in sides):
         raise ValueError(
-            f"input_shape {input_shape} is not a shape of {framework} images: "
+            f"input_shape {input_shape!r} is not a shape of {framework} images: "
             f"give three positive numbers, {order}."
         )
-    if nb_classes < 2:
-        raise ValueError(f"nb_classes is {nb_classes}: a classifier needs at least 2.")
+    check_whole("nb_classes", nb_classes, 2)
     architecture = ARCHITECTURES[name](nb_classes)
     if defence is not None:
         architecture = TRAINED_DEFENCES[defence](architecture, nb_classes)
@@ -71,7 +72,7 @@ def create(
             f"{smallest}×{smallest}: enlarge them or choose another model. The input_shape "
             f"{input_shape} was read as {order}."
         )
-    return code_of(__name__, framework).build(architecture, tuple(input_shape))
+    return code_of(__name__, framework).build(architecture, tuple(map(int, sides)))
 
 
 def get_weights(model: Any) -> dict[str, NDArray[Any]]:

@@ -7,15 +7,18 @@ needed to use it as JSON metadata.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from art_nip import zoo
 from art_nip.utils.files import reading, write_arrays
 from art_nip.utils.frameworks import code_of
+from art_nip.utils.validation import check_choice, check_number, check_whole, is_number
 
 FORMAT = "art-nip weights"
 
@@ -40,6 +43,17 @@ class TrainedModel:
     std: float
     note: str = ""
     defence: str | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("model", self.name, zoo.NAMES)
+        for side in self.image_shape:
+            check_whole("image_shape", side, 1)
+        check_whole("nb_classes", self.nb_classes, 2)
+        check_number("mean", self.mean, -math.inf)
+        if not (is_number(self.std) and self.std > 0):
+            raise ValueError(f"std={self.std!r}; give a number above 0, to divide images by.")
+        if self.defence is not None:
+            check_choice("trained defence", self.defence, tuple(zoo.TRAINED_DEFENCES))
 
     def input_shape(self, framework: str) -> tuple[int, int, int]:
         """Return the shape of one image in a framework."""
@@ -105,7 +119,10 @@ def load(path: Path, framework: str) -> Any:
     """
     trained, weights = read(path)
     model = trained.create(framework)
-    zoo.set_weights(model, weights)
+    try:
+        zoo.set_weights(model, weights)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
     if framework == "pytorch":
         model.eval()
     return as_classifier(
@@ -124,14 +141,25 @@ def read(path: Path) -> tuple[TrainedModel, dict[str, npt.NDArray[Any]]]:
     :raises FileNotFoundError: if there is none.
     :raises ValueError: if it is truncated or of another kind.
     """
-    with reading(path, "Train or copy it again.") as file:
+    advice = "Train or copy it again."
+    with reading(path, advice) as file:
         header = file.metadata() or {}
+        if header.get("format") != FORMAT:
+            raise ValueError(f"{path} is a safetensors file, but not one of `art-nip train`.")
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if header.get("format") != FORMAT:
-        raise ValueError(f"{path} is a safetensors file, but not one of `art-nip train`.")
-    entries = json.loads(header["trained"])
-    # A file from before a field was added has the field's default.
-    known = {
-        field.name: entries[field.name] for field in fields(TrainedModel) if field.name in entries
-    }
-    return TrainedModel(**{**known, "image_shape": tuple(entries["image_shape"])}), weights
+    for name, weight in weights.items():
+        if not np.isfinite(weight).all():
+            raise ValueError(f"{path} is damaged: {name} holds NaN or infinite values. {advice}")
+    return _trained(header.get("trained", ""), path, advice), weights
+
+
+def _trained(header: str, path: Path, advice: str) -> TrainedModel:
+    try:
+        entries = json.loads(header)
+        # A file from before a field was added has the field's default.
+        names = {field.name for field in fields(TrainedModel)}
+        known = {name: entry for name, entry in entries.items() if name in names}
+        return TrainedModel(**{**known, "image_shape": tuple(entries["image_shape"])})
+    # Not JSON, not of this form, or values that no model has.
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ValueError(f"{path} does not say what it is of ({error!r}). {advice}") from error

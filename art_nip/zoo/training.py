@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from art_nip.utils.frameworks import Framework, code_of, model_framework
+from art_nip.utils.validation import check_number, check_whole, is_number
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -58,16 +59,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 2), ("shift", 0), ("attack_steps", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)}; give at least {least}.")
+            check_whole(name, getattr(self, name), least)
         for name in ("learning_rate", "weight_decay", "auxiliary"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name}={value}; give a finite number of at least 0.")
-        if self.adversarial is not None and not 0 < self.adversarial <= 1:
+            check_number(name, getattr(self, name), 0)
+        eps = self.adversarial
+        if eps is not None and not (is_number(eps) and 0 < eps <= 1):
             raise ValueError(
-                f"adversarial={self.adversarial}; give an ε above 0 and at most 1, in units of "
-                "images in [0, 1], such as 8/255, or None."
+                f"adversarial={eps!r}; give an ε above 0 and at most 1, in units of images in "
+                "[0, 1], such as 8/255, or None."
             )
         if self.adversarial is None and self.attack_steps > 1:
             raise ValueError(
@@ -107,8 +106,8 @@ def train(
     :param seed: of order, augmentation and attacks; weights are initialised where the model is
         made.
     :param verbose: whether to show progress, with the mean loss of the epoch.
-    :raises ValueError: if there are fewer images than in a batch, or not as many labels, or if the
-        recipe is adversarial and the images are not in [0, 1].
+    :raises ValueError: if there are fewer images than in a batch, or not as many labels, if images
+        or labels are none, or if the recipe is adversarial and the images are not in [0, 1].
     :raises TypeError: if the model is of neither framework.
     """
     if len(x) != len(y) or len(x) < recipe.batch_size:
@@ -116,6 +115,13 @@ def train(
             f"There are {len(x)} images and {len(y)} labels; give as many of each, and at least "
             f"one batch of {recipe.batch_size}."
         )
+    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
+        raise ValueError(f"Labels must be class indices, int64, from 0 on; got {y.dtype}: {y[:5]}.")
+    if not np.isfinite(x.sum()):
+        raise ValueError("Images contain NaN or infinite values; clean them first.")
+    check_number("mean", mean, -np.inf)
+    if not (is_number(std) and std > 0):
+        raise ValueError(f"std={std!r}; give a number above 0, by which images are divided.")
     if recipe.adversarial is not None and not (x.min() >= 0 and x.max() <= 1):
         raise ValueError(
             f"Adversarial training takes images in [0, 1]; these range from {x.min():g} to "

@@ -92,9 +92,9 @@ def test_augmentation_moves_whole_images_and_repeats_edges():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 0}, "epochs=0; give at least 1"),
-        ({"shift": -1}, "shift=-1; give at least 0"),
-        ({"learning_rate": float("nan")}, "learning_rate=nan; give a finite number"),
+        ({"epochs": 0}, "epochs=0; give a whole number of at least 1"),
+        ({"shift": -1}, "shift=-1; give a whole number of at least 0"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan; give a number of at least 0"),
     ],
 )
 def test_a_wrong_recipe_is_refused(change, message):

@@ -368,9 +368,11 @@ def test_batch_norm_sees_each_batch_once(digits):
         ({"adversarial": 0.0}, r"adversarial=0.0; give an ε above 0 and at most 1"),
         ({"adversarial": 8}, "adversarial=8; give an ε above 0"),
         ({"adversarial": float("nan")}, "adversarial=nan"),
-        ({"attack_steps": 0}, "attack_steps=0; give at least 1"),
+        ({"attack_steps": 0}, "attack_steps=0; give a whole number of at least 1"),
         ({"attack_steps": 2}, "attack_steps=2 are of adversarial training: give its ε"),
-        ({"auxiliary": -1.0}, "auxiliary=-1.0; give a finite number"),
+        ({"adversarial": True}, "adversarial=True; give an ε above 0"),
+        ({"attack_steps": 1.5}, r"attack_steps=1\.5; give a whole number"),
+        ({"auxiliary": -1.0}, "auxiliary=-1.0; give a number of at least 0"),
     ],
 )
 def test_a_wrong_recipe_is_refused(change, message):
