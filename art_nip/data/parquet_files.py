@@ -65,7 +65,7 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except FileNotFoundError:
         raise
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is truncated or not a parquet file ({error}).") from error
 
 
@@ -82,6 +82,8 @@ def _images(path: Path, indices: Indices) -> list[Pixels]:
         start += batch.num_rows
         if start >= end:
             break
+    if len(found) < len(indices):
+        raise ValueError(f"{path} is damaged: it has {start} images, and labels for more.")
     return [found[int(index)] for index in indices]
 
 

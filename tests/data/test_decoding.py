@@ -177,6 +177,14 @@ def test_a_damaged_parquet_file_is_named(tmp_path, content):
         data.load("mine", "test", folder=tmp_path)
 
 
+def test_a_parquet_file_with_damaged_names_is_named(tmp_path):
+    path = tmp_path / "mine-test.parquet"
+    pq.write_table(pa.table({"image": [WHOLE], "label": [0]}), path)
+    path.write_bytes(path.read_bytes().replace(b"label", b"lab\xffl"))
+    with pytest.raises(ValueError, match=r"mine-test\.parquet is truncated or not a parquet file"):
+        data.parquet(path)
+
+
 @pytest.mark.parametrize(
     "entry",
     [b"{", b"[]", b"\xff", json.dumps({"info": {"features": {"label": {"names": [1]}}}}).encode()],
