@@ -15,7 +15,7 @@ from art_nip.data.images import Images, Part
 from art_nip.data.labels import Labels
 from art_nip.data.parquet_files import parquet
 from art_nip.data.splits import split
-from art_nip.utils.validation import nearest_name
+from art_nip.utils.validation import check_whole, nearest_name
 
 __all__ = [
     "NAMES",
@@ -92,6 +92,7 @@ def load(
     source = _source(name, part, folder)
     indices = source.first(limit)
     if stratified is not None:
+        check_whole("stratified", stratified, 1)
         ((indices, _),) = split(indices, source.labels[indices], [stratified], seed)
     return source.arrays(indices, channels_first)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,11 @@ class Part:
 
         :raises ValueError: if there is no image, or `limit` is not positive.
         """
-        if limit is not None and limit < 1:
-            raise ValueError(f"limit must be at least 1, or None for all images; got {limit}.")
+        whole = isinstance(limit, Integral) and not isinstance(limit, bool)
+        if limit is not None and not (whole and limit >= 1):
+            raise ValueError(
+                f"limit={limit!r}; give a whole number of at least 1, or None for all images."
+            )
         if not len(self.labels):
             raise ValueError(f"{self.source} holds no image.")
         return np.arange(len(self.labels))[:limit]

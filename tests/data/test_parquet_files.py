@@ -78,10 +78,11 @@ def test_parquet_without_rows(tmp_path):
         data.parquet(tmp_path / "set.parquet")
 
 
-def test_parquet_rejects_a_limit_below_one(tmp_path, images):
+@pytest.mark.parametrize("limit", [0, -1, 2.0, "2", True])
+def test_parquet_rejects_a_limit_that_is_no_number_of_images(tmp_path, images, limit):
     write_parquet(tmp_path / "set.parquet", images, range(5))
-    with pytest.raises(ValueError, match="at least 1, or None for all images; got 0"):
-        data.parquet(tmp_path / "set.parquet", limit=0)
+    with pytest.raises(ValueError, match=f"limit={limit!r}; give a whole number of at least 1"):
+        data.parquet(tmp_path / "set.parquet", limit=limit)
 
 
 def test_parquet_of_no_file(tmp_path):

@@ -82,9 +82,10 @@ def test_the_code_of_a_framework_is_found(package, framework):
     assert code_of(package, framework).__name__ == f"{package}.{framework}"
 
 
-def test_code_that_there_is_not():
-    with pytest.raises(ModuleNotFoundError):
-        code_of("art_nip.zoo", Framework.NUMPY)
+@pytest.mark.parametrize("framework", [Framework.NUMPY, "keras", "PyTorch", None])
+def test_code_that_there_is_not(framework):
+    with pytest.raises(ValueError, match=rf"framework={framework}; give pytorch or tensorflow"):
+        code_of("art_nip.zoo", framework)
 
 
 def test_both_frameworks_are_loaded_here():
