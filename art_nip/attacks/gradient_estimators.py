@@ -93,7 +93,7 @@ class _WithAuxiliary:
 def with_auxiliary(estimator: Any, weight: float) -> Any:
     """Return a clone whose loss gradients are those of the loss and of the auxiliary logits' loss.
 
-    Channel-wise activation suppressing (see `art_nip.zoo.defences.cas`) chooses channels by the
+    Channel-wise activation suppressing (`art_nip.zoo.trained_defences.cas`) chooses channels by the
     class that auxiliary logits give, a choice without a gradient. So an attack on the loss alone
     does not see how to change it; its authors attack both (Bai et al., "Improving adversarial
     robustness via channel-wise activation suppressing", 2021).

@@ -45,9 +45,8 @@ from art_nip.benchmark.resolve import NONE, Attack, Defence
 from art_nip.benchmark.yaml_file import YAMLFile
 from art_nip.data import NAMES, Images, Labels, check_same_classes, load
 from art_nip.utils.validation import check_choice, nearest_name
-from art_nip.zoo import DEFENCES as TRAINED_DEFENCES
 from art_nip.zoo import NAMES as MODELS
-from art_nip.zoo import classifiers
+from art_nip.zoo import TRAINED_DEFENCES, classifiers
 
 FRAMEWORKS = ("pytorch", "tensorflow")
 TRAINED = "trained"

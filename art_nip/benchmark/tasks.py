@@ -29,7 +29,6 @@ from art_nip.estimators.single_precision import single_precision
 from art_nip.metrics import psnr, top_k_neuron_consistency
 from art_nip.nip.preprocessor import NIPPreprocessor
 from art_nip.utils.seeds import seeded
-from art_nip.utils.validation import clip_range
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -215,8 +214,7 @@ class Classifying:
             }
         arrays = {"classes": classes.astype(np.int64)}
         if not trained:
-            low, high = clip_range(bare.clip_values)
-            arrays["psnr"] = psnr(self.reference, images, peak=high - low)
+            arrays["psnr"] = psnr(self.reference, images, bare.clip_values)
             if workbench.influence is not None:
                 arrays["tknc"] = top_k_neuron_consistency(
                     workbench.influence(self.reference), workbench.influence(images)

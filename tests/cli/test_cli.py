@@ -12,7 +12,7 @@ from art_nip import cli
 from art_nip.benchmark import engines
 from art_nip.cli import parser, tables
 from art_nip.zoo import classifiers
-from art_nip.zoo.classifiers import Trained
+from art_nip.zoo.classifiers import TrainedModel
 
 SPEC = """\
 model: {weights: own-lenet5.safetensors}
@@ -32,7 +32,7 @@ def folder(digits, lenet, tmp_path, monkeypatch):
     for part, name in (("train", "bank"), ("test", "test")):
         x, y = digits[name]
         np.savez(f"own-{part}.npz", x=x, y=y)
-    trained = Trained("lenet5", (1, 28, 28), 10, 0.0, 1.0)
+    trained = TrainedModel("lenet5", (1, 28, 28), 10, 0.0, 1.0)
     classifiers.save(tmp_path / "own-lenet5.safetensors", lenet["pytorch"], trained)
     (tmp_path / "runs.yaml").write_text(SPEC)
     return tmp_path

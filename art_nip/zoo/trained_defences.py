@@ -15,7 +15,7 @@ from art_nip.zoo.architectures import (
     Conv,
     Depthwise,
     GlobalAveragePool,
-    Layer,
+    LayerSpec,
     MaxPool,
     Median,
     ReLU,
@@ -48,7 +48,7 @@ def cas(architecture: Architecture, nb_classes: int) -> Architecture:
     return Architecture(_suppressed(features, nb_classes), classifier)
 
 
-def _suppressed(layers: tuple[Layer, ...], nb_classes: int) -> tuple[Layer, ...]:
+def _suppressed(layers: tuple[LayerSpec, ...], nb_classes: int) -> tuple[LayerSpec, ...]:
     last = max(index for index, layer in enumerate(layers) if layer == ReLU())
     return (*layers[:last], Suppress(nb_classes), *layers[last + 1 :])
 
@@ -75,13 +75,13 @@ def feature_denoising(architecture: Architecture, nb_classes: int) -> Architectu
     return Architecture((*features, layers[-1]), architecture.classifier)
 
 
-def _denoised(channels: int) -> Layer:
+def _denoised(channels: int) -> LayerSpec:
     # Not a layer more: those behind it would be called otherwise.
     block = (ReLU(), Median(), Conv(channels, kernel=1, bias=False), BatchNorm(scale=0.0))
     return Residual(block, shortcut=(ReLU(),))
 
 
-def _is_coarser(layer: Layer) -> bool:
+def _is_coarser(layer: LayerSpec) -> bool:
     """Return whether a layer gives fewer pixels than it takes."""
     match layer:
         case MaxPool() | GlobalAveragePool():
@@ -93,7 +93,7 @@ def _is_coarser(layer: Layer) -> bool:
     return False
 
 
-DEFENCES: dict[str, Callable[[Architecture, int], Architecture]] = {
+TRAINED_DEFENCES: dict[str, Callable[[Architecture, int], Architecture]] = {
     "cas": cas,
     "feature-denoising": feature_denoising,
 }

@@ -21,7 +21,7 @@ from art_nip.zoo.architectures import (
     Depthwise,
     Dropout,
     GlobalAveragePool,
-    Layer,
+    LayerSpec,
     MaxPool,
     ReLU,
     Residual,
@@ -134,13 +134,13 @@ def _variables(model: keras.Model) -> Iterator[tuple[str, Any, tuple[int, ...]]]
             yield f"{layer.name}.{_NAMES[variable.name]}", variable, axes
 
 
-def _apply(layers: Iterable[Layer], prefix: str, x: Any) -> Any:
+def _apply(layers: Iterable[LayerSpec], prefix: str, x: Any) -> Any:
     for index, layer in enumerate(layers):
         x = _call(layer, f"{prefix}.{index}", x)
     return x
 
 
-def _call(layer: Layer, name: str, x: Any) -> Any:
+def _call(layer: LayerSpec, name: str, x: Any) -> Any:
     match layer:
         case Conv(channels, kernel, stride, same, bias):
             x, padding = _pad(x, kernel, stride, same, name)

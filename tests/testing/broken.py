@@ -1,162 +1,19 @@
-"""The checks of `art_nip.testing`, on ART's own preprocessors and on some broken on purpose:
-what they find in ART, and that each of them can fail, for its own reason.
-"""
+"""Preprocessors that are broken on purpose, and the checks that each of them must fail."""
 
-import gc
 import itertools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 import numpy as np
-import pytest
 import tensorflow as tf
 import torch
-from art.defences.preprocessor import (
-    FeatureSqueezing,
-    GaussianAugmentation,
-    JpegCompression,
-    SpatialSmoothing,
-    SpatialSmoothingPyTorch,
-    SpatialSmoothingTensorFlowV2,
-    TotalVarMin,
-)
 from art.defences.preprocessor.preprocessor import (
     Preprocessor,
     PreprocessorPyTorch,
     PreprocessorTensorFlowV2,
 )
-from art.preprocessing.standardisation_mean_std import (
-    StandardisationMeanStd,
-    StandardisationMeanStdPyTorch,
-    StandardisationMeanStdTensorFlow,
-)
-from sklearn.datasets import load_digits, load_sample_images
 
-from art_nip.testing import check_preprocessor, preprocessor_checks
-
-Array = np.ndarray[Any, np.dtype[Any]]
-CHECKS = {check.__name__: check for check in preprocessor_checks()}
-# Those that a preprocessor which draws random numbers cannot pass.
-COMPARISONS = (
-    "check_repeatable",
-    "check_batch_of_one",
-    "check_float64",
-    "check_memory_layout",
-    "check_params",
-    "check_deepcopy",
-    "check_pickle",
-)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _few_objects() -> Iterator[None]:
-    """Put what the imports made out of sight of `check_no_trace`: half a million objects."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-def digits() -> Array:
-    """Four digits, grey, (4, 8, 8, 1)."""
-    return (load_digits().images[:4, ..., None] / 16).astype(np.float32)
-
-
-def crops() -> Array:
-    """A roof, the sky and a petal, in colour, (3, 12, 12, 3)."""
-    china, flower = load_sample_images().images
-    pieces = [china[150:162, 300:312], china[10:22, 10:22], flower[200:212, 300:312]]
-    return (np.stack(pieces) / 255).astype(np.float32)
-
-
-def channels_first(x: Array) -> Array:
-    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-
-
-# --- What the checks find in ART 1.20.1 ---
-
-MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.2]
-NO_EMPTY_BATCH = {"check_batch_of_none": "an empty batch raises"}
-UNPICKLABLE = {"check_pickle": "it holds an object of a class defined inside `__init__`"}
-NO_SETTER = {"check_params": "`params` lists apply_fit and apply_predict, which cannot be set"}
-RANDOM = dict.fromkeys(COMPARISONS, "random by design")
-
-Case = tuple[Callable[[], Preprocessor], Callable[[], Array], dict[str, str]]
-ART: dict[str, Case] = {
-    "median": (lambda: SpatialSmoothing(3, clip_values=(0, 1)), crops, {}),
-    "median, channels first": (
-        lambda: SpatialSmoothing(3, True),
-        lambda: channels_first(crops()),
-        {},
-    ),
-    "median, torch": (
-        lambda: SpatialSmoothingPyTorch(3, clip_values=(0, 1)),
-        digits,
-        NO_EMPTY_BATCH | UNPICKLABLE,
-    ),
-    "median, torch, channels first": (
-        lambda: SpatialSmoothingPyTorch(3, channels_first=True),
-        lambda: channels_first(crops()),
-        NO_EMPTY_BATCH | UNPICKLABLE,
-    ),
-    "median, TensorFlow": (lambda: SpatialSmoothingTensorFlowV2(3), crops, NO_EMPTY_BATCH),
-    "median, TensorFlow, clipped": (
-        lambda: SpatialSmoothingTensorFlowV2(3, clip_values=(0, 1)),
-        digits,
-        dict.fromkeys(
-            CHECKS.keys() - {"check_flags", "check_repr"},
-            "with clip_values every call raises: it asks a tensor for `clip_by_value`",
-        ),
-    ),
-    "squeezing": (
-        lambda: FeatureSqueezing((0, 1), bit_depth=4),
-        crops,
-        {"check_output_dtype": "float64 comes out"},
-    ),
-    "JPEG": (lambda: JpegCompression((0, 1), quality=80), crops, NO_EMPTY_BATCH),
-    "JPEG, channels first": (
-        lambda: JpegCompression((0, 1), quality=80, channels_first=True),
-        lambda: channels_first(digits()),
-        NO_EMPTY_BATCH,
-    ),
-    "Gaussian noise": (
-        lambda: GaussianAugmentation(0.1, augmentation=False, clip_values=(0, 1)),
-        crops,
-        RANDOM,
-    ),
-    "total variation": (lambda: TotalVarMin(clip_values=(0, 1)), lambda: digits()[:2], RANDOM),
-    "standardisation": (lambda: StandardisationMeanStd(MEAN, STD), crops, NO_SETTER),
-    "standardisation, torch": (
-        lambda: StandardisationMeanStdPyTorch(MEAN, STD),
-        lambda: channels_first(crops()),
-        NO_SETTER,
-    ),
-    "standardisation, TensorFlow": (
-        lambda: StandardisationMeanStdTensorFlow(MEAN, STD),
-        crops,
-        NO_SETTER,
-    ),
-}
-
-
-def art_cases() -> Iterator[Any]:
-    """Every check on every case; a defect that a later ART mends shows as a failure here."""
-    for case, (make, x, defects) in ART.items():
-        for name in CHECKS:
-            marks = []
-            if name in defects:
-                marks = [
-                    pytest.mark.xfail(strict=True, raises=AssertionError, reason=defects[name])
-                ]
-            yield pytest.param(make, x, name, id=f"{case}-{name}", marks=marks)
-
-
-@pytest.mark.parametrize(("make", "x", "name"), list(art_cases()))
-def test_art(make: Callable[[], Preprocessor], x: Callable[[], Array], name: str) -> None:
-    CHECKS[name](make(), x())
-
-
-# --- That each check can fail ---
+from tests.testing.inputs import COMPARISONS, Array
 
 
 class Halve(Preprocessor):
@@ -335,7 +192,7 @@ class ScalesParam(Halve):
 
 
 class RefusesCopies(Halve):
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, _memo):
         raise NotImplementedError
 
 
@@ -539,80 +396,3 @@ BROKEN: dict[type[Preprocessor], Collection[str]] = {
     WritesVariable: {"check_no_trace"},
     ReplacesCall: {"check_no_trace"},
 }
-
-
-def faisurrogate_losses(preprocessor: Preprocessor) -> dict[str, str]:
-    """Names of the checks that fail, and what they say."""
-    said = {}
-    for name, check in CHECKS.items():
-        try:
-            check(preprocessor, crops())
-        except AssertionError as failure:
-            said[name] = str(failure)
-    return said
-
-
-@pytest.mark.parametrize(
-    "make", [Halve, HalvePyTorch, WithModel, HalveTensorFlow, GathersTensorFlow]
-)
-def test_sound_passes(make: type[Preprocessor]) -> None:
-    check_preprocessor(make(), crops())
-
-
-@pytest.mark.parametrize("make", BROKEN, ids=lambda make: make.__name__)
-def test_broken_fails_for_its_own_reason(make: type[Preprocessor]) -> None:
-    said = faisurrogate_losses(make())
-    assert said.keys() == set(BROKEN[make]), said
-
-
-# Where nothing can be compared, other checks fail as well.
-@pytest.mark.parametrize(
-    ("make", "name"),
-    [(DividesByZero, "check_output_range"), (ReturnsAList, "check_output_shape")],
-)
-def test_broken_beyond_comparison(make: type[Preprocessor], name: str) -> None:
-    assert name in faisurrogate_losses(make())
-
-
-def test_every_check_is_shown_to_fail() -> None:
-    assert set().union(*BROKEN.values()) == CHECKS.keys()
-
-
-def test_check_writing_to_x_spares_the_caller() -> None:
-    x = crops()
-    faisurrogate_losses(MutatesInput())
-    with pytest.raises(AssertionError):
-        check_preprocessor(MutatesInput(), x)
-    np.testing.assert_array_equal(x, crops())
-
-
-def test_report_has_a_line_for_each_failure() -> None:
-    class Broken(PrintsItsModel, RefusesFloat64):
-        pass
-
-    with pytest.raises(AssertionError) as report:
-        check_preprocessor(Broken(), crops(), skip=["check_pickle"])
-    assert str(report.value).splitlines() == [
-        "Broken fails check_repr: its repr has 2413 characters",
-        "Broken fails check_float64: TypeError was raised: "
-        "expected scalar type Float but found Double",
-    ]
-
-
-def test_skip() -> None:
-    check_preprocessor(ReturnsFloat64(), crops(), skip=("check_output_dtype",))
-    with pytest.raises(ValueError, match=r"'check_dtype'.* 'check_output_dtype'"):
-        check_preprocessor(ReturnsFloat64(), crops(), skip=("check_dtype",))
-
-
-@pytest.mark.parametrize(
-    ("x", "error"),
-    [
-        (crops().astype(np.float64), TypeError),
-        (crops().tolist(), TypeError),
-        (crops()[:1], ValueError),
-    ],
-)
-def test_unsuitable_x(x: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match=r"^x must"):
-        check_preprocessor(Halve(), x)

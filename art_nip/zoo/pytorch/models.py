@@ -24,13 +24,13 @@ from art_nip.zoo.architectures import (
     Depthwise,
     Dropout,
     GlobalAveragePool,
-    Layer,
+    LayerSpec,
     MaxPool,
     ReLU,
     Residual,
     output_shape,
 )
-from art_nip.zoo.pytorch_median import Median
+from art_nip.zoo.pytorch.median import Median
 from art_nip.zoo.suppression import AuxiliaryPass
 
 
@@ -106,7 +106,7 @@ class Suppress(nn.Module):
         return x * rows.reshape(*rows.shape, *(1,) * (x.ndim - 2))
 
 
-def _sequential(layers: Iterable[Layer], shape: tuple[int, ...]) -> nn.Sequential:
+def _sequential(layers: Iterable[LayerSpec], shape: tuple[int, ...]) -> nn.Sequential:
     modules = nn.Sequential()
     for layer in layers:
         modules.append(_module(layer, shape))
@@ -114,7 +114,7 @@ def _sequential(layers: Iterable[Layer], shape: tuple[int, ...]) -> nn.Sequentia
     return modules
 
 
-def _module(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
+def _module(layer: LayerSpec, shape: tuple[int, ...]) -> nn.Module:
     width = shape[0]
     match layer:
         case Conv(channels, kernel, stride, same, bias):
