@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from art_nip import NIPPreprocessor
-from art_nip.attacks.adaptive import ProjectedGradientDescent
 from art_nip.attacks.nip_steering import SteeringAttack
+from art_nip.attacks.pgd import ProjectedGradientDescent
 from art_nip.estimators.layers import Layer
 from art_nip.nip.retrieval.class_evidence import ClassEvidence
 from art_nip.nip.retrieval.evidence import EstimatorEvidence, GradedViewEvidence, ViewEvidence

@@ -1,0 +1,36 @@
+"""The few-pixels attack of ART, with its loop over pixels in one step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from art.attacks import evasion
+
+from art_nip.utils.validation import check_whole
+
+Array = npt.NDArray[Any]
+
+
+class PixelAttack(evasion.PixelAttack):  # type: ignore[misc]
+    """One-pixel attack of Su et al., "One pixel attack for fooling deep neural networks" (2019),
+    on any number of pixels, as ART has it but for a loop over these.
+    """
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if self.th is not None:
+            check_whole("th", self.th, least=1)
+        check_whole("max_iter", self.max_iter, least=1)
+        if self.es not in (0, 1):
+            raise ValueError(f"es={self.es!r}; give 0 (CMA-ES) or 1 (differential evolution).")
+
+    def _perturb_image(self, x: Array, img: Array) -> Array:
+        candidates = np.atleast_2d(x).astype(int)
+        pixels = candidates.reshape(len(candidates), -1, 2 + self.img_channels)
+        rows, columns = pixels[..., 0] % self.img_rows, pixels[..., 1] % self.img_cols
+        images = np.repeat(img[None], len(candidates), axis=0)
+        view = np.moveaxis(images, 1, -1) if self.estimator.channels_first else images
+        view[np.arange(len(candidates))[:, None], rows, columns] = pixels[..., 2:]
+        return images
