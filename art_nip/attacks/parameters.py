@@ -61,7 +61,7 @@ def check_sizes(parameters: Mapping[str, Any]) -> None:
 
     :param parameters: by name, with those of an attack within the attack.
     """
-    lengths = parameters.get("norm", np.inf) in (1, 2, "1", "2")
+    lengths = parameters.get("norm", np.inf) not in (np.inf, "inf")
     eps = parameters.get("eps", 0)
     for name in SIZES:
         if name in parameters:
@@ -74,20 +74,29 @@ def check_sizes(parameters: Mapping[str, Any]) -> None:
             check_sizes(value)
 
 
+def check_norm(value: Any) -> None:
+    """Raise a ValueError unless a norm is that of L1, L2 or another Lp, or of L∞."""
+    number = _is_number(value) and value >= 1
+    if not number and value not in ("1", "2", "inf"):
+        raise ValueError(f"norm={value!r}; give 1, 2, another p of at least 1, or np.inf.")
+
+
 def check_kind(name: str, value: Any, default: Any) -> None:
     """Raise a ValueError unless a parameter is of the kind of its default.
 
     :param name: of the parameter.
     :param value: what was given.
-    :param default: what it is if nothing is given; None, and an infinite one as of `norm`, allow
-        anything, and leave it to the attack.
+    :param default: what it is if nothing is given; None allows anything, and leaves it to the
+        attack.
     """
-    if isinstance(default, bool):
+    if name == "norm":
+        check_norm(value)
+    elif isinstance(default, bool):
         if not isinstance(value, bool):
             raise ValueError(f"{name}={value!r}; give True or False.")
     elif isinstance(default, int):
         check_whole(name, value, least=0)
-    elif isinstance(default, float) and np.isfinite(default):
+    elif isinstance(default, float):
         check_number(name, value, -np.inf)
     elif isinstance(default, str):
         if not isinstance(value, str):

@@ -18,13 +18,21 @@ class PixelAttack(evasion.PixelAttack):  # type: ignore[misc]
     on any number of pixels, as ART has it but for a loop over these.
     """
 
-    def _check_params(self) -> None:
-        super()._check_params()
-        if self.th is not None:
-            check_whole("th", self.th, least=1)
-        check_whole("max_iter", self.max_iter, least=1)
-        if self.es not in (0, 1):
-            raise ValueError(f"es={self.es!r}; give 0 (CMA-ES) or 1 (differential evolution).")
+    def __init__(
+        self,
+        classifier: Any,
+        th: int | None = None,
+        es: int = 1,
+        max_iter: int = 100,
+        targeted: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        if th is not None:
+            check_whole("th", th, least=1)
+        if es not in (0, 1):
+            raise ValueError(f"es={es!r}; give 0 (CMA-ES) or 1 (differential evolution).")
+        check_whole("max_iter", max_iter, least=1)
+        super().__init__(classifier, th, es, max_iter, targeted, verbose)
 
     def _perturb_image(self, x: Array, img: Array) -> Array:
         candidates = np.atleast_2d(x).astype(int)
