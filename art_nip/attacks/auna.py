@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from art_nip.attacks.base import Floats, Mask, Rows
-from art_nip.attacks.decision import DecisionAttack, Fools, beside, bisected
+from art_nip.attacks.base import Floats, Mask, Rows, beside
+from art_nip.attacks.decision import DecisionAttack, Fools, bisected
 from art_nip.utils.validation import check_whole
 
 

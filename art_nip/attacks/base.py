@@ -130,3 +130,8 @@ def true_or_predicted(predicted: Rows, y: npt.ArrayLike | None, nb_classes: int)
     :param nb_classes: how many classes there are.
     """
     return predicted if y is None else class_indices(y, len(predicted), nb_classes)
+
+
+def beside(values: npt.NDArray[Any], x: Floats) -> npt.NDArray[Any]:
+    """Return one value per image, shape (N,), in a shape that broadcasts to the images x."""
+    return values.reshape(-1, *(1,) * (x.ndim - 1))

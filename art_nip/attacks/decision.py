@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from art.estimators.classification.classifier import ClassifierMixin
 from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
@@ -119,8 +118,3 @@ def bisected(works: Callable[[Floats], Mask], good: Floats, bad: Floats, steps: 
     short: Floats = np.where(edge == good, good, 2 * edge - bad)
     safe: Floats = np.where(works(short), short, good)
     return safe
-
-
-def beside(values: npt.NDArray[Any], x: Floats) -> npt.NDArray[Any]:
-    """Return one value per image, shape (N,), in a shape that broadcasts to the images x."""
-    return values.reshape(-1, *(1,) * (x.ndim - 1))

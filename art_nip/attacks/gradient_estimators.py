@@ -88,7 +88,8 @@ class _WithAuxiliary:
     def loss_gradient(self, x: Any, y: Any, **keywords: Any) -> Any:
         state: Any = self
         # ART's losses take what the model gives first on PyTorch, and last on TensorFlow.
-        name, order = ("_loss", 1) if hasattr(state, "_loss") else ("_loss_object", -1)
+        of_pytorch = framework_of(state) is Framework.PYTORCH
+        name, order = ("_loss", 1) if of_pytorch else ("_loss_object", -1)
         loss = getattr(state, name)
         layers = suppressing_layers(state.model)
         with auxiliary_logits(layers, None) as found:
@@ -97,7 +98,7 @@ class _WithAuxiliary:
                 outputs, labels = given[::order]
                 # Those of this pass: defences before the model may have asked it too.
                 auxiliary = found[-len(layers) :]
-                losses = [loss(*(each, labels)[::order]) for each in (outputs, *auxiliary)]
+                losses = [loss(*(logits, labels)[::order]) for logits in (outputs, *auxiliary)]
                 return losses[0] + state._weight * sum(losses[1:])
 
             setattr(state, name, total)

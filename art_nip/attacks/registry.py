@@ -110,7 +110,7 @@ class NamedAttack:
         kind, settings = self._class(), {**parameters, **fixed}
         if issubclass(kind, UnitRangeAttack):
             return kind(single_precision(estimator), **settings)
-        return InUnitRange(estimator, kind, settings, settings.get("batch_size", 128))
+        return InUnitRange(estimator, kind, settings)
 
     def _resolved(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         given = plain(dict(parameters))
