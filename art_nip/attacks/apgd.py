@@ -11,11 +11,16 @@ from art.attacks import evasion
 from art_nip.attacks.base import true_or_predicted
 from art_nip.attacks.gradient_estimators import averaged
 from art_nip.attacks.in_unit_range import in_unit_range, range_taken
+from art_nip.attacks.parameters import UnsuitableClassifierError
 from art_nip.estimators.single_precision import single_precision
 from art_nip.utils.validation import check_whole
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
+
+
+LEAST_CLASSES_OF_DLR = 3
+"""The difference of logits ratio is of the first, the second and the third score."""
 
 
 class AutoProjectedGradientDescent(evasion.AutoProjectedGradientDescent):  # type: ignore[misc]
@@ -64,6 +69,11 @@ class AutoProjectedGradientDescent(evasion.AutoProjectedGradientDescent):  # typ
             verbose=verbose,
         )
         self.targets, self.draws = targets, draws
+        if loss_type == "difference_logits_ratio" and estimator.nb_classes < LEAST_CLASSES_OF_DLR:
+            raise UnsuitableClassifierError(
+                f"The difference of logits ratio compares three scores, and this classifier has "
+                f"{estimator.nb_classes}: attack it with loss_type='cross_entropy'."
+            )
         # Made by ART from the estimator, to have another loss.
         target, given = single_precision(self.estimator), range_taken(estimator)
         if given is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from art.attacks import evasion
 
-from art_nip.attacks.apgd import AutoProjectedGradientDescent
+from art_nip.attacks.apgd import LEAST_CLASSES_OF_DLR, AutoProjectedGradientDescent
 from art_nip.attacks.deepfool import DeepFool
 
 Array = npt.NDArray[Any]
@@ -17,8 +17,8 @@ Array = npt.NDArray[Any]
 class AutoAttack(evasion.AutoAttack):  # type: ignore[misc]
     """AutoAttack of Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble
     of diverse parameter-free attacks" (2020), in ART's choice: APGD on cross-entropy and on the
-    difference of logits ratio, DeepFool (its authors take FAB) and Square, each on the images that
-    resisted those before it.
+    difference of logits ratio (left out where there are two classes), DeepFool (its authors take
+    FAB) and Square, each on the images that resisted those before it.
 
     ART's shows progress bars, has its own DeepFool and APGD, and none of the parameters:
 
@@ -45,6 +45,8 @@ class AutoAttack(evasion.AutoAttack):  # type: ignore[misc]
             "batch_size": batch_size,
             "verbose": verbose,
         }
+        compares = estimator.nb_classes >= LEAST_CLASSES_OF_DLR
+        losses = ("cross_entropy", *(("difference_logits_ratio",) if compares else ()))
         gradual = [
             AutoProjectedGradientDescent(
                 estimator,
@@ -54,7 +56,7 @@ class AutoAttack(evasion.AutoAttack):  # type: ignore[misc]
                 loss_type=loss,
                 **common,
             )
-            for loss in ("cross_entropy", "difference_logits_ratio")
+            for loss in losses
         ]
         others = [
             DeepFool(estimator, max_iter, 1e-3, batch_size=batch_size, verbose=verbose),

@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from art.attacks import evasion
 
+from art_nip.attacks.base import true_or_predicted
 from art_nip.utils.validation import check_whole
 
 Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
 
 
 class PixelAttack(evasion.PixelAttack):  # type: ignore[misc]
@@ -33,6 +35,19 @@ class PixelAttack(evasion.PixelAttack):  # type: ignore[misc]
             raise ValueError(f"es={es!r}; give 0 (CMA-ES) or 1 (differential evolution).")
         check_whole("max_iter", max_iter, least=1)
         super().__init__(classifier, th, es, max_iter, targeted, verbose)
+
+    def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
+        """Return adversarial examples; `y` are true classes, None the predicted ones.
+
+        An image that is wrong already comes back as it was.
+        """
+        results: Floats = np.array(x, np.float32)
+        predicted = self.estimator.predict(results).argmax(axis=1)
+        right = predicted == true_or_predicted(predicted, y, self.estimator.nb_classes)
+        if right.any():
+            # Without labels, as ART refuses them where there are two classes.
+            results[right] = super().generate(results[right], None, **kwargs)
+        return results
 
     def _perturb_image(self, x: Array, img: Array) -> Array:
         candidates = np.atleast_2d(x).astype(int)
