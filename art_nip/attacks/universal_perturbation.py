@@ -10,6 +10,7 @@ from art.attacks import evasion
 from art.utils import projection
 
 from art_nip.attacks.base import true_or_predicted
+from art_nip.utils.validation import check_choice
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -23,6 +24,11 @@ class UniversalPerturbation(evasion.UniversalPerturbation):  # type: ignore[misc
     ART's forgets, with each image, what of the perturbation that image's clipping hides, and shows
     the classifier images outside the clip range, which defences such as JPEG compression refuse.
     """
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        check_choice("attacker", self.attacker, tuple(self.attacks_dict))
+        self._get_attack(self.attacker, self.attacker_params)  # which checks its own parameters
 
     def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
         """Return the images with one perturbation added to all, within the clip range."""
