@@ -11,59 +11,34 @@ from typing import TYPE_CHECKING, Any
 
 from art_nip.attacks.registry import NAMES, PAPER, NamedAttack, get
 
-if TYPE_CHECKING:
-    from art_nip.attacks.apgd import AutoProjectedGradientDescent
-    from art_nip.attacks.auna import AdditiveUniformNoise
-    from art_nip.attacks.autoattack import AutoAttack
-    from art_nip.attacks.boundary import BoundaryAttack
-    from art_nip.attacks.deepfool import DeepFool
-    from art_nip.attacks.hopskipjump import HopSkipJump
-    from art_nip.attacks.jsma import SaliencyMapMethod
-    from art_nip.attacks.nip_steering import SteeringAttack
-    from art_nip.attacks.pgd import ProjectedGradientDescent
-    from art_nip.attacks.pixel import PixelAttack
-    from art_nip.attacks.pwa import PointwiseAttack
-    from art_nip.attacks.random_noise import RandomNoise
-    from art_nip.attacks.universal_perturbation import UniversalPerturbation
+if TYPE_CHECKING:  # what `__getattr__` gives, for those who check types
+    from art_nip.attacks.apgd import AutoProjectedGradientDescent as AutoProjectedGradientDescent
+    from art_nip.attacks.auna import AdditiveUniformNoise as AdditiveUniformNoise
+    from art_nip.attacks.autoattack import AutoAttack as AutoAttack
+    from art_nip.attacks.boundary import BoundaryAttack as BoundaryAttack
+    from art_nip.attacks.deepfool import DeepFool as DeepFool
+    from art_nip.attacks.hopskipjump import HopSkipJump as HopSkipJump
+    from art_nip.attacks.jsma import SaliencyMapMethod as SaliencyMapMethod
+    from art_nip.attacks.nip_steering import SteeringAttack as SteeringAttack
+    from art_nip.attacks.pgd import ProjectedGradientDescent as ProjectedGradientDescent
+    from art_nip.attacks.pixel import PixelAttack as PixelAttack
+    from art_nip.attacks.pwa import PointwiseAttack as PointwiseAttack
+    from art_nip.attacks.random_noise import RandomNoise as RandomNoise
+    from art_nip.attacks.universal_perturbation import (
+        UniversalPerturbation as UniversalPerturbation,
+    )
 
-_MODULES = {
-    "AdditiveUniformNoise": "auna",
-    "AutoAttack": "autoattack",
-    "AutoProjectedGradientDescent": "apgd",
-    "BoundaryAttack": "boundary",
-    "DeepFool": "deepfool",
-    "HopSkipJump": "hopskipjump",
-    "PixelAttack": "pixel",
-    "PointwiseAttack": "pwa",
-    "ProjectedGradientDescent": "pgd",
-    "RandomNoise": "random_noise",
-    "SaliencyMapMethod": "jsma",
-    "SteeringAttack": "nip_steering",
-    "UniversalPerturbation": "universal_perturbation",
+_PATHS = {
+    attack.path.rpartition(".")[2]: attack.path
+    for attack in map(get, NAMES)
+    if attack.path.startswith(__name__)
 }
+"""Where the classes of this package are; a line in the registry brings another."""
 
-__all__ = [
-    "NAMES",
-    "PAPER",
-    "AdditiveUniformNoise",
-    "AutoAttack",
-    "AutoProjectedGradientDescent",
-    "BoundaryAttack",
-    "DeepFool",
-    "HopSkipJump",
-    "NamedAttack",
-    "PixelAttack",
-    "PointwiseAttack",
-    "ProjectedGradientDescent",
-    "RandomNoise",
-    "SaliencyMapMethod",
-    "SteeringAttack",
-    "UniversalPerturbation",
-    "get",
-]
+__all__ = ["NAMES", "PAPER", "NamedAttack", "get", *_PATHS]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in _PATHS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(import_module(_PATHS[name].rpartition(".")[0]), name)
