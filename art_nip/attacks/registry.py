@@ -146,10 +146,10 @@ class NamedAttack:
         """Have errors of what is called name the attack, those of ART too."""
         try:
             yield
-        except UnsuitableClassifierError:
-            raise
         except (TypeError, ValueError) as error:
-            raise ValueError(f"The attack {self.name!r}: {error}") from error
+            unsuitable = isinstance(error, UnsuitableClassifierError)
+            kind = UnsuitableClassifierError if unsuitable else ValueError
+            raise kind(f"The attack {self.name!r}: {error}") from error
 
     def _class(self) -> Any:
         module, _, name = self.path.rpartition(".")

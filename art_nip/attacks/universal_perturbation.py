@@ -10,6 +10,7 @@ from art.attacks import evasion
 from art.utils import projection
 
 from art_nip.attacks.base import true_or_predicted
+from art_nip.attacks.labels import labels_for, takes_true_classes
 from art_nip.utils.validation import check_choice
 
 Array = npt.NDArray[Any]
@@ -28,7 +29,8 @@ class UniversalPerturbation(evasion.UniversalPerturbation):  # type: ignore[misc
     def _check_params(self) -> None:
         super()._check_params()
         check_choice("attacker", self.attacker, tuple(self.attacks_dict))
-        self._get_attack(self.attacker, self.attacker_params)  # which checks its own parameters
+        # Making it checks its own parameters, and this whether it leads away from true classes.
+        takes_true_classes(self._get_attack(self.attacker, self.attacker_params))
 
     def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
         """Return the images with one perturbation added to all, within the clip range."""
@@ -55,7 +57,7 @@ class UniversalPerturbation(evasion.UniversalPerturbation):  # type: ignore[misc
                 start = perturbed([row])
                 if fooled(start, [row]):
                     continue
-                adversarial = attacker.generate(start, labels[[row]])
+                adversarial = attacker.generate(start, labels_for(attacker, labels[[row]]))
                 if fooled(adversarial, [row]):
                     noise = projection(noise + adversarial - start, self.eps, self.norm)
             if fooled(perturbed(everything), everything).mean() >= 1 - self.delta:

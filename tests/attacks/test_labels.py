@@ -95,6 +95,18 @@ def test_what_needs_targets_or_has_none_is_refused(classifier):
         takes_true_classes(guided)
 
 
+def test_jsma_inside_a_universal_perturbation(classifier, digits):
+    with pytest.raises(ValueError, match=r"for which they are targets: 'jsma'"):
+        takes_true_classes(evasion.UniversalPerturbation(classifier, "jsma", **QUIET))
+    settings = {"attacker": "jsma", "attacker_params": {"theta": 1.0}, "eps": 0.8, "max_iter": 1}
+    attack = attacks.get("uap").create(classifier, **settings)
+    x, y = (part[:3] for part in digits["test"])
+    np.random.seed(0)  # noqa: NPY002 - ART draws its targets from it
+    assert (attack.generate(x, y) != x).any()
+    with pytest.raises(ValueError, match=r"'uap': .* is targeted"):
+        attacks.get("uap").create(classifier, attacker="pgd", attacker_params={"targeted": True})
+
+
 @pytest.mark.parametrize("name", [name for name in attacks.NAMES if name != "steering"])
 def test_named_attacks_take_true_classes(name, classifier):
     assert takes_true_classes(attacks.get(name).create(classifier))
