@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from art_nip import NIPPreprocessor
-from art_nip.attacks.adaptive import ProjectedGradientDescent
 from art_nip.attacks.nip_steering import SteeringAttack
+from art_nip.attacks.pgd import ProjectedGradientDescent
 from art_nip.estimators.layers import Layer
 from art_nip.nip.retrieval.class_evidence import ClassEvidence
 from art_nip.nip.retrieval.evidence import EstimatorEvidence, GradedViewEvidence, ViewEvidence
@@ -77,7 +77,7 @@ def test_several_restarts_and_targets_add_up(classifier, images):
     assert (broken(targets=1, restarts=3) >= one).all()
 
 
-def test_the_way_of_evidence_is_its_gradient(classifier, images):
+def test_the_surrogate_loss_of_evidence_has_its_gradient(classifier, images):
     nip = fitted(classifier, images, "class")
     # In noise, as the roots in the vectors are steep where nothing is to be seen.
     noise = np.random.default_rng(0).random(images["test"][0][:3].shape, np.float32)
@@ -111,7 +111,7 @@ def test_what_is_sure_is_not_led(classifier, images):
 
 
 def test_gradients_of_any_objective(classifier, images):
-    """The lead's, by way of logits, is that which the adapter has a method of its own for."""
+    """Gradients add up, and those of a layer's output are there too."""
     nip = NIPPreprocessor.for_estimator(classifier, verbose=False)
     adapter, x = nip._adapter, nip._adapter.tensor(images["test"][0][:4])
     first = adapter.gradient(x, (), lambda z, _: z[:, 3])

@@ -7,10 +7,13 @@ from art.defences.preprocessor import SpatialSmoothing
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch, PreprocessorTensorFlowV2
 
 from art_nip import zoo
-from art_nip.attacks.adaptive import AutoProjectedGradientDescent, ProjectedGradientDescent
+from art_nip.attacks import (
+    AutoProjectedGradientDescent,
+    HopSkipJump,
+    ProjectedGradientDescent,
+    RandomNoise,
+)
 from art_nip.attacks.gradient_estimators import averaged, straight_through, with_auxiliary
-from art_nip.attacks.mended import HopSkipJump
-from art_nip.attacks.random_noise import RandomNoise
 from art_nip.defences import TotalVarianceMinimization
 from art_nip.estimators.clones import defended
 from art_nip.estimators.single_precision import single_precision
@@ -138,14 +141,40 @@ def test_a_classifier_without_defences_is_straight_already(classifier, images):
 
 
 def test_gradients_of_random_defences_are_averaged(lenet, digits):
-    through = defended(make_classifier("pytorch", lenet["pytorch"]), Scaling())
+    classifier = make_classifier("pytorch", lenet["pytorch"])
+    through = defended(classifier, Scaling())
     x, y = digits["test"][0][:6], targets(digits["test"][1][:6])
     with seeded(0):
-        draws = [through.loss_gradient(x, y) for _ in range(5)]
-    assert not np.array_equal(draws[0], draws[1])
-    with seeded(0):
         mean = averaged(through, 5).loss_gradient(x, y)
-    np.testing.assert_allclose(mean, np.mean(draws, axis=0), atol=1e-7)
+    # Of five draws, those by 2 have the gradient there, and those by 0 have none.
+    one = 2 * classifier.loss_gradient(2 * x, y)
+    shares = (mean * one).sum(axis=(1, 2, 3)) / (one**2).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(shares * 5, np.round(shares * 5), atol=1e-3)
+    np.testing.assert_allclose(mean, shares[:, None, None, None] * one, atol=1e-6)
+    assert len(np.unique(shares.round(3))) > 1
+
+
+class Wakeful(PreprocessorPyTorch):
+    """A defence that leaves nothing of its first images, and is random from then on."""
+
+    awake = False
+
+    def forward(self, x, y=None):
+        return (x + torch.rand_like(x) if self.awake else 0 * x), y
+
+
+def test_gradients_of_zero_do_not_end_the_averaging(lenet, digits):
+    sleeping = Wakeful()
+    through = averaged(defended(make_classifier("pytorch", lenet["pytorch"]), sleeping), 4)
+    x, y = digits["test"][0][:3], targets(digits["test"][1][:3])
+    for _ in range(3):
+        assert not through.loss_gradient(x, y).any()
+    sleeping.awake = True
+    calls = []
+    forward = sleeping.forward
+    sleeping.forward = lambda x, y=None: (calls.append(1), forward(x, y))[1]
+    through.loss_gradient(x, y)
+    assert len(calls) == 4 + 2  # draws, and the two predictions that tell
 
 
 def test_one_draw_is_enough_where_nothing_is_random(classifier, images):
@@ -163,7 +192,7 @@ def test_one_draw_is_enough_where_nothing_is_random(classifier, images):
     calls.clear()
     for _ in range(3):
         np.testing.assert_array_equal(mean.loss_gradient(x, y), expected)
-    assert len(calls) == 2 + 1 + 1
+    assert len(calls) == 3
 
 
 def test_pgd_goes_through_a_random_defence(lenet, digits):

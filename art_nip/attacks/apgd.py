@@ -1,7 +1,4 @@
-"""ART's attacks by gradient for a classifier whose defences may be random or hide their gradient.
-
-Each is the attack of ART but for what its docstring names.
-"""
+"""APGD for classifiers with defences, in single precision, and towards several targets."""
 
 from __future__ import annotations
 
@@ -11,62 +8,19 @@ import numpy as np
 import numpy.typing as npt
 from art.attacks import evasion
 
-from art_nip.attacks.gradient_estimators import averaged, straight_through, with_auxiliary
+from art_nip.attacks.base import true_or_predicted
+from art_nip.attacks.gradient_estimators import averaged
+from art_nip.attacks.in_unit_range import in_unit_range, range_taken
+from art_nip.attacks.parameters import UnsuitableClassifierError
 from art_nip.estimators.single_precision import single_precision
-from art_nip.utils.validation import class_indices
+from art_nip.utils.validation import check_whole
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
-DRAWS = 8
 
-
-class ProjectedGradientDescent(evasion.ProjectedGradientDescent):  # type: ignore[misc]
-    """PGD of Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018),
-    through defences, exactly or as if they were not there.
-
-    :param draws: over how many draws gradients are averaged (EOT; Athalye et al. 2018) where they
-        are random.
-    :param straight: whether defences count as the identity on the way back (BPDA; Athalye et al.
-        2018).
-    :param auxiliary: weight of the loss of auxiliary logits, of models with channel-wise activation
-        suppressing (Bai et al. 2021); 0 leaves it out.
-    """
-
-    made_as_art_does = True
-    attack_params = [  # noqa: RUF012 - as ART has it
-        *evasion.ProjectedGradientDescent.attack_params,
-        *("draws", "straight", "auxiliary"),
-    ]
-
-    def __init__(
-        self,
-        estimator: Any,
-        norm: float | str = np.inf,
-        eps: float = 0.3,
-        eps_step: float = 0.1,
-        max_iter: int = 100,
-        num_random_init: int = 0,
-        batch_size: int = 32,
-        draws: int = DRAWS,
-        straight: bool = False,
-        auxiliary: float = 0.0,
-        verbose: bool = True,
-    ) -> None:
-        target = straight_through(estimator) if straight else estimator
-        if auxiliary:
-            target = with_auxiliary(target, auxiliary)
-        super().__init__(
-            averaged(target, draws),
-            norm=norm,
-            eps=eps,
-            eps_step=eps_step,
-            max_iter=max_iter,
-            num_random_init=num_random_init,
-            batch_size=batch_size,
-            verbose=verbose,
-        )
-        self.draws, self.straight, self.auxiliary = draws, straight, auxiliary
+LEAST_CLASSES_OF_DLR = 3
+"""The difference of logits ratio is of the first, the second and the third score."""
 
 
 class AutoProjectedGradientDescent(evasion.AutoProjectedGradientDescent):  # type: ignore[misc]
@@ -97,9 +51,11 @@ class AutoProjectedGradientDescent(evasion.AutoProjectedGradientDescent):  # typ
         batch_size: int = 32,
         loss_type: str | None = None,
         targets: int = 0,
-        draws: int = DRAWS,
+        draws: int = 8,
         verbose: bool = True,
     ) -> None:
+        check_whole("targets", targets, least=0)
+        check_whole("draws", draws, least=1)
         super().__init__(
             estimator,
             norm=norm,
@@ -113,8 +69,16 @@ class AutoProjectedGradientDescent(evasion.AutoProjectedGradientDescent):  # typ
             verbose=verbose,
         )
         self.targets, self.draws = targets, draws
+        if loss_type == "difference_logits_ratio" and estimator.nb_classes < LEAST_CLASSES_OF_DLR:
+            raise UnsuitableClassifierError(
+                f"The difference of logits ratio compares three scores, and this classifier has "
+                f"{estimator.nb_classes}: attack it with loss_type='cross_entropy'."
+            )
         # Made by ART from the estimator, to have another loss.
-        self._estimator = averaged(single_precision(self.estimator), draws)
+        target, given = single_precision(self.estimator), range_taken(estimator)
+        if given is not None:
+            target = in_unit_range(target, given)
+        self._estimator = averaged(target, draws)
 
     def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
         """Return adversarial examples; `y` are true classes, None the predicted ones."""
@@ -122,11 +86,7 @@ class AutoProjectedGradientDescent(evasion.AutoProjectedGradientDescent):  # typ
             adversarial: Floats = super().generate(x, y, **kwargs)
             return adversarial
         scores = self.estimator.predict(x, batch_size=self.batch_size)
-        labels = (
-            scores.argmax(axis=1)
-            if y is None
-            else class_indices(y, len(x), self.estimator.nb_classes)
-        )
+        labels = true_or_predicted(scores.argmax(axis=1), y, self.estimator.nb_classes)
         left = np.flatnonzero(scores.argmax(axis=1) == labels)
         scores[np.arange(len(x)), labels] = -np.inf
         ranked = np.argsort(-scores, axis=1)
