@@ -1,8 +1,8 @@
-"""Defences that ART lacks. They need no NIP; any ART user can use them.
+"""Defences by name, and the classes behind the names. They need no NIP; any ART user can use them.
 
 Those that change images are ART preprocessors, for NumPy, PyTorch and TensorFlow, or, where they
-look into the classifier, for the last two. `importance_masked` changes what a classifier computes,
-and returns one.
+look into the classifier, for the last two. `ImportanceMasking` changes what a classifier computes,
+and is an ART transformer.
 """
 
 from art_nip.defences.anti_adversary import (
@@ -10,23 +10,30 @@ from art_nip.defences.anti_adversary import (
     AntiAdversaryPyTorch,
     AntiAdversaryTensorFlowV2,
 )
+from art_nip.defences.base import ImageDefence
 from art_nip.defences.feature_distillation import (
     FeatureDistillation,
     FeatureDistillationPyTorch,
     FeatureDistillationTensorFlowV2,
 )
-from art_nip.defences.importance_masking import importance_masked
+from art_nip.defences.feature_squeezing import FeatureSqueezing
+from art_nip.defences.importance_masking import ImportanceMasking
+from art_nip.defences.jpeg_compression import JpegCompression
+from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.registry import NAMES, NamedDefence, get
 from art_nip.defences.sparse_transformation import (
     SparseTransformation,
     SparseTransformationPyTorch,
     SparseTransformationTensorFlowV2,
 )
+from art_nip.defences.spatial_smoothing import SpatialSmoothing
 from art_nip.defences.super_resolution import (
     SuperResolution,
     SuperResolutionPyTorch,
     SuperResolutionTensorFlowV2,
 )
+from art_nip.defences.tensorflow import TensorFlowDefence
+from art_nip.defences.total_var_min import TotalVarMin
 from art_nip.defences.total_variance import (
     TotalVarianceMinimization,
     TotalVarianceMinimizationPyTorch,
@@ -41,16 +48,23 @@ __all__ = [
     "FeatureDistillation",
     "FeatureDistillationPyTorch",
     "FeatureDistillationTensorFlowV2",
+    "FeatureSqueezing",
+    "ImageDefence",
+    "ImportanceMasking",
+    "JpegCompression",
     "NamedDefence",
+    "PyTorchDefence",
     "SparseTransformation",
     "SparseTransformationPyTorch",
     "SparseTransformationTensorFlowV2",
+    "SpatialSmoothing",
     "SuperResolution",
     "SuperResolutionPyTorch",
     "SuperResolutionTensorFlowV2",
+    "TensorFlowDefence",
+    "TotalVarMin",
     "TotalVarianceMinimization",
     "TotalVarianceMinimizationPyTorch",
     "TotalVarianceMinimizationTensorFlowV2",
     "get",
-    "importance_masked",
 ]
