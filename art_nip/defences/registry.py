@@ -8,24 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
-from art.defences.preprocessor.preprocessor import Preprocessor
-
-from art_nip.defences.anti_adversary import AntiAdversary
-from art_nip.defences.base import check_classifier
-from art_nip.defences.feature_distillation import FeatureDistillation
-from art_nip.defences.feature_squeezing import FeatureSqueezing
-from art_nip.defences.importance_masking import ImportanceMasking
-from art_nip.defences.jpeg_compression import JpegCompression
-from art_nip.defences.sparse_transformation import SparseTransformation
-from art_nip.defences.spatial_smoothing import SpatialSmoothing
-from art_nip.defences.super_resolution import SuperResolution
-from art_nip.defences.total_var_min import TotalVarMin
-from art_nip.defences.total_variance import TotalVarianceMinimization
-from art_nip.nip.parameters import Parameters
-from art_nip.nip.preprocessor import NIPPreprocessor
 from art_nip.utils.validation import check_choice
+
+SUFFIXES = ("", "PyTorch", "TensorFlowV2")
+"""Of the names of the classes of one defence, as ART has them."""
 
 FOLLOWED = ("channels_first", "clip_values", "verbose")
 """Parameters that follow the classifier, or say what to do outside a benchmark."""
@@ -36,18 +25,25 @@ class NamedDefence:
     """A defence that has a name.
 
     :param name: in tables, spec files and Python.
-    :param family: its main class, an ART preprocessor, or an ART transformer where it changes the
-        classifier.
+    :param path: its main class, imported on first use.
     :param defaults: parameters that differ from those of the class.
     """
 
     name: str
-    family: Any
+    path: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def family(self) -> Any:
+        """The main class: an ART preprocessor, or a transformer where it changes the classifier."""
+        module, _, name = self.path.rpartition(".")
+        return getattr(import_module(module), name)
 
     @property
     def learns(self) -> bool:
         """Whether it is to be fitted on benign images; ART's own `fit` is empty."""
+        from art.defences.preprocessor.preprocessor import Preprocessor
+
         return self.family.fit is not Preprocessor.fit
 
     def create(self, classifier: Any, **parameters: Any) -> Any:
@@ -59,6 +55,8 @@ class NamedDefence:
         :raises ValueError: if a parameter is not known or not allowed.
         :raises TypeError: if it is no ART classifier, or none that this defence can defend.
         """
+        from art_nip.defences.base import check_classifier
+
         check_classifier(classifier, f"The defence {self.name!r}")
         self.check_parameters(parameters)
         make = getattr(self.family, "for_estimator", self.family)
@@ -84,30 +82,40 @@ class _NIP(NamedDefence):
     """NIP, of which a benchmark may choose every parameter."""
 
     def _known(self) -> list[str]:
-        return Parameters.names()
+        return list(self.family.params)
 
     def _check_values(self, parameters: Mapping[str, Any]) -> None:
+        from art_nip.nip.parameters import Parameters
+
         Parameters(**{"clip_values": (0.0, 1.0), **parameters})
 
+
+_HERE = "art_nip.defences"
 
 DEFENCES = {
     named.name: named
     for named in (
-        NamedDefence("ss", SpatialSmoothing, {"window_size": 2}),
+        NamedDefence("ss", f"{_HERE}.spatial_smoothing.SpatialSmoothing", {"window_size": 2}),
         # The paper does not say; Xu et al. 2018 take 5 for colour images. ART's 8 does nothing.
-        NamedDefence("cbdr", FeatureSqueezing, {"bit_depth": 5}),
-        NamedDefence("jpeg", JpegCompression, {"quality": 80}),
-        NamedDefence("tvm", TotalVarianceMinimization, {"prob": 0.5, "lamb": 0.1}),
-        NamedDefence("tvm-art", TotalVarMin, {"prob": 0.5, "lamb": 0.1}),
-        NamedDefence("fdistill", FeatureDistillation),
-        NamedDefence("sr", SuperResolution),
-        # The paper does not say; these are of the authors' example for images of 32×32.
+        NamedDefence("cbdr", f"{_HERE}.feature_squeezing.FeatureSqueezing", {"bit_depth": 5}),
+        NamedDefence("jpeg", f"{_HERE}.jpeg_compression.JpegCompression", {"quality": 80}),
         NamedDefence(
-            "stl", SparseTransformation, {"lmbda": 0.2, "n_filters": 64, "filter_size": 8}
+            "tvm",
+            f"{_HERE}.total_variance.TotalVarianceMinimization",
+            {"prob": 0.5, "lamb": 0.1},
         ),
-        NamedDefence("anti-adversary", AntiAdversary),
-        NamedDefence("importance-masking", ImportanceMasking),
-        _NIP("nip", NIPPreprocessor),
+        NamedDefence("tvm-art", f"{_HERE}.total_var_min.TotalVarMin", {"prob": 0.5, "lamb": 0.1}),
+        NamedDefence("fdistill", f"{_HERE}.feature_distillation.FeatureDistillation"),
+        NamedDefence("sr", f"{_HERE}.super_resolution.SuperResolution"),
+        NamedDefence(
+            "stl",
+            f"{_HERE}.sparse_transformation.SparseTransformation",
+            # The paper does not say; these are of the authors' example for images of 32×32.
+            {"lmbda": 0.2, "n_filters": 64, "filter_size": 8},
+        ),
+        NamedDefence("anti-adversary", f"{_HERE}.anti_adversary.AntiAdversary"),
+        NamedDefence("importance-masking", f"{_HERE}.importance_masking.ImportanceMasking"),
+        _NIP("nip", "art_nip.nip.preprocessor.NIPPreprocessor"),
     )
 }
 NAMES = tuple(DEFENCES)
@@ -120,3 +128,16 @@ def get(name: str) -> NamedDefence:
     """
     check_choice("defence", name, NAMES)
     return DEFENCES[name]
+
+
+def home_of(class_name: str, package: str) -> str | None:
+    """Return the module of a package that has a class of a named defence, or None.
+
+    :param class_name: of its main class, or of that for PyTorch or TensorFlow.
+    :param package: its dotted name.
+    """
+    for named in DEFENCES.values():
+        module, _, family = named.path.rpartition(".")
+        if module.startswith(package) and class_name in [family + end for end in SUFFIXES]:
+            return module
+    return None
