@@ -6,7 +6,7 @@ import torch
 
 from art_nip import defences
 from art_nip.utils.seeds import seeded
-from tests.defences.conftest import Pictures, oriented
+from tests.defences.helpers import Pictures, oriented
 from tests.helpers import make_classifier
 
 NATIVE = ("tvm", "fdistill", "sr", "stl", "anti-adversary")

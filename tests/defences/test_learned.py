@@ -9,7 +9,7 @@ from sklearn.exceptions import NotFittedError
 
 from art_nip import defences
 from art_nip.utils.files import reading
-from tests.defences.conftest import crops
+from tests.defences.helpers import crops
 
 QUICK = {
     "SparseTransformation": {"n_filters": 8, "filter_size": 5, "n_crops": 16, "iterations": 5},

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from art_nip import defences
-from tests.defences.conftest import LOOK_INSIDE, Pictures
+from tests.defences.helpers import LOOK_INSIDE, Pictures
 
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 RANGES = {
