@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from art.defences.transformer.transformer import Transformer
 from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
@@ -85,9 +86,9 @@ class Workbench:
         if ready.key not in self._defences:
             defence = ready.entry.make(self.classifier)
             with seeded(_seed(ready.key)):
-                fitted = defence.fit(*ready.bank)
-            # What is no preprocessor becomes a classifier when it is fitted.
-            self._defences[ready.key] = fitted if isinstance(fitted, BaseEstimator) else defence
+                defence.fit(*ready.bank)
+            transforms = isinstance(defence, Transformer)
+            self._defences[ready.key] = defence.get_classifier() if transforms else defence
         return self._defences[ready.key]
 
     def defended(self, ready: ReadyDefence) -> Any:

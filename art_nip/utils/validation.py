@@ -164,6 +164,12 @@ def check_whole(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name}={value!r}; give a whole number of at least {least}.")
 
 
+def check_flag(name: str, value: Any) -> None:
+    """Raise a ValueError unless a parameter is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}={value!r}; give True or False.")
+
+
 def check_number(name: str, value: Any, low: float, high: float = np.inf) -> None:
     """Raise a ValueError unless a parameter is a finite number from `low` to `high`.
 

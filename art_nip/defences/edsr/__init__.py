@@ -4,15 +4,16 @@ Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution",
 https://arxiv.org/abs/1707.02921. A network is its weights: arrays by name, in PyTorch's layout.
 """
 
-import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.frameworks import Framework, code_of, framework_of
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
@@ -60,14 +61,9 @@ def in_framework(x: Array) -> Array:
     """
     if not isinstance(x, np.ndarray):
         return x
-    if find_spec("torch"):
-        import torch
-
-        return torch.tensor(x)
-    if find_spec("tensorflow"):
-        import tensorflow as tf
-
-        return tf.convert_to_tensor(x)
+    for framework, package in ((Framework.PYTORCH, "torch"), (Framework.TENSORFLOW, "tensorflow")):
+        if find_spec(package):
+            return code_of(__name__, framework).tensor(x)
     raise ImportError(
         "Super-resolution computes in PyTorch or TensorFlow: install art-nip[pytorch] or "
         "art-nip[tensorflow]."
@@ -76,18 +72,13 @@ def in_framework(x: Array) -> Array:
 
 def tensor(values: npt.NDArray[Any], like: Array) -> Array:
     """Return an array as a tensor of the framework, and on the device, of another."""
-    if _is_tensorflow(like):
-        import tensorflow as tf
-
-        return tf.convert_to_tensor(values)
-    import torch
-
-    return torch.tensor(values, device=like.device)
+    return _code(like).tensor(values, like)
 
 
 def array(x: Array) -> npt.NDArray[Any]:
     """Return a tensor as an array."""
-    return np.asarray(x.numpy() if _is_tensorflow(x) else x.numpy(force=True))
+    values: npt.NDArray[Any] = _code(x).array(x)
+    return values
 
 
 def doubled(x: Array, weights: Mapping[str, Array]) -> Array:
@@ -99,9 +90,11 @@ def doubled(x: Array, weights: Mapping[str, Array]) -> Array:
     :param x: PyTorch or TensorFlow tensor, float32, shape (N, C, H, W), in [0, 1].
     :param weights: tensors of the same framework and device.
     """
+    code = _code(x)
 
     def convolved(x: Array, name: str, relu: bool = False) -> Array:
-        return _convolved(x, weights[f"{name}.weight"], weights[f"{name}.bias"], relu)
+        kernels, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        return code.convolved(x, kernels, bias, relu)
 
     xp = namespace(x)
     x = xp.permute_dims(x, (0, 2, 3, 1))
@@ -123,22 +116,9 @@ def gradients(
     :param small: what the network is given, as of :func:`doubled`.
     :param large: what it is to return.
     """
-    if _is_tensorflow(small):
-        import tensorflow as tf
-
-        with tf.GradientTape() as tape:
-            tape.watch(weights)
-            error = tf.reduce_mean(tf.abs(doubled(small, weights) - large))
-        found = tape.gradient(error, weights)
-        return float(error), {name: each.numpy() for name, each in found.items()}
-    import torch
-
-    with torch.enable_grad():
-        leaves = {name: each.requires_grad_() for name, each in weights.items()}
-        error = (doubled(small, leaves) - large).abs().mean()
-        found = torch.autograd.grad(error, list(leaves.values()))
-    names = zip(leaves, found, strict=True)
-    return error.item(), {name: each.numpy(force=True) for name, each in names}
+    found: tuple[float, dict[str, npt.NDArray[np.float32]]]
+    found = _code(small).gradients(weights, small, large)
+    return found
 
 
 def _repeated(x: Array) -> Array:
@@ -157,20 +137,8 @@ def _shuffled(x: Array) -> Array:
     return xp.reshape(x, (n, 2 * height, 2 * width, channels // 4))
 
 
-def _convolved(x: Array, kernels: Array, bias: Array, relu: bool) -> Array:
-    """Convolve images, channels last, with kernels of shape (out, in, 3, 3); zeros lie beyond."""
-    if _is_tensorflow(x):
-        import tensorflow as tf
-
-        x = tf.nn.conv2d(x, tf.transpose(kernels, (2, 3, 1, 0)), 1, "SAME") + bias
-        return tf.nn.relu(x) if relu else x
-    import torch
-
-    # Views, not copies: this is how PyTorch has channels last.
-    x = torch.nn.functional.conv2d(x.permute(0, 3, 1, 2), kernels, bias, padding=1)
-    return (x.relu() if relu else x).permute(0, 2, 3, 1)
-
-
-def _is_tensorflow(x: Array) -> bool:
-    tf = sys.modules.get("tensorflow")
-    return tf is not None and isinstance(x, tf.Tensor)
+def _code(x: Array) -> ModuleType:
+    """Return the file with the code for the framework of a tensor."""
+    framework = framework_of(x)
+    assert framework is not None
+    return code_of(__name__, framework)

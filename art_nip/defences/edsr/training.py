@@ -90,7 +90,7 @@ def train(
         for step in bar:
             large = _patches(x[apart:], rng)
             small = edsr.tensor(_halved(large), like)
-            tensors = {name: edsr.tensor(each, like) for name, each in weights.items()}
+            tensors = {name: edsr.tensor(array, like) for name, array in weights.items()}
             error, found = edsr.gradients(tensors, small, edsr.tensor(large, like))
             rate = LEARNING_RATE * (1 + math.cos(math.pi * step / steps)) / 2
             for name, gradient in found.items():
@@ -110,7 +110,7 @@ def measured(weights: edsr.Weights, x: Images, like: Array) -> Reached:
     :param like: a tensor of the framework, and on the device, to compute in.
     """
     height, width = (side // 2 * 2 for side in x.shape[2:])
-    tensors = {name: edsr.tensor(each, like) for name, each in weights.items()}
+    tensors = {name: edsr.tensor(array, like) for name, array in weights.items()}
     network, bicubic = [], []
     for start in range(0, len(x), BATCH):
         large = x[start : start + BATCH, :, :height, :width]

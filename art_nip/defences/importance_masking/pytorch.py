@@ -1,5 +1,6 @@
 """A PyTorch model that is run twice: the first pass says which neurons count in the second."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,7 +38,8 @@ class MaskedModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of the second pass, shape (N, nb_classes)."""
-        first = self.model(x)
+        # A copy: a model may write to its input, and the second pass is to get the same.
+        first = self.model(x.clone())
         self._count(first)
         mask = torch.softmax(self.sharpness * first, dim=1) @ self.masks
         with self._masked_by(mask):
@@ -48,12 +50,18 @@ class MaskedModule(nn.Module):
     def _masked_by(self, mask: Tensor) -> Iterator[None]:
         layer = Layer.parse(self.layer)
         module = self.model.get_submodule(layer.name)
+        # The model is shared: it may be running in another thread, without a mask or with another.
+        own = threading.get_ident()
+
+        def masked(neurons: Any) -> Any:
+            return _times(neurons, mask) if threading.get_ident() == own else neurons
+
         if layer.side == "input":
             handle = module.register_forward_pre_hook(
-                lambda _, arguments: (_times(arguments[0], mask), *arguments[1:])
+                lambda _, arguments: (masked(arguments[0]), *arguments[1:])
             )
         else:
-            handle = module.register_forward_hook(lambda _, __, output: _times(output, mask))
+            handle = module.register_forward_hook(lambda _, __, output: masked(output))
         try:
             yield
         finally:
