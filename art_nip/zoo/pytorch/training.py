@@ -41,7 +41,8 @@ def training_step(model: torch.nn.Module, recipe: Recipe, mean: float, std: floa
         ):
             logits = model((x - mean) / std)
         cross_entropies = [
-            torch.nn.functional.cross_entropy(each.float(), labels) for each in (logits, *auxiliary)
+            torch.nn.functional.cross_entropy(scores.float(), labels)
+            for scores in (logits, *auxiliary)
         ]
         return cross_entropies[0] + recipe.auxiliary * sum(cross_entropies[1:])
 

@@ -36,7 +36,7 @@ def training_step(model: keras.Model, recipe: Recipe, mean: float, std: float) -
         with auxiliary_logits(model.layers, labels if training else None) as auxiliary:
             logits = model((x - mean) / std, training=training)
         return cross_entropy(labels, logits) + recipe.auxiliary * sum(
-            cross_entropy(labels, each) for each in auxiliary
+            cross_entropy(labels, hidden) for hidden in auxiliary
         )
 
     def gradient(x: Any, labels: Any) -> Any:
