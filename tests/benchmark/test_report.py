@@ -498,7 +498,7 @@ def test_a_run_that_is_half_done(tmp_path):
     assert "Unfinished: 4 of 9 cells (attacks and benign images × defences) of adaptive" in text
 
 
-def test_faisurrogate_losses_are_listed_and_their_cells_say_so(tmp_path):
+def test_failures_are_listed_and_their_cells_say_so(tmp_path):
     builder = Builder(tmp_path / "store").fill()
     builder.fail("fgsm", "nip", "ValueError: no | gradient, at all")
     builder.fail("fgsm", "ss", "ValueError: no | gradient, at all")
@@ -506,7 +506,7 @@ def test_faisurrogate_losses_are_listed_and_their_cells_say_so(tmp_path):
     found = page(builder)
     cells = found.table("Oblivious attacks, held-out")
     assert (cells["nip", "fgsm"], cells["ss", "benign accuracy"]) == ("failed", "failed")
-    listed = found.table("Faisurrogate_losses")
+    listed = found.table("Failures")
     assert listed["fgsm", "defences"] == "nip, ss"
     assert listed["fgsm", "error"] == "ValueError: no | gradient, at all"
     assert listed["benign", "error"] == "MemoryError: 12 GiB"

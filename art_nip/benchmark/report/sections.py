@@ -45,7 +45,7 @@ def document(results: Results) -> Document:
     optional = {
         "The attacks": _attacks(results),
         "What the defences cost": _costs(results),
-        "Faisurrogate_losses": _faisurrogate_losses(results),
+        "Failures": _failures(results),
     }
     sections += [Section(heading, list(blocks)) for heading, blocks in optional.items()]
     sections.append(
@@ -196,7 +196,7 @@ def _costs(results: Results) -> Iterator[Block]:
             yield tables.costs(benign, defences, caption)
 
 
-def _faisurrogate_losses(results: Results) -> Iterator[Block]:
+def _failures(results: Results) -> Iterator[Block]:
     failed = [row for row in results.rows if row.metric == "error"]
     if failed:
-        yield tables.faisurrogate_losses(failed)
+        yield tables.failures(failed)

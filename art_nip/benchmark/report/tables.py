@@ -18,7 +18,7 @@ NOTHING = Cell("n/a")
 
 SIGNS = {
     MISSING: "not measured, or not yet",
-    FAILED: "it raised an error, see Faisurrogate_losses",
+    FAILED: "it raised an error, see Failures",
     NOTHING: "no adversarial example succeeded",
 }
 BEST = "Bold: the highest value among the defences, as printed; the intervals may well overlap."
@@ -225,7 +225,7 @@ def costs(measured: Measured, defences: Sequence[str], caption: str) -> Table:
     return Table(caption, "defence", [*metrics], rows, notes=_signs(rows))
 
 
-def faisurrogate_losses(rows: Sequence[Row]) -> Table:
+def failures(rows: Sequence[Row]) -> Table:
     """Return the cells that raised, with their error."""
     alike: dict[tuple[str, str, str, str], list[str]] = {}
     for row in rows:
