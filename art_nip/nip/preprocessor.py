@@ -604,7 +604,7 @@ def _check_loadable(parameters: Parameters, written: Mapping[str, Any]) -> None:
         cause = ""
     if found != parameters.retrieval:
         raise ValueError(
-            f"A file cannot hold {parameters.retrieval!r}, as load could not make it{cause}. Only "
+            f"A file cannot hold {parameters.retrieval!r}, as load could not make it{cause.rstrip('.')}. Only "
             "retrievals and evidence of art_nip with parameters that JSON can hold are saved. Keep "
             "the benign images, and fit anew; or pickle the NIPPreprocessor."
         )
