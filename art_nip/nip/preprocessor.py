@@ -81,11 +81,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         apply_predict: bool = True,
         **parameters: Unpack[ParameterKeywords],
     ) -> None:
-        if not isinstance(self, _class_for(estimator)):
-            raise TypeError(
-                f"{type(self).__name__} is not for a {type(estimator).__name__}. Make a NIP with "
-                "NIPPreprocessor.for_estimator(classifier), which picks the class."
-            )
+        self._check_class(estimator)
         check_flag("apply_fit", apply_fit)
         check_flag("apply_predict", apply_predict)
         super().__init__(is_fitted=False, apply_fit=apply_fit, apply_predict=apply_predict)
@@ -116,6 +112,13 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         return _class_for(estimator)(
             estimator, apply_fit=apply_fit, apply_predict=apply_predict, **parameters
         )
+
+    def _check_class(self, estimator: Any) -> None:
+        if not isinstance(self, _class_for(estimator)):
+            raise TypeError(
+                f"{type(self).__name__} is not for a {type(estimator).__name__}. Make a NIP with "
+                "NIPPreprocessor.for_estimator(classifier), which picks the class."
+            )
 
     # Fitting
 
@@ -427,9 +430,10 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             changed since the fit.
         """
         given: Any = estimator
-        nip = self if self._adapter.unwrapped(given.model) is self._adapter.model else None
+        self._check_class(given)
         check_images_alike(self._adapter, self.parameters.clip_values, given)
-        if nip is None:
+        nip = self
+        if self._adapter.unwrapped(given.model) is not self._adapter.model:
             nip = self._moved_to(given)
         elif self._fitted and self._adapter.fingerprint() != self._fitted.fingerprint:
             raise ValueError(STALE)
@@ -599,12 +603,12 @@ def _check_loadable(parameters: Parameters, written: Mapping[str, Any]) -> None:
     try:
         found = chosen(json.loads(json.dumps(written))["retrieval"])
     except (TypeError, ValueError) as error:
-        found, cause = None, f": {error}"
+        found, cause = None, f": {error}".rstrip(".")
     else:
         cause = ""
     if found != parameters.retrieval:
         raise ValueError(
-            f"A file cannot hold {parameters.retrieval!r}, as load could not make it{cause.rstrip('.')}. Only "
+            f"A file cannot hold {parameters.retrieval!r}, as load could not make it{cause}. Only "
             "retrievals and evidence of art_nip with parameters that JSON can hold are saved. Keep "
             "the benign images, and fit anew; or pickle the NIPPreprocessor."
         )
