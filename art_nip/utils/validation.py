@@ -267,9 +267,3 @@ def plain(value: Any) -> Any:
     if type(value) is dict:
         return {plain(name): plain(each) for name, each in value.items()}
     return value
-
-
-def check_flag(name: str, value: Any) -> None:
-    """Raise a TypeError unless a parameter is True or False."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name}={value!r}; give True or False.")

@@ -63,9 +63,9 @@ def test_numpy_scalars_are_numbers(lenet, digits, tmp_path, parameters):
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
-        ({"verbose": "no"}, TypeError, "verbose='no'; give True or False"),
-        ({"apply_fit": 1}, TypeError, "apply_fit=1; give True or False"),
-        ({"apply_predict": "yes"}, TypeError, "apply_predict='yes'; give True or False"),
+        ({"verbose": "no"}, ValueError, "verbose='no'; give True or False"),
+        ({"apply_fit": 1}, ValueError, "apply_fit=1; give True or False"),
+        ({"apply_predict": "yes"}, ValueError, "apply_predict='yes'; give True or False"),
         ({"strength": True}, ValueError, "strength=True; give a finite number"),
         ({"strength": "1"}, ValueError, "strength='1'; give a finite number"),
         ({"quorum": "half"}, ValueError, "quorum='half'; give a finite number above 0 and at most"),
