@@ -23,12 +23,17 @@ if TYPE_CHECKING:
 HIGHEST = 100
 LEVELS = 255
 
+NOISE = 2.0**-12
+"""Part of a level that may be lost when images of another range are brought to this one."""
+
 
 class JpegCompression(ARTPreprocessor):
     """Compress each image as a JPEG file and read it again; ART's, for images of any range.
 
-    Values are rounded to the nearest of 256 levels, where ART rounds them down. Three channels are
-    compressed as RGB; of any other number each for itself, as grey.
+    Values are rounded down to one of 256 levels, as ART does. In another range than [0, 1], what is
+    below a level by no more than the noise of float32 counts as that level, so that images of 8
+    bits are compressed alike in every range. Three channels are compressed as RGB; of any other
+    number each for itself, as grey.
 
     :param quality: of the file, from 1 to 100.
     :param settings: see :class:`art_nip.defences.base.ImageDefence`; `clip_values` are needed.
@@ -52,8 +57,10 @@ class JpegCompression(ARTPreprocessor):
             raise ValueError(f"quality={self.quality!r}; give at most {HIGHEST}.")
 
     def _defend(self, x: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-        # In the range of ART's that is whole numbers.
-        levels: npt.NDArray[np.float32] = np.rint(x.clip(0, 1) * LEVELS)
+        # Images that are in [0, 1] already are ART's own: nothing was lost on the way.
+        lost = 0.0 if np.array_equal(self.clip_values, (0, 1)) else NOISE
+        # In the range of ART's that is whole numbers, which it rounds down.
+        levels: npt.NDArray[np.float32] = np.floor(x.clip(0, 1) * LEVELS + lost)
         return np.asarray(super()._defend(levels) / np.float32(LEVELS))
 
     def _preprocessor(self) -> ARTJpegCompression:
