@@ -20,7 +20,7 @@ from art_nip.utils.validation import check_whole
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-HIGHEST = 100
+BEST_QUALITY = 100
 LEVELS = 255
 
 NOISE = 2.0**-12
@@ -53,12 +53,16 @@ class JpegCompression(ARTPreprocessor):
     def _check_params(self) -> None:
         super()._check_params()
         check_whole("quality", self.quality, least=1)
-        if self.quality > HIGHEST:
-            raise ValueError(f"quality={self.quality!r}; give at most {HIGHEST}.")
+        if self.quality > BEST_QUALITY:
+            raise ValueError(f"quality={self.quality!r}; give at most {BEST_QUALITY}.")
 
     def _defend(self, x: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         # Images that are in [0, 1] already are ART's own: nothing was lost on the way.
-        lost = 0.0 if np.array_equal(self.clip_values, (0, 1)) else NOISE
+        lost = (
+            0.0
+            if self.clip_values is not None and np.array_equal(self.clip_values, (0, 1))
+            else NOISE
+        )
         # In the range of ART's that is whole numbers, which it rounds down.
         levels: npt.NDArray[np.float32] = np.floor(x.clip(0, 1) * LEVELS + lost)
         return np.asarray(super()._defend(levels) / np.float32(LEVELS))
