@@ -110,12 +110,6 @@ def check_whole(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name}={value!r}; give a whole number of at least {least}.")
 
 
-def check_flag(name: str, value: Any) -> None:
-    """Raise a ValueError unless a parameter is True or False."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name}={value!r}; give True or False.")
-
-
 def check_number(name: str, value: Any, low: float, high: float = np.inf) -> None:
     """Raise a ValueError unless a parameter is a finite number from `low` to `high`."""
     number = isinstance(value, (int, float, np.integer, np.floating))
@@ -125,10 +119,9 @@ def check_number(name: str, value: Any, low: float, high: float = np.inf) -> Non
 
 
 def nearest_name(given: str, names: Iterable[str]) -> str:
-    """Return the name that is spelt most like the one given in either case, for an error."""
-    by_lower_case = {name.lower(): name for name in names}
-    near = difflib.get_close_matches(str(given).lower(), by_lower_case, n=1, cutoff=0)
-    return by_lower_case[near[0]]
+    """Return the name that is spelt most like the one given, in whatever case, for an error."""
+    of_case = {name.lower(): name for name in names}
+    return of_case[difflib.get_close_matches(str(given).lower(), of_case, n=1, cutoff=0)[0]]
 
 
 def check_choice(what: str, given: str, allowed: Sequence[str]) -> None:
@@ -138,3 +131,9 @@ def check_choice(what: str, given: str, allowed: Sequence[str]) -> None:
             f"Unknown {what} {given!r}. Did you mean {nearest_name(given, allowed)!r}? Allowed: "
             f"{', '.join(allowed)}."
         )
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise a TypeError unless a parameter is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={value!r}; give True or False.")
