@@ -55,3 +55,9 @@ def check_range(clip_values: Any) -> None:
             f"clip_values={clip_values!r}; give two numbers (min, max) with min below max, or two "
             "arrays that broadcast to an image."
         )
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise a ValueError unless a parameter is True or False, of Python or of NumPy."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}={value!r}; give True or False.")

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from art_nip.defences import sparse_coding
 from art_nip.defences.base import SETTINGS, Settings
+from art_nip.defences.checks import check_flag
 from art_nip.defences.dct import dct_matrix
 from art_nip.defences.learned import Arrays, LearnedDefence
 from art_nip.defences.pytorch import PyTorchDefence
@@ -22,7 +23,7 @@ from art_nip.defences.sparse_coding import Filters, Spectra
 from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.seeds import generator
-from art_nip.utils.validation import check_flag, check_number, check_whole
+from art_nip.utils.validation import check_number, check_whole
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from art_nip.defences import edsr
 from art_nip.defences.base import SETTINGS, Settings
+from art_nip.defences.checks import check_flag
 from art_nip.defences.colour import TO_YCBCR, check_grey_or_rgb, mixed
 from art_nip.defences.edsr import training
 from art_nip.defences.edsr.training import Reached, Trained
@@ -23,7 +24,7 @@ from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.defences.wavelets import bayes_shrink
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.seeds import generator
-from art_nip.utils.validation import check_flag, check_number, check_whole
+from art_nip.utils.validation import check_number, check_whole
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -131,9 +131,3 @@ def check_choice(what: str, given: str, allowed: Sequence[str]) -> None:
             f"Unknown {what} {given!r}. Did you mean {nearest_name(given, allowed)!r}? Allowed: "
             f"{', '.join(allowed)}."
         )
-
-
-def check_flag(name: str, value: Any) -> None:
-    """Raise a TypeError unless a parameter is True or False."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name}={value!r}; give True or False.")
