@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.defences.base import ImageDefence, Settings, check_classifier
+from art_nip.defences.base import ImageDefence, Settings
+from art_nip.defences.checks import check_classifier
 from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.estimators.base import adapter_for, seen_in

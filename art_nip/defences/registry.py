@@ -55,7 +55,7 @@ class NamedDefence:
         :raises ValueError: if a parameter is not known or not allowed.
         :raises TypeError: if it is no ART classifier, or none that this defence can defend.
         """
-        from art_nip.defences.base import check_classifier
+        from art_nip.defences.checks import check_classifier
 
         check_classifier(classifier, f"The defence {self.name!r}")
         self.check_parameters(parameters)
