@@ -20,14 +20,19 @@ from art.defences.preprocessor.preprocessor import (
 
 from art_nip.defences.checks import (
     channels_first,
-    check_classifier,
-    check_flag,
     check_range,
 )
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.frameworks import Framework, framework_of
 from art_nip.utils.ranges import PixelRange
-from art_nip.utils.validation import check_choice, check_images, check_whole, numeric
+from art_nip.utils.validation import (
+    check_choice,
+    check_classifier,
+    check_flag,
+    check_images,
+    check_whole,
+    numeric,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
