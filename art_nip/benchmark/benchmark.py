@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from art_nip.benchmark import report
 from art_nip.benchmark.checklist import checklist
 from art_nip.benchmark.engines import Engine
-from art_nip.benchmark.fingerprints import versions
+from art_nip.benchmark.fingerprints import own_code, versions
 from art_nip.benchmark.grid import INSPECTED, PROTOCOLS, THREATS, Cell, Grid
 from art_nip.benchmark.resolve import (
     BENIGN,
@@ -207,7 +207,7 @@ class Benchmark:
             images,
             labels,
             known,
-            fixed=(self._seed, versions()),
+            fixed=(self._seed, versions(), own_code()),
         )
 
     def _checked(

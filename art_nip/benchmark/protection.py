@@ -23,7 +23,7 @@ class GivesCopies:
 
 
 def protected(estimator: Any) -> Any:
-    """Return a clone in single precision whose model and defences cannot change what they are given.
+    """Return a clone in single precision that gives its model and its defences copies.
 
     ART hands NumPy arrays to PyTorch without a copy, so a model that works in place would change
     the images of an attack that goes on with them.

@@ -117,7 +117,8 @@ class Workbench:
         """
         if ready.bank is None:
             return ready.entry.make(self.classifier)
-        fitted = self._fitted.get(ready.key, lambda: self._fit(ready))
+        bank = ready.bank
+        fitted = self._fitted.get(ready.key, lambda: self._fit(ready, *bank))
         return fitted.bind(self.classifier) if isinstance(fitted, Detached) else fitted
 
     def defended(self, ready: ReadyDefence) -> Any:
@@ -132,10 +133,9 @@ class Workbench:
             return protected(defence)
         return defended(self.classifier, defence, in_front=True)
 
-    def _fit(self, ready: ReadyDefence) -> Any:
+    def _fit(self, ready: ReadyDefence, images: Images, classes: Labels) -> Any:
         """Return a fitted defence, ready to be bound; or the classifier that it makes."""
         defence = ready.entry.make(self.classifier)
-        images, classes = ready.bank or ()
         with seeded(_seed(ready.key)):
             fitted = defence.fit(images.copy(), classes.copy())
         if isinstance(fitted, BaseEstimator):
