@@ -21,10 +21,12 @@ from art_nip.benchmark.checklist import checklist
 from art_nip.benchmark.engines import Engine
 from art_nip.benchmark.fingerprints import own_code, versions
 from art_nip.benchmark.grid import INSPECTED, PROTOCOLS, THREATS, Cell, Grid
+from art_nip.benchmark.protection import protected
 from art_nip.benchmark.resolve import (
     BENIGN,
     NONE,
     attack_entries,
+    check_made,
     check_suites,
     defence_entries,
 )
@@ -41,7 +43,14 @@ from art_nip.benchmark.tasks import (
 )
 from art_nip.benchmark.worst_case import outcomes
 from art_nip.defences.registry import channels_first
-from art_nip.utils.validation import check_choice, check_images, check_whole, class_indices, numeric
+from art_nip.utils.validation import (
+    check_choice,
+    check_classifier,
+    check_images,
+    check_whole,
+    class_indices,
+    numeric,
+)
 
 Data = tuple[npt.ArrayLike, npt.ArrayLike]
 
@@ -92,22 +101,20 @@ class Benchmark:
         name: str | None = None,
         verbose: bool = True,
     ) -> None:
+        check_classifier(classifier)
         if classifier.clip_values is None:
             raise ValueError(
                 "The classifier has no clip_values, and perturbations are measured against them: "
                 "give it clip_values=(min, max), the range of the images."
             )
-        for what, chosen, allowed in (
-            ("protocol", protocols, PROTOCOLS),
-            ("threat", threats, THREATS),
-        ):
-            for each in chosen:
-                check_choice(what, each, allowed)
+        _check_names("protocol", protocols, PROTOCOLS)
+        _check_names("threat", threats, THREATS)
         check_whole("seed", seed, least=0)
         self.classifier = classifier
         self._attacks = attack_entries(attacks, classifier)
         check_suites(self._attacks, threats)
         self._defences = defence_entries(defences, classifier)
+        check_made(self._attacks, self._defences, protected(classifier), threats)
         self._protocols = tuple(dict.fromkeys(protocols))
         self._threats = tuple(dict.fromkeys(threats))
         self._seed, self._verbose = int(seed), verbose
@@ -184,7 +191,7 @@ class Benchmark:
 
     def _grid(self, x: npt.ArrayLike, y: npt.ArrayLike, bank: Data | None) -> Grid:
         images, labels = self._checked(x, y)
-        known = None if bank is None else self._checked(*bank)
+        known = None if bank is None else self._checked(*_pair(bank))
         learners = [each.label for each in self._defences if each.learns]
         if learners and "held-out" in self._protocols:
             if known is None:
@@ -343,6 +350,27 @@ def _ready(grid: Grid, defence: str, protocol: str) -> ReadyDefence:
     entry = grid.defences[defence]
     bank = grid.banks[protocol] if entry.learns else None
     return ReadyDefence(entry, grid.defence_key(entry, protocol), bank)
+
+
+def _check_names(what: str, given: Any, allowed: Sequence[str]) -> None:
+    """Raise an error unless names are a list of some that are allowed."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"The {what}s are {given!r}; give a list, also of one: [{given!r}].")
+    names = list(given)
+    if not names:
+        raise ValueError(f"There is no {what}: give one at least of {', '.join(allowed)}.")
+    for name in names:
+        check_choice(what, name, allowed)
+
+
+def _pair(bank: Any) -> Data:
+    """Return the images and the classes of a bank."""
+    if not isinstance(bank, (tuple, list)) or len(bank) != 2:
+        raise TypeError(
+            f"The bank is one {type(bank).__name__}; give a pair of images and their classes: "
+            "run(x, y, bank=(bank_x, bank_y))."
+        )
+    return bank[0], bank[1]
 
 
 def _shared(x: npt.NDArray[Any], bank: npt.NDArray[Any]) -> int:

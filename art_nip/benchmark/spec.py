@@ -153,7 +153,8 @@ class AttackItem(_Item):
 
     @model_validator(mode="after")
     def _check(self) -> AttackItem:
-        if self.name == suite.SUITE:
+        if self.name.lower() == suite.SUITE:
+            check_choice("attack", self.name, (suite.SUITE, *attacks.NAMES))
             check: Callable[[dict[str, Any]], None] = suite.check_parameters
         else:
             check = attacks.get(self.name).check_parameters

@@ -106,4 +106,11 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         if name != "eps":
             check_whole(name, value, least=LEAST[name])
         elif not isinstance(value, Real) or not 0 < float(value) <= 1:
-            raise ValueError(f"eps={value!r}; give a share of the clip range, above 0, at most 1.")
+            meant = (
+                f" Did you mean {float(value):g}/255?"
+                if isinstance(value, Real) and 1 < float(value) <= 255
+                else ""
+            )
+            raise ValueError(
+                f"eps={value!r}; give a share of the clip range, above 0, at most 1.{meant}"
+            )

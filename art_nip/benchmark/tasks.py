@@ -19,6 +19,7 @@ import numpy.typing as npt
 from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
+from art_nip.attacks.labels import labels_for
 from art_nip.benchmark.gradient_checks import inspect
 from art_nip.benchmark.protection import own, protected
 from art_nip.benchmark.resolve import AttackEntry, DefenceEntry
@@ -185,7 +186,9 @@ class Crafting:
         with seeded(_seed(self.key)), counting(target) as passes:
             attack = self.attack.make(target)
             started = time.perf_counter()
-            adversarial = np.asarray(attack.generate(self.x.copy(), self.y.copy()), np.float32)
+            adversarial = np.asarray(
+                attack.generate(self.x.copy(), labels_for(attack, self.y.copy())), np.float32
+            )
             seconds = time.perf_counter() - started
         facts: dict[str, Any] = {"seconds": seconds}
         if passes is not None:
@@ -201,7 +204,7 @@ class Crafting:
         with seeded(_seed(self.key)):
             attack = self.attack.make(target)
             started = time.perf_counter()
-            attack.generate(self.x[:1].copy(), self.y[:1].copy())
+            attack.generate(self.x[:1].copy(), labels_for(attack, self.y[:1].copy()))
             _announce(self.attack.label, time.perf_counter() - started, len(self.x))
 
 
