@@ -20,14 +20,12 @@ from art_nip import attacks, defences
 from art_nip.attacks.labels import takes_true_classes
 from art_nip.benchmark import suite as adaptive
 from art_nip.benchmark.fingerprints import fingerprint
+from art_nip.benchmark.schema import BENIGN, NONE, Kind, Role, Threat
 from art_nip.benchmark.serialization import Detached, alike, packed, unpacked
 from art_nip.estimators.clones import defended
 from art_nip.nip.preprocessor import NIPPreprocessor
 from art_nip.utils.validation import check_choice, check_whole
 from art_nip.zoo.suppression import suppressing_layers
-
-BENIGN = "benign"
-NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class AttackEntry:
     :param suite: the label of the adaptive suite that it belongs to; "" for none.
     :param budget: of the suite: ε in L∞, a share of the clip range.
     :param role: its name there.
-    :param kinds: the kinds of defence that it is made for, see `suite.KINDS`.
+    :param kinds: the kinds of defence that it is made for, see :class:`Kind`.
     :param through: whether it goes through the defence where the threat is adaptive.
     """
 
@@ -90,8 +88,8 @@ class AttackEntry:
     per_image: bool
     suite: str = ""
     budget: float = math.nan
-    role: str = ""
-    kinds: tuple[str, ...] = adaptive.KINDS
+    role: Role | None = None
+    kinds: tuple[Kind, ...] = adaptive.KINDS
     through: bool = True
 
 
@@ -105,7 +103,7 @@ class DefenceEntry:
     :param identity: what determines it.
     :param make: from the classifier to the defence.
     :param learns: whether it is to be fitted on benign images.
-    :param kind: of `suite.KINDS`.
+    :param kind: what it is.
     """
 
     label: str
@@ -114,7 +112,7 @@ class DefenceEntry:
     identity: str
     make: Callable[[Any], Any]
     learns: bool
-    kind: str
+    kind: Kind
 
 
 class _Named:
@@ -164,7 +162,7 @@ def attack_entries(given: Iterable[Any], classifier: Any) -> list[AttackEntry]:
 def check_suites(entries: Iterable[AttackEntry], threats: Sequence[str]) -> None:
     """Raise a ValueError if there is an adaptive suite, and nothing is attacked adaptively."""
     for entry in entries:
-        if entry.suite and "adaptive" not in threats:
+        if entry.suite and Threat.ADAPTIVE not in threats:
             raise ValueError(
                 f'The attacks {entry.suite!r} go through the defences: add "adaptive" to threats, '
                 f"which are {', '.join(threats)}."
@@ -185,7 +183,7 @@ def defence_entries(
     listed = _listed("defence", given, Defence)
     entries = [_defence_entry(each, classifier) for each in listed if each != NONE]
     _check_labels("defence", [each.label for each in entries], reserved=NONE)
-    return [DefenceEntry(NONE, NONE, {}, NONE, _no_defence, learns=False, kind="none"), *entries]
+    return [DefenceEntry(NONE, NONE, {}, NONE, _no_defence, learns=False, kind=Kind.NONE), *entries]
 
 
 def _listed(what: str, given: Any, kind: type[Attack] | type[Defence]) -> list[Any]:
@@ -224,7 +222,7 @@ def check_made(
     estimators = [classifier]
     for entry in defence_entries:
         defence = _made("defence", entry, [classifier])
-        if "adaptive" in threats and isinstance(defence, Preprocessor):
+        if Threat.ADAPTIVE in threats and isinstance(defence, Preprocessor):
             with suppress(ValueError):  # ART cannot chain it: an error of its cells
                 estimators.append(defended(classifier, defence, in_front=True))
     for attack in attack_entries:
@@ -371,7 +369,7 @@ def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
             identity,
             make,
             learns=False,
-            kind="suppressing" if suppressing else "trained",
+            kind=Kind.SUPPRESSING if suppressing else Kind.TRAINED,
         )
     raise TypeError(
         f"{defence!r} is no defence: give a name ({', '.join(defences.NAMES)}), an ART "
@@ -384,11 +382,11 @@ def _learns(kind: Any) -> bool:
     return getattr(kind, "fit", Preprocessor.fit) is not Preprocessor.fit
 
 
-def _kind(kind: Any) -> str:
-    """Return which of `suite.KINDS` a class is."""
+def _kind(kind: Any) -> Kind:
+    """Return which kind of defence a class is."""
     if issubclass(kind, NIPPreprocessor):
-        return "nip"
-    return "preprocessor" if issubclass(kind, Preprocessor) else "trained"
+        return Kind.NIP
+    return Kind.PREPROCESSOR if issubclass(kind, Preprocessor) else Kind.TRAINED
 
 
 def _plain(value: Any) -> Any:
