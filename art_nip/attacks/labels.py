@@ -117,6 +117,12 @@ def takes_true_classes(attack: Any) -> bool:
         return takes_true_classes(attack.attacker)
     if name in TARGETS_OR_NONE:
         return False
+    if name == "UniversalPerturbation" and attack.attacker == "jsma":
+        raise ValueError(
+            f"{kind} hands its labels to the attack inside it, for which they are targets: 'jsma' "
+            "leads images to where they are already. Take another attacker, or the named attack "
+            "'uap', which gives it none."
+        )
     if name not in TRUE_CLASSES and _is_targeted(attack):
         raise ValueError(
             f"{kind} is targeted: it leads images to the labels that it is given, and only their "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -20,6 +22,7 @@ from tqdm.auto import tqdm
 from art_nip.benchmark import report
 from art_nip.benchmark.checklist import checklist
 from art_nip.benchmark.engines import Engine
+from art_nip.benchmark.failures import FailedCellsWarning, causes
 from art_nip.benchmark.fingerprints import own_code, versions
 from art_nip.benchmark.grid import IMAGES_TO_INSPECT, Cell, Grid
 from art_nip.benchmark.protection import protected
@@ -52,7 +55,7 @@ from art_nip.benchmark.tasks import (
     perform,
 )
 from art_nip.benchmark.worst_case import outcomes
-from art_nip.defences.registry import channels_first
+from art_nip.defences.base import channels_first
 from art_nip.utils.validation import (
     check_choice,
     check_classifier,
@@ -192,7 +195,24 @@ class Benchmark:
             self._store.write_text("table.csv", table.to_csv(index=False))
             items = [asdict(item) for item in checklist(results, suites)]
             self._store.write_json("checklist.json", items)
+        self._tell_failures(table)
         return table
+
+    def _tell_failures(self, table: pd.DataFrame) -> None:
+        """Say which cells failed, and why, at the end, where it is seen."""
+        found = causes(table.itertuples())
+        if not found:
+            return
+        text = "\n".join(
+            [
+                f"{sum(cause.n for cause in found)} cells raised an error, and are "
+                "tried again when the benchmark is run again:",
+                *map(str, found),
+            ]
+        )
+        if self._verbose:
+            tqdm.write(text, file=sys.stderr)
+        warnings.warn(text, FailedCellsWarning, stacklevel=3)
 
     def report(self) -> Path:
         """Write `report.html` and `report.md` beside `table.csv`, and return the first's path.

@@ -52,7 +52,9 @@ def _findings(outcome: Outcome, facts: dict[str, Any], nb_classes: int) -> dict[
     direct = [*suite.BY_GRADIENT, *suite.WITHOUT_GRADIENT]
     return {
         "several steps beat one": _adds_nothing(outcome, [Role.FGSM], [Role.PGD]),
-        "more steps and restarts add nothing": _adds_nothing(outcome, [Role.PGD_LONGER], [Role.PGD]),
+        "more steps and restarts add nothing": _adds_nothing(
+            outcome, [Role.PGD_LONGER], [Role.PGD]
+        ),
         "without a bound, accuracy falls to chance": _unbounded(outcome, 1 / nb_classes),
         "attacks without gradients add nothing": _adds_nothing(
             outcome, suite.WITHOUT_GRADIENT, suite.BY_GRADIENT
@@ -97,7 +99,10 @@ def _unbounded(outcome: Outcome, chance: float) -> Finding:
     if Role.PGD_UNBOUNDED not in outcome.wrong:
         return Status.NOT_RUN, f"no result of {Role.PGD_UNBOUNDED}"
     left = float(1 - outcome.wrong[Role.PGD_UNBOUNDED].mean())
-    return Status.PASSED if left <= chance else Status.FAILED, f"accuracy {left:.2f}, chance {chance:.2f}"
+    return (
+        Status.PASSED if left <= chance else Status.FAILED,
+        f"accuracy {left:.2f}, chance {chance:.2f}",
+    )
 
 
 def _nonzero(facts: dict[str, Any]) -> Finding:
@@ -120,11 +125,17 @@ def _deterministic(facts: dict[str, Any]) -> Finding:
         return Status.NOT_RUN, "the classifier could not be inspected"
     if facts["deterministic"]:
         return Status.PASSED, "two predictions are equal"
-    return Status.FAILED, "random: gradients were averaged over draws, other attacks met single ones"
+    return (
+        Status.FAILED,
+        "random: gradients were averaged over draws, other attacks met single ones",
+    )
 
 
 def _cost(facts: dict[str, Any]) -> Finding:
     if "forward_per_image" not in facts:
         return Status.NOT_RUN, "passes cannot be counted here"
     forward, backward = facts["forward_per_image"], facts["backward_per_image"]
-    return Status.PASSED, f"{forward:.3g} forward and {backward:.3g} backward passes for a benign image"
+    return (
+        Status.PASSED,
+        f"{forward:.3g} forward and {backward:.3g} backward passes for a benign image",
+    )

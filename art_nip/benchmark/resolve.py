@@ -338,8 +338,8 @@ def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
             parameters=parameters,
             identity=fingerprint("defence", defence, parameters),
             make=_Named(named, chosen.parameters),
-            learns=_learns(named.classes[0]),
-            kind=_kind(named.classes[0]),
+            learns=named.learns,
+            kind=_kind(named.family),
         )
     if chosen.parameters:
         raise ValueError("A defence that is no name has its parameters already: give none with it.")

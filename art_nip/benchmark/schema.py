@@ -7,7 +7,7 @@ Nothing here needs ART, a framework or pandas.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import Enum
 from typing import Any, TypeVar
@@ -28,6 +28,9 @@ class Word(str, Enum):
     def __str__(self) -> str:
         return str(self.value)
 
+    def __repr__(self) -> str:
+        return repr(self.value)
+
 
 class Protocol(Word):
     """Whether a defence that learns was fitted on other images, or on those that are attacked."""
@@ -45,7 +48,8 @@ class Threat(Word):
 
 class Kind(Word):
     """What a defence is: nothing, a classifier that takes the place of the first (`SUPPRESSING` has
-    channel-wise activation suppressing), or what comes before it."""
+    channel-wise activation suppressing), or what comes before it.
+    """
 
     NONE = "none"
     TRAINED = "trained"
@@ -188,7 +192,7 @@ class Description:
                 f"has the format {found!r}{old}, and this version of art-nip reads {FORMAT}. Use "
                 "the version that wrote it, or run the benchmark again into another folder."
             )
-        nested = {
+        nested: dict[str, Callable[[Any], Any]] = {
             "attacks": lambda each: record(AttackRecord, each),
             "defences": lambda each: record(DefenceRecord, each),
             "protocols": Protocol,
@@ -217,9 +221,7 @@ def record(kind: type[T], given: Mapping[str, Any]) -> T:
     """
     known: Any = fields(kind)  # type: ignore[arg-type]
     needed = [
-        each.name
-        for each in known
-        if each.default is MISSING and each.default_factory is MISSING
+        each.name for each in known if each.default is MISSING and each.default_factory is MISSING
     ]
     missing = [name for name in needed if name not in given]
     if missing:
@@ -259,16 +261,18 @@ class Row:
 
         :raises KeyError, TypeError, ValueError: if it is none.
         """
-        numbers = ("value", "low", "high", "seconds", "eps")
+        numbers = {
+            name: _number(cells[name]) for name in ("value", "low", "high", "seconds", "eps")
+        }
         return cls(
-            **{
-                name: _number(cells[name])
-                if name in numbers
-                else int(cells["n"])
-                if name == "n"
-                else cells[name] + ""
-                for name in COLUMNS
-            }
+            attack=cells["attack"],
+            defence=cells["defence"],
+            protocol=cells["protocol"],
+            threat=cells["threat"],
+            metric=cells["metric"],
+            n=int(cells["n"]),
+            error=cells["error"],
+            **numbers,
         )
 
 

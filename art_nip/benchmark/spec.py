@@ -45,9 +45,8 @@ from art_nip.benchmark.schema import NONE, Protocol, Threat
 from art_nip.benchmark.yaml_file import YAMLFile
 from art_nip.data import NAMES, Images, Labels, check_same_classes, load
 from art_nip.utils.validation import check_choice, nearest_name
-from art_nip.zoo import DEFENCES as TRAINED_DEFENCES
 from art_nip.zoo import NAMES as MODELS
-from art_nip.zoo import classifiers
+from art_nip.zoo import TRAINED_DEFENCES, classifiers
 
 FRAMEWORKS = ("pytorch", "tensorflow")
 TRAINED = "trained"
@@ -233,7 +232,9 @@ class Spec(_Section):
     protocols: list[Annotated[str, _one_of("protocol", tuple(Protocol))]] = Field(
         ["held-out"], min_length=1
     )
-    threats: list[Annotated[str, _one_of("threat", tuple(Threat))]] = Field(["oblivious"], min_length=1)
+    threats: list[Annotated[str, _one_of("threat", tuple(Threat))]] = Field(
+        ["oblivious"], min_length=1
+    )
     seed: int = Field(0, ge=0, lt=2**32)
     store: Annotated[Path, Field(strict=False)]
 

@@ -84,7 +84,9 @@ def members(eps: float, max_iter: int, queries: int) -> Iterator[Member]:
     for role, factor in OUTSIDE_THE_BUDGET.items():
         grown = {**longer, "eps": factor * eps, "eps_step": factor * longer["eps_step"]}
         yield Member(role, "eot", grown, **elsewhere)
-    yield Member(Role.PGD_UNBOUNDED, "eot", {"eps": 1.0, "eps_step": 2.5 / steps, "max_iter": steps})
+    yield Member(
+        Role.PGD_UNBOUNDED, "eot", {"eps": 1.0, "eps_step": 2.5 / steps, "max_iter": steps}
+    )
 
 
 def settled(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from art.defences.transformer.transformer import Transformer
 from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
@@ -30,7 +31,6 @@ from art_nip.estimators.pass_counting import counting
 from art_nip.metrics import psnr, top_k_neuron_consistency
 from art_nip.nip.preprocessor import NIPPreprocessor
 from art_nip.utils.seeds import seeded
-from art_nip.utils.validation import clip_range
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -138,9 +138,9 @@ class Workbench:
         """Return a fitted defence, ready to be bound; or the classifier that it makes."""
         defence = ready.entry.make(self.classifier)
         with seeded(_seed(ready.key)):
-            fitted = defence.fit(images.copy(), classes.copy())
-        if isinstance(fitted, BaseEstimator):
-            return fitted
+            defence.fit(images.copy(), classes.copy())
+        if isinstance(defence, Transformer):
+            return defence.get_classifier()
         return Detached(defence, self.classifier)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -262,8 +262,7 @@ class Classifying:
             }
         arrays = {"classes": classes.astype(np.int64)}
         if not trained:
-            low, high = clip_range(bare.clip_values)
-            arrays["psnr"] = psnr(self.reference, images, peak=high - low)
+            arrays["psnr"] = psnr(self.reference, images, bare.clip_values)
             if workbench.influence is not None:
                 arrays["tknc"] = top_k_neuron_consistency(
                     workbench.influence(own(self.reference)), workbench.influence(own(images))

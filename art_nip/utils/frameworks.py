@@ -94,12 +94,16 @@ def loaded_code_of(package: str) -> list[ModuleType]:
 
 
 def code_of(package: str, framework: Framework | str) -> ModuleType:
-    """Import the file of a package that is of a framework.
+    """Import the file or folder of a package that is of a framework.
 
     :param package: its dotted name.
-    :param framework: which file of it.
+    :param framework: "pytorch" or "tensorflow".
+    :raises ValueError: if there is no such framework.
     :raises ModuleNotFoundError: if the framework is not installed.
     """
+    known = (Framework.PYTORCH, Framework.TENSORFLOW)
+    if framework not in known:
+        raise ValueError(f"framework={framework!s}; give {' or '.join(known)}.")
     return import_module(f"{package}.{framework}")
 
 

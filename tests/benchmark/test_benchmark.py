@@ -26,11 +26,11 @@ from safetensors.numpy import load_file
 
 from art_nip import NIPPreprocessor, attacks, zoo
 from art_nip.benchmark import Attack, Benchmark, Defence
-from art_nip.benchmark.table import COLUMNS
+from art_nip.benchmark.schema import COLUMNS
 from art_nip.metrics import wilson_interval
 from art_nip.utils.seeds import seeded
 from art_nip.zoo import training
-from art_nip.zoo.classifiers import Trained, load, save
+from art_nip.zoo.classifiers import TrainedModel, load, save
 from art_nip.zoo.training import Recipe
 from tests.helpers import make_classifier, to_framework
 
@@ -739,7 +739,7 @@ def killed(lenet, digits, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("killed")
     weights = folder / "lenet.safetensors"
-    save(weights, lenet["pytorch"], Trained("lenet5", (1, 28, 28), 10, 0.0, 1.0))
+    save(weights, lenet["pytorch"], TrainedModel("lenet5", (1, 28, 28), 10, 0.0, 1.0))
     x, y, (bank, labels) = data(digits, "pytorch")
     images = {"x": x, "y": y, "bank": np.ascontiguousarray(bank), "labels": labels}
     save_file(images, folder / "images.safetensors")

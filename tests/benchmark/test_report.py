@@ -7,6 +7,8 @@ import html
 import json
 import math
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from art_nip.benchmark import report
-from art_nip.benchmark.table import COLUMNS
+from art_nip.benchmark.schema import COLUMNS
 from art_nip.metrics import wilson_interval
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
@@ -118,7 +120,7 @@ class Builder:
             save_file({"x": images.astype(np.float32)}, path)
         save_file({"x": x, "y": np.arange(self.n) % 4}, self.folder / "images.safetensors")
         description = {
-            "format": 1,
+            "format": 2,
             "name": "gtsrb-lenet5",
             "model": "PyTorchClassifier of Sequential, fingerprint 3fa9",
             "n_images": self.n,
@@ -498,18 +500,22 @@ def test_a_run_that_is_half_done(tmp_path):
     assert "Unfinished: 4 of 9 cells (attacks and benign images × defences) of adaptive" in text
 
 
-def test_faisurrogate_losses_are_listed_and_their_cells_say_so(tmp_path):
+def test_failures_are_listed_and_their_cells_say_so(tmp_path):
     builder = Builder(tmp_path / "store").fill()
     builder.fail("fgsm", "nip", "ValueError: no | gradient, at all")
     builder.fail("fgsm", "ss", "ValueError: no | gradient, at all")
+    builder.fail("deepfool", "ss", "ValueError: no | gradient, at all")
     builder.fail("benign", "ss", "MemoryError: 12 GiB")
     found = page(builder)
     cells = found.table("Oblivious attacks, held-out")
     assert (cells["nip", "fgsm"], cells["ss", "benign accuracy"]) == ("failed", "failed")
-    listed = found.table("Faisurrogate_losses")
-    assert listed["fgsm", "defences"] == "nip, ss"
-    assert listed["fgsm", "error"] == "ValueError: no | gradient, at all"
-    assert listed["benign", "error"] == "MemoryError: 12 GiB"
+    listed = found.table("Failures")
+    assert listed["1", "which"] == (
+        "fgsm on nip, ss (oblivious, held-out); deepfool on ss (oblivious, held-out)"
+    )
+    assert listed["1", "error"] == "ValueError: no | gradient, at all"
+    assert (listed["1", "cells"], listed["2", "cells"]) == ("3", "1")
+    assert listed["2", "error"] == "MemoryError: 12 GiB"
     assert "no \\| gradient" in (builder.folder / "report.md").read_text(encoding="utf-8")
 
 
@@ -557,11 +563,12 @@ def test_missing_folder(tmp_path):
     [
         (
             "benchmark.json",
-            '{"format": 2}',
-            "has the format 2, and this version of art-nip reads 1",
+            '{"format": 3}',
+            "has the format 3, and this version of art-nip reads 2",
         ),
         ("benchmark.json", "[]", "has the format None"),
-        ("benchmark.json", '{"format": 1}', "lacks attacks, defences"),
+        ("benchmark.json", '{"format": 1}', "has the format 1 .*transductive"),
+        ("benchmark.json", '{"format": 2}', "lacks name, attacks, defences"),
         ("benchmark.json", '{"format"', "is not JSON"),
         ("table.csv", "attack,defence\nfgsm,none\n", "row 2, is not as `art-nip benchmark` writes"),
         ("images.safetensors", "no tensors", "truncated or not a safetensors file"),
@@ -572,3 +579,32 @@ def test_damaged_files(tmp_path, name, content, message):
     (folder / name).write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         report.write(folder)
+
+
+def test_nothing_is_said_of_attacks_where_no_image_was_right(tmp_path):
+    builder = Builder(tmp_path / "store").fill()
+    nothing = (math.nan, 0.0, 1.0, 0)
+    builder.row("fgsm", "none", "asr", nothing)
+    builder.row("deepfool", "none", "asr", (0.0, 0.0, 0.1, 39))
+    for attack in ("fgsm", "deepfool"):
+        builder.row(attack, "none", "l2", (math.nan, math.nan, math.nan, 0))
+        for defence in ("nip", "ss"):
+            builder.row(attack, defence, "dsr", nothing)
+    found = page(builder)
+    cells = found.table("Oblivious attacks, held-out")
+    assert (cells["nip", "fgsm"], cells["nip", "deepfool"]) == ("none right", "n/a")
+    reached = found.table("The attacks")
+    assert (reached["fgsm", "L2"], reached["deepfool", "L2"]) == ("none right", "n/a")
+    text = (builder.folder / "report.md").read_text(encoding="utf-8")
+    assert "none right: no image was classified right to begin with" in text
+
+
+def test_reporting_needs_neither_art_nor_a_framework_nor_pandas(tmp_path):
+    folder = Builder(tmp_path / "store").fill().write(examples=True)
+    code = (
+        "import sys; from art_nip.benchmark import report, schema, store; "
+        f"report.write({str(folder)!r}); "
+        "print(*{'art', 'torch', 'tensorflow', 'keras', 'pandas'} & {*sys.modules})"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert run.stdout.split() == []

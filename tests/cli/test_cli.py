@@ -1,5 +1,6 @@
 """The commands `benchmark` and `report`; those of `demo` and `train` are with what they start."""
 
+import re
 import subprocess
 import sys
 
@@ -9,9 +10,9 @@ import pytest
 
 from art_nip import cli
 from art_nip.benchmark import engines
-from art_nip.cli import commands
+from art_nip.cli import parser, tables
 from art_nip.zoo import classifiers
-from art_nip.zoo.classifiers import Trained
+from art_nip.zoo.classifiers import TrainedModel
 
 SPEC = """\
 model: {weights: own-lenet5.safetensors}
@@ -31,7 +32,7 @@ def folder(digits, lenet, tmp_path, monkeypatch):
     for part, name in (("train", "bank"), ("test", "test")):
         x, y = digits[name]
         np.savez(f"own-{part}.npz", x=x, y=y)
-    trained = Trained("lenet5", (1, 28, 28), 10, 0.0, 1.0)
+    trained = TrainedModel("lenet5", (1, 28, 28), 10, 0.0, 1.0)
     classifiers.save(tmp_path / "own-lenet5.safetensors", lenet["pytorch"], trained)
     (tmp_path / "runs.yaml").write_text(SPEC)
     return tmp_path
@@ -47,16 +48,16 @@ def test_benchmark_command(folder, capsys):
     assert cli.main(argv) == 0
     printed = capsys.readouterr().out
     heading, columns, *rows = printed.splitlines()
-    assert heading == "Defence success rate in %, held-out, oblivious"
-    assert columns.split() == ["ss", "jpeg", "nip"]
-    assert [row.split("  ")[0] for row in rows[:3]] == ["fgsm ε=0.1", "fgsm ε=0.3", "pgd"]
-    assert "Defence success rate in %, leaked, oblivious" in printed
+    assert heading == "held-out, oblivious: accuracy on benign images, and DSR, in %"
+    assert columns.split() == ["attack", "succeeds", "none", "ss", "jpeg", "nip"]
+    assert [row.split("  ")[0] for row in rows[:4]] == ["benign", "fgsm ε=0.1", "fgsm ε=0.3", "pgd"]
+    assert "leaked, oblivious: " in printed
     assert printed.endswith("Table: results/runs/table.csv\nReport: results/runs/report.html\n")
     table = pd.read_csv("results/runs/table.csv")
     rate = table.query("attack == 'pgd' and defence == 'jpeg' and metric == 'dsr'").iloc[0]
     assert rate.n <= 20
     cell = f"{100 * rate.value:.0f} [{100 * rate.low:.0f}, {100 * rate.high:.0f}]"
-    assert cell in rows[2]
+    assert cell in rows[3]
 
     assert cli.main([*argv, "--dry-run"]) == 0
     assert "32 of 32 cells are in results/runs already." in capsys.readouterr().out
@@ -129,7 +130,7 @@ def test_without_the_extra_it_says_what_to_install(folder, capsys, monkeypatch):
 
 
 def test_the_command_offers_the_engines_that_there_are():
-    assert tuple(cli.ENGINES) == tuple(engines.ENGINES)
+    assert tuple(parser.ENGINES) == tuple(engines.ENGINES)
 
 
 def test_help_imports_nothing_heavy():
@@ -146,13 +147,21 @@ def test_help_imports_nothing_heavy():
 
 def test_rates_of_nothing_and_of_no_defence():
     columns = ["attack", "defence", "protocol", "threat", "metric", "value", "low", "high"]
-    where = ("held-out", "oblivious", "dsr")
+    where = ("held-out", "oblivious")
     rows = [
-        ("b", "z", *where, 0.5, 0.25, 0.75),
-        ("b", "y", *where, float("nan"), 0, 1),
-        ("a", "z", *where, 1.0, 0.9, 1.0),
+        ("benign", "none", *where, "accuracy", 0.9, 0.8, 1.0),
+        ("b", "none", *where, "asr", 0.25, 0.1, 0.5),
+        ("b", "z", *where, "dsr", 0.5, 0.25, 0.75),
+        ("b", "y", *where, "dsr", float("nan"), 0, 1),
+        ("a", "z", *where, "dsr", 1.0, 0.9, 1.0),
     ]
-    printed = commands.success_rates(pd.DataFrame(rows, columns=columns))
-    lines = [line.split() for line in printed.splitlines()[1:]]
-    assert lines == [["z", "y"], ["b", "50", "[25,", "75]", "-"], ["a", "100", "[90,", "100]", "-"]]
-    assert "no defence success rate" in commands.success_rates(pd.DataFrame([], columns=columns))
+    printed = tables.success_rates(pd.DataFrame(rows, columns=columns))
+    lines = [re.split("  +", line.strip()) for line in printed.splitlines()[1:]]
+    assert lines == [
+        ["attack succeeds", "none", "z", "y"],
+        ["benign", "90 [80, 100]"],
+        ["b", "25 [10, 50]", "50 [25, 75]", "-"],
+        ["a", "100 [90, 100]"],
+    ]
+    nothing = tables.success_rates(pd.DataFrame([], columns=columns))
+    assert "no defence success rate" in nothing

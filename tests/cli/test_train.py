@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from art_nip import cli, data, zoo
-from art_nip.cli import train
+from art_nip.cli import parser, train
 from art_nip.zoo import classifiers, training
-from art_nip.zoo.classifiers import Trained, as_classifier
+from art_nip.zoo.classifiers import TrainedModel, as_classifier
 from art_nip.zoo.training import Recipe
 from tests.helpers import to_framework
 
@@ -92,9 +92,9 @@ def test_augmentation_moves_whole_images_and_repeats_edges():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 0}, "epochs=0; give at least 1"),
-        ({"shift": -1}, "shift=-1; give at least 0"),
-        ({"learning_rate": float("nan")}, "learning_rate=nan; give a finite number"),
+        ({"epochs": 0}, "epochs=0; give a whole number of at least 1"),
+        ({"shift": -1}, "shift=-1; give a whole number of at least 0"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan; give a number of at least 0"),
     ],
 )
 def test_a_wrong_recipe_is_refused(change, message):
@@ -117,7 +117,7 @@ def test_too_few_images_are_refused(framework, images):
 @pytest.fixture
 def weights_file(lenet, tmp_path):
     path = tmp_path / "lenet.safetensors"
-    trained = Trained("lenet5", (1, 28, 28), 10, 0.25, 0.5, "as in the tests")
+    trained = TrainedModel("lenet5", (1, 28, 28), 10, 0.25, 0.5, "as in the tests")
     classifiers.save(path, lenet["pytorch"], trained)
     return path
 
@@ -173,10 +173,10 @@ def test_train_command(framework, data_folder, tmp_path, capsys, digits):
 
 
 def test_the_command_offers_what_there_is(tmp_path):
-    assert set(cli.DATA) == set(train.RECIPES) == set(data.NAMES)
-    assert set(cli.MODELS) == set(zoo.NAMES)
+    assert set(parser.DATA) == set(train.RECIPES) == set(data.NAMES)
+    assert set(parser.MODELS) == set(zoo.NAMES)
     with pytest.raises(ValueError, match="no recipe for 'digits'; there is for mnist, gtsrb"):
-        train.run("digits", "lenet5", folder=tmp_path, out=tmp_path / "w")
+        train.train("digits", "lenet5", folder=tmp_path, out=tmp_path / "w")
 
 
 def test_train_command_without_data(tmp_path, capsys):

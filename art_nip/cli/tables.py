@@ -1,0 +1,79 @@
+"""The table of a benchmark as text for a terminal."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+ATTACKED = "attack succeeds"
+"""Heading of the column of attack success rates."""
+
+
+def success_rates(table: pd.DataFrame) -> str:
+    """Return, for each protocol, how well defences do against oblivious attacks.
+
+    Attacks stand in the rows and defences in the columns. The first row is the accuracy on benign
+    images; each other cell is the share of an attack's successful examples that the defence puts
+    right (DSR). One more column says how often the attack succeeds on the undefended classifier.
+
+    :param table: of `Benchmark.run`.
+    """
+    oblivious = table[table["threat"] == "oblivious"]
+    if oblivious[oblivious["metric"] == "dsr"].empty:
+        return "There is no defence success rate: no oblivious attack met a defence.\n"
+    texts = []
+    for protocol, rows in oblivious.groupby("protocol", sort=False):
+        heading = f"{protocol}, oblivious: accuracy on benign images, and DSR, in %"
+        texts.append(f"{heading}\n{_square(rows).to_string()}\n")
+    return "\n".join(texts)
+
+
+def worst_cases(table: pd.DataFrame) -> str:
+    """Return the worst-case accuracies of a benchmark, if there are any.
+
+    :param table: of `Benchmark.run`.
+    """
+    lines = []
+    for (suite, protocol), rows in table[table["metric"] == "worst_case_accuracy"].groupby(
+        ["attack", "protocol"], sort=False
+    ):
+        lines.append(f"Worst-case accuracy in %, {protocol}, suite {suite!r}")
+        lines += [
+            f"{row.defence}  {_percent(row.value, row.low, row.high)}" for row in rows.itertuples()
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _square(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells of one protocol: attacks down, defences across."""
+    benign = rows["attack"] == "benign"
+    shown = rows[
+        (benign & (rows["metric"] == "accuracy"))
+        | (rows["metric"] == "dsr")
+        | (rows["metric"] == "asr")
+    ]
+    cells = pd.DataFrame(
+        {
+            "attack": shown["attack"],
+            "defence": shown["defence"].where(shown["metric"] != "asr", ATTACKED),
+            "text": [_percent(row.value, row.low, row.high) for row in shown.itertuples()],
+        }
+    )
+    # Pivoting sorts; attacks and defences have the order in which they were asked for.
+    defences = [each for each in cells["defence"].unique() if each != ATTACKED]
+    square: pd.DataFrame = (
+        cells.pivot(index="attack", columns="defence", values="text")
+        .reindex(index=cells["attack"].unique(), columns=[ATTACKED, *defences])
+        .rename_axis(index=None, columns=None)
+        .fillna("")
+    )
+    return square
+
+
+def _percent(value: float, low: float, high: float) -> str:
+    """Return a rate and its interval, or "-" for a rate of nothing."""
+    if math.isnan(value):
+        return "-"
+    return f"{100 * value:.0f} [{100 * low:.0f}, {100 * high:.0f}]"

@@ -1,0 +1,60 @@
+"""JPEG compression.
+
+Das et al., "Keeping the Bad Guys Out: Protecting and Vaccinating Deep Learning with JPEG
+Compression", 2017, https://arxiv.org/abs/1705.02900.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from art.defences.preprocessor import JpegCompression as ARTJpegCompression
+
+from art_nip.defences.art_preprocessor import ARTPreprocessor
+from art_nip.defences.base import SETTINGS, Settings
+from art_nip.utils.optional import require
+from art_nip.utils.validation import check_whole
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+HIGHEST = 100
+LEVELS = 255
+
+
+class JpegCompression(ARTPreprocessor):
+    """Compress each image as a JPEG file and read it again; ART's, for images of any range.
+
+    Values are rounded to the nearest of 256 levels, where ART rounds them down. Three channels are
+    compressed as RGB; of any other number each for itself, as grey.
+
+    :param quality: of the file, from 1 to 100.
+    :param settings: see :class:`art_nip.defences.base.ImageDefence`; `clip_values` are needed.
+    :raises ValueError: if a parameter is not allowed.
+    :raises ImportError: if Pillow is not installed.
+    """
+
+    params = ["quality", *SETTINGS]  # noqa: RUF012 - as ART has it
+    needs_clip_values = True
+
+    def __init__(self, quality: int = 50, **settings: Unpack[Settings]) -> None:
+        require("PIL.Image", to="compress images as JPEG", install="Pillow")
+        super().__init__(**settings)
+        self.quality = quality
+        self._check_params()
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        check_whole("quality", self.quality, least=1)
+        if self.quality > HIGHEST:
+            raise ValueError(f"quality={self.quality!r}; give at most {HIGHEST}.")
+
+    def _defend(self, x: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        # In the range of ART's that is whole numbers.
+        levels: npt.NDArray[np.float32] = np.rint(x.clip(0, 1) * LEVELS)
+        return np.asarray(super()._defend(levels) / np.float32(LEVELS))
+
+    def _preprocessor(self) -> ARTJpegCompression:
+        return ARTJpegCompression((0, LEVELS), int(self.quality), channels_first=True)
