@@ -130,9 +130,19 @@ def test_what_is_not_said(written):
         (
             "]",
             "]\nattacks: [pgd]",
-            "line 4: this is not valid YAML: the key 'attacks' is there twice",
+            "line 4: the key 'attacks' is there twice",
         ),
-        ("]", "]\n1: 2", "line 4: this is not valid YAML: a key must be text: put it in quotes."),
+        ("]", "]\n1: 2", "line 4: a key must be text: put it in quotes."),
+        *(
+            ("]", f"]\nseed: {number}", f"line 4: {number} is a number that is not to the base of")
+            for number in ("017", "0o17", "0x1F", "0b11", "1:30", "1:30.5", "-017")
+        ),
+        *(
+            ("fgsm", f"{{name: fgsm, label: {word}}}", f"line 3: {word} stands for true or false")
+            for word in ("yes", "No", "on", "OFF")
+        ),
+        ("fgsm", "Adaptive", "Did you mean 'adaptive'?"),
+        ("fgsm", "{name: adaptive, eps: 8}", "at most 1. Did you mean 8/255?"),
         ("[fgsm]", "\0", "this is not valid YAML: unacceptable character"),
     ],
 )
