@@ -19,6 +19,7 @@ from art.estimators.classification import BlackBoxClassifierNeuralNetwork, PyTor
 from torch import nn
 
 from art_nip import NIPPreprocessor, as_module, defences
+from art_nip.estimators.single_precision import single_precision
 from art_nip.utils.seeds import seeded
 from tests.helpers import make_classifier
 
@@ -275,6 +276,7 @@ def test_data_parallel_gives_the_same(defended, few):
     module = as_module(defended)
     parallel = nn.DataParallel(module)
     torch.testing.assert_close(parallel(images), module(images), rtol=0, atol=0)
+    assert module(images[:0]).shape == (0, 10)
 
 
 def test_replicas_in_threads_do_not_disturb_each_other(defended, digits):
@@ -319,6 +321,18 @@ def test_a_classifier_that_predicts_otherwise_is_refused(lenet):
     )
     with pytest.raises(TypeError, match="PyTorchRandomizedSmoothing predicts in a way of its own"):
         as_module(smoothed)
+
+    class Scaled(PyTorchClassifier):
+        def _apply_preprocessing(self, x: Any, *arguments: Any, **keywords: Any) -> tuple[Any, Any]:
+            return super()._apply_preprocessing(x / 2, *arguments, **keywords)
+
+    with pytest.raises(TypeError, match="Scaled predicts in a way of its own"):
+        as_module(Scaled(lenet["pytorch"], nn.CrossEntropyLoss(), (1, 28, 28), 10))
+
+
+def test_clones_of_single_precision_predict_as_their_originals(lenet, few):
+    classifier = single_precision(make_classifier("pytorch", lenet["pytorch"], **STANDARDISED))
+    assert_as_art(as_module(classifier), classifier, *few)
 
 
 def test_images_and_models_that_art_cannot_take_are_refused(lenet, few):

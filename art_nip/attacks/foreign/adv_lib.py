@@ -32,6 +32,7 @@ class AdvLib(ForeignAttack):
 
     attack_params: ClassVar[list[str]] = [*ForeignAttack.attack_params, "function", "parameters"]
     library = "adv-lib"
+    distribution = "adv-lib"
 
     def __init__(
         self,

@@ -53,6 +53,7 @@ class AutoAttack(ForeignAttack):
         *("norm", "version", "attacks", "seed"),
     ]
     library = "AutoAttack"
+    distribution = "pyautoattack"
 
     def __init__(
         self,

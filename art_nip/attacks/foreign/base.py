@@ -6,6 +6,7 @@ These libraries are written for images in [0, 1]; the module scales them to the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -48,6 +49,9 @@ class ForeignAttack(EvasionAttack, ABC):  # type: ignore[misc]
     library: ClassVar[str]
     """What the library is called, for errors."""
 
+    distribution: ClassVar[str]
+    """What it is called on the package index."""
+
     frameworks: ClassVar[tuple[Framework, ...]] = (Framework.PYTORCH,)
     """For whose models it is."""
 
@@ -60,6 +64,7 @@ class ForeignAttack(EvasionAttack, ABC):  # type: ignore[misc]
         super().__init__(estimator=classifier)
         self.batch_size = batch_size
         self.straight_through = straight_through
+        self.library_version = _version(self.distribution)
         framework = framework_of(classifier)
         if framework not in self.frameworks:
             labels = " and ".join(known.label for known in self.frameworks)
@@ -131,6 +136,13 @@ class ForeignAttack(EvasionAttack, ABC):  # type: ignore[misc]
     def _check_params(self) -> None:
         super()._check_params()
         check_whole("batch_size", self.batch_size, least=1)
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:  # not installed, but on the path
+        return "unknown"
 
 
 def check_eps(eps: Any) -> None:

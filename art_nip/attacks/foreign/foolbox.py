@@ -26,6 +26,7 @@ class Foolbox(ForeignAttack):
 
     attack_params: ClassVar[list[str]] = [*ForeignAttack.attack_params, "attack"]
     library = "Foolbox"
+    distribution = "foolbox"
     frameworks = (Framework.PYTORCH, Framework.TENSORFLOW)
 
     def __init__(

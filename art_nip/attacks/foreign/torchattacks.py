@@ -25,6 +25,7 @@ class TorchAttacks(ForeignAttack):
 
     attack_params: ClassVar[list[str]] = [*ForeignAttack.attack_params, "kind", "parameters"]
     library = "torchattacks"
+    distribution = "torchattacks"
 
     def __init__(
         self,

@@ -6,6 +6,11 @@ from typing import Any
 
 from art.preprocessing.standardisation_mean_std.numpy import StandardisationMeanStd
 
+from art_nip.estimators.single_precision import SinglePrecision
+
+OF_PREDICTION = ("predict", "_apply_preprocessing", "_make_model_wrapper")
+"""The methods of ART's classifiers that make what they predict."""
+
 
 def steps_of(
     classifier: Any, native: type, standardisation: type, straight_through: bool
@@ -34,20 +39,26 @@ def steps_of(
 
 
 def check_predicts_as(classifier: Any, *kinds: Any) -> None:
-    """Raise a TypeError if a classifier predicts in another way than by one call of its model.
+    """Raise a TypeError if a classifier predicts in another way than by steps and one model.
 
     :param classifier: an ART classifier.
     :param kinds: ART's classes that predict so.
     """
     own = type(classifier)
-    parts = ("predict", "_make_model_wrapper")
     for kind in kinds:
-        if all(getattr(own, part, None) is getattr(kind, part, None) for part in parts):
+        if all(_function(own, part) is _function(kind, part) for part in OF_PREDICTION):
             return
     raise TypeError(
         f"A {own.__name__} predicts in a way of its own, which its model alone does not follow: "
         f"give a {' or '.join(kind.__name__ for kind in kinds)}."
     )
+
+
+def _function(kind: type, name: str) -> Any:
+    """Return a method of a class, whichever of its bases it is from; None if there is none."""
+    # Single precision changes the type of arrays, and nothing that a module does.
+    bases = (base for base in kind.__mro__ if base is not SinglePrecision)
+    return next((vars(base)[name] for base in bases if name in vars(base)), None)
 
 
 def check_shape(shape: tuple[int, ...], input_shape: tuple[int, ...]) -> None:
