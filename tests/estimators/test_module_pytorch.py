@@ -299,6 +299,14 @@ def test_the_model_of_the_classifier_stays_arts(defended, few):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_a_model_that_works_in_place_leaves_images_alone(few):
+    model = nn.Sequential(nn.Threshold(0.5, 0, inplace=True), nn.Flatten(), nn.Linear(784, 10))
+    images = torch.tensor(few[0], requires_grad=True)
+    with torch.no_grad():
+        as_module(make_classifier("pytorch", model, preprocessing=None))(images)
+    np.testing.assert_array_equal(images.detach(), few[0])
+
+
 def test_what_is_no_classifier_is_refused(lenet, few):
     model = lenet["pytorch"]
     with pytest.raises(TypeError, match="model alone"):

@@ -50,7 +50,8 @@ class ClassifierModule(nn.Module):
         """
         self._check(images)
         dtype = next((p.dtype for p in self._original[0].parameters()), torch.float32)
-        x = images.to(torch.float64 if dtype == torch.float64 else torch.float32)
+        # A copy: the model may work in place.
+        x = images.to(torch.float64 if dtype == torch.float64 else torch.float32, copy=True)
         if self._clip_values is not None:
             x = PixelRange.of(self._clip_values, x.new_tensor).pixels(x)
         # Defences may look into the model by hooks, which replicas of DataParallel share.

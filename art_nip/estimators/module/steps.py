@@ -6,8 +6,6 @@ from typing import Any
 
 from art.preprocessing.standardisation_mean_std.numpy import StandardisationMeanStd
 
-from art_nip.estimators.single_precision import SinglePrecision
-
 OF_PREDICTION = ("predict", "_apply_preprocessing", "_make_model_wrapper")
 """The methods of ART's classifiers that make what they predict."""
 
@@ -56,9 +54,16 @@ def check_predicts_as(classifier: Any, *kinds: Any) -> None:
 
 def _function(kind: type, name: str) -> Any:
     """Return a method of a class, whichever of its bases it is from; None if there is none."""
-    # Single precision changes the type of arrays, and nothing that a module does.
-    bases = (base for base in kind.__mro__ if base is not SinglePrecision)
+    bases = (base for base in kind.__mro__ if not _keeps_predictions(base))
     return next((vars(base)[name] for base in bases if name in vars(base)), None)
+
+
+def _keeps_predictions(base: type) -> bool:
+    """Return whether a class is what makes a clone in this package, and leaves `predict` alone.
+
+    These convert or copy the arrays that ART is given, and change nothing that a module does.
+    """
+    return base.__module__.startswith("art_nip.") and "predict" not in vars(base)
 
 
 def check_shape(shape: tuple[int, ...], input_shape: tuple[int, ...]) -> None:
