@@ -33,6 +33,9 @@ lint: .venv/dev
 
 .venv/dev: setup.cfg .venv/bin/python
 	$(BIN)/pip install -q "$(TORCH)" "$(TENSORFLOW)" -e ".[dev]"
+# It declares torchvision, which brings another PyTorch, and visdom, which does not build; the tests
+# need neither.
+	$(BIN)/pip install -q --no-deps adv-lib
 	touch $@
 
 clean:

@@ -1,0 +1,30 @@
+"""Arrays to PyTorch and back, for other libraries' attacks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+
+def tensor(module: torch.nn.Module, array: npt.NDArray[Any]) -> torch.Tensor:
+    """Return an array as a tensor on the device of a module."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device(module))
+
+
+def array(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
+    """Return a tensor as an array."""
+    values: npt.NDArray[np.float32] = tensor.detach().cpu().numpy().astype(np.float32)
+    return values
+
+
+def device(module: torch.nn.Module) -> torch.device:
+    """Return the device of a module."""
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
+
+
+def foolbox_model(foolbox: Any, module: torch.nn.Module) -> Any:
+    """Return Foolbox's model of a module for images in [0, 1]."""
+    return foolbox.PyTorchModel(module, bounds=(0, 1), device=device(module))
