@@ -1,13 +1,14 @@
 """The seam between NIP and a framework: what an estimator must be able to tell about its neurons.
 
-Also the part of the adapters that no framework is needed for: finding the layer, and reading the
-estimator.
+Also the part of the adapters that no framework is needed for: finding the layer, and checking that
+it can be looked at.
 """
 
 import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -15,8 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.estimators.layers import Call, Layer, layer_before_dense, named_layer
-from art_nip.utils.arrays import Array
+from art_nip.estimators.between import layer_before_dense, layers_that_could_be_meant
+from art_nip.estimators.graph import Graph
+from art_nip.estimators.layers import Call, Layer, called_once, named_layer
+from art_nip.estimators.probing import N_PROBES, are_probabilities, check_outputs, probe_images
+from art_nip.estimators.standardisation import Standardisation
+from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.frameworks import Framework, code_of, framework_of
 
 if TYPE_CHECKING:
@@ -29,39 +34,21 @@ Weights = Callable[[Array], Array]
 """From influence σ, shape (N, n), to the weights w of the neurons in the loss [4], shape (N, n)."""
 
 
-@dataclass(frozen=True)
-class Standardisation:
-    """The estimator's own `preprocessing=(mean, std)`, as arrays that broadcast to a batch."""
-
-    mean: npt.NDArray[np.float32]
-    std: npt.NDArray[np.float32]
-
-    @classmethod
-    def of(cls, estimator: Any) -> "Standardisation | None":
-        """Read it off an ART estimator; None if there is none.
-
-        :raises TypeError: if the estimator's `preprocessing` is anything but (mean, std).
-        """
-        from art.preprocessing.standardisation_mean_std.utils import broadcastable_mean_std
-
-        preprocessing = estimator.preprocessing
-        if preprocessing is None:
-            return None
-        if not type(preprocessing).__name__.startswith("StandardisationMeanStd"):
-            raise TypeError(
-                f"The estimator's preprocessing is {type(preprocessing).__name__}; NIP can look "
-                "through preprocessing=(mean, std) only. Put other steps into the model, or into "
-                "preprocessing_defences before NIP."
-            )
-        batch = np.empty((1, *estimator.input_shape), np.float32)
-        return cls(
-            *broadcastable_mean_std(
-                batch, np.asarray(preprocessing.mean), np.asarray(preprocessing.std)
-            )
-        )
-
-
 Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class Traced:
+    """One pass of the probe images through a model.
+
+    :param calls: the layers in the order in which the pass called them.
+    :param graph: along which ways gradients flow.
+    :param outputs: what the model gave, shape (N_PROBES, nb_classes) as it should be.
+    """
+
+    calls: tuple[Call, ...]
+    graph: Graph
+    outputs: npt.NDArray[Any]
 
 
 def for_framework(
@@ -129,6 +116,10 @@ class EstimatorAdapter(ABC):
 
     framework: str
     """Name and version of the framework."""
+    layer: Layer
+    """The layer whose values are the neurons."""
+    n_neurons: int
+    """How many values it has for one image."""
 
     def __init__(self, estimator: Any, layer: str | None, confidence: str) -> None:
         self.model = self.unwrapped(estimator.model)
@@ -136,15 +127,13 @@ class EstimatorAdapter(ABC):
         self.nb_classes: int = estimator.nb_classes
         self.channels_first: bool = estimator.channels_first
         self._standardisation = Standardisation.of(estimator)
-        self._calls, outputs = self._trace(np.zeros((2, *self.input_shape), np.float32))
-        if outputs.shape != (2, self.nb_classes):
-            raise ValueError(
-                f"The model gives outputs of shape {outputs.shape[1:]} per image; NIP needs one "
-                f"score per class, shape ({self.nb_classes},)."
-            )
-        self._gives_probabilities = bool(
-            (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-4)
+        self._probes = probe_images(self.input_shape, estimator.clip_values)
+        traced = self._trace(self._probes)
+        self._gives_probabilities = are_probabilities(
+            check_outputs(traced.outputs, self.nb_classes)
         )
+        self._calls, self._graph = traced.calls, traced.graph
+        self._check_channel_order()
         if layer is not None:
             self._look_at(layer, confidence)
 
@@ -158,12 +147,22 @@ class EstimatorAdapter(ABC):
         """Return the layer of that name; for "auto" that which a rule finds among the calls.
 
         :param requested: "auto", or a layer as `Layer` writes it.
-        :param automatic: `layer_before_dense` or `early_layer`.
+        :param automatic: finds a layer among the calls of layers that images reach, as a forward
+            pass makes them, in order.
         :raises ValueError: if there is no such layer; the message says what there is.
         """
         if requested == "auto":
-            return automatic(self._calls)
-        return named_layer(requested, self._calls, self._layer_names())
+            return automatic(self._reached_calls())
+        return self._named(requested)
+
+    def _named(self, requested: str) -> Layer:
+        layer = named_layer(requested, self._calls, self._layer_names(), self._shared_names())
+        if self._graph.connects and self._value(layer).place not in self._graph.reached:
+            raise ValueError(
+                f"layer {requested!r} hangs on no image: no gradient of what it handles reaches "
+                f"the images. {layers_that_could_be_meant(self._calls, self._graph)}"
+            )
+        return layer
 
     def find_layers(
         self,
@@ -173,24 +172,99 @@ class EstimatorAdapter(ABC):
         """Return the layers of those names; for "auto" those which a rule finds among the calls.
 
         :param requested: "auto", or layers as `Layer` writes them.
-        :param automatic: `early_layers`.
+        :param automatic: finds layers as that of `find_layer` finds one.
         :raises ValueError: if there is no such layer; the message says what there is.
         """
         if requested == "auto":
-            return automatic(self._calls)
-        return tuple(named_layer(each, self._calls, self._layer_names()) for each in requested)
+            return automatic(self._reached_calls())
+        return tuple(map(self._named, requested))
+
+    def _reached_calls(self) -> list[Call]:
+        """Return the calls that a name means, and whose input every image has a part in."""
+        shared, reached = set(self._shared_names()), self._graph.reached
+        return [
+            call
+            for call in called_once(self._calls)
+            if call.name not in shared and not call.inputs.problem and call.inputs.place in reached
+        ]
+
+    def _value(self, layer: Layer) -> Any:
+        return next(call.at(layer) for call in self._calls if call.name == layer.name)
 
     def _look_at(self, layer: str, confidence: str) -> None:
-        self.layer = self.find_layer(layer, layer_before_dense)
+        self.layer = self._neurons_layer(layer)
         if self._gives_probabilities and confidence == "logit":
             raise ValueError(
                 'confidence="logit" needs a model that gives logits; this one gives probabilities. '
                 'Use confidence="probability", or leave the softmax out of the model.'
             )
         self._score_is_output = self._gives_probabilities or confidence == "logit"
-        self.n_neurons: int = self.influence(self.tensor(np.zeros((1, *self.input_shape)))).shape[
-            -1
-        ]
+        if self._graph.connects:
+            self._check_neurons()
+        else:
+            self.n_neurons = self._value(self.layer).size
+
+    def check_gradient(self) -> None:
+        """Raise a ValueError if no gradient of the scores reaches the images."""
+        if not self._graph.connects:
+            raise ValueError(
+                "No gradient of the model's scores reaches the images, and NIP needs it: part of "
+                "the model runs without gradients (under no_grad, detached, or with operations "
+                "that have none)."
+            )
+
+    def _neurons_layer(self, requested: str) -> Layer:
+        if requested == "auto":
+            shared = set(self._shared_names())
+            calls = [call for call in self._calls if call.name not in shared]
+            return layer_before_dense(calls, self._graph)
+        layer = self._named(requested)
+        if self._graph.connects and self._value(layer).place not in self._graph.position:
+            raise ValueError(
+                f"layer {requested!r} is beside the way: no score of the model hangs on it, so its "
+                f"neurons have no influence. {layers_that_could_be_meant(self._calls, self._graph)}"
+            )
+        return layer
+
+    def _check_neurons(self) -> None:
+        """Set `n_neurons`, and check that each image has neurons of its own.
+
+        The gradient of the first image's neurons to all images says which these hang on.
+        """
+        of_first = self.tensor(np.eye(N_PROBES, 1))
+        _, influence, perturbation = self._observe(
+            self.tensor(self._probes), lambda s: namespace(s).zeros_like(s) + of_first
+        )
+        of_others = self.numpy(perturbation)[1:]
+        if np.any(of_others[np.isfinite(of_others)]):
+            raise ValueError(
+                f"layer {str(self.layer)!r} mixes the images of a batch: what its first row holds "
+                "hangs on other images too (another axis comes first, or the model works on the "
+                f"whole batch). {layers_that_could_be_meant(self._calls, self._graph)}"
+            )
+        self.n_neurons = influence.shape[-1]
+
+    def _check_channel_order(self) -> None:
+        """Refuse an estimator whose order of channels is not that of the first convolution."""
+        for call in self._calls:
+            if call.channels_first is None or call.inputs.shape[1:] != self.input_shape:
+                continue
+            if call.channels_first != self.channels_first and call.kind != "other":
+                order = "first" if call.channels_first else "last"
+                raise ValueError(
+                    f"The estimator has channels_first={self.channels_first}, but layer "
+                    f"{call.name!r} takes its images with channels {order}: create the estimator "
+                    f"with channels_first={call.channels_first}."
+                )
+            return
+
+    def _channels_first_at(self, layer: Layer) -> bool:
+        """Return whether channels come first at a layer: as it says, or the one before, or next."""
+        names = [call.name for call in self._calls]
+        place = names.index(layer.name) if layer.name in names else 0
+        nearest = [*self._calls[place::-1], *self._calls[place + 1 :]]
+        said = (call.channels_first for call in nearest if call.channels_first is not None)
+        return next(said, self.channels_first)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is bound to this process or this model: it is made again when needed."""
@@ -207,11 +281,28 @@ class EstimatorAdapter(ABC):
         """Return the model that does the work, without a wrapper around it."""
 
     @abstractmethod
+    def undisturbed(self) -> AbstractContextManager[Any]:
+        """Return a context in which the caller's modes do not reach NIP's computations.
+
+        In PyTorch neither inference mode, nor autocast, nor what is compiled: these would take the
+        gradients, the precision or the layers from NIP. All methods here are in it already; what is
+        computed from their results may need it too.
+        """
+
+    @abstractmethod
     def _layer_names(self) -> Iterable[str]: ...
 
     @abstractmethod
-    def _trace(self, x: npt.NDArray[np.float32]) -> tuple[list[Call], npt.NDArray[np.float32]]:
-        """Return the layers that a forward pass calls, in order, and its outputs."""
+    def _shared_names(self) -> Iterable[str]:
+        """Return the names that several layers have."""
+
+    @abstractmethod
+    def _trace(self, x: npt.NDArray[np.float32]) -> Traced:
+        """Run images through the model and return what happened."""
+
+    @abstractmethod
+    def _observe(self, x: Array, weights: Weights) -> tuple[Array, Array, Array]:
+        """Do what the function that `observer` returns does, uncompiled."""
 
     @abstractmethod
     def influence(self, x: Array) -> Array:
