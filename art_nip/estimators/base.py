@@ -75,7 +75,16 @@ def seen_in(estimator: Any, user: str = "NIP") -> Framework:
     """
     from art.estimators.estimator import BaseEstimator
 
-    framework = framework_of(estimator) if isinstance(estimator, BaseEstimator) else None
+    framework = framework_of(estimator)
+    if framework is not None and not isinstance(estimator, BaseEstimator):
+        wrapper = (
+            "PyTorchClassifier" if framework == Framework.PYTORCH else "TensorFlowV2Classifier"
+        )
+        raise TypeError(
+            f"{user} takes an ART classifier, and {type(estimator).__name__} is a bare model of "
+            f"{framework.label}. Wrap it: art.estimators.classification.{wrapper}(model, "
+            "nb_classes=…, input_shape=…, loss…=…, clip_values=(0, 1))."
+        )
     if framework is None:
         raise TypeError(
             f"{user} needs a classifier whose layers and gradients it can see, and "
@@ -388,6 +397,23 @@ class EstimatorAdapter(ABC):
     @abstractmethod
     def _weights(self) -> Iterable[npt.NDArray[Any]]:
         """Return the model's parameters and buffers in their order."""
+
+    @abstractmethod
+    def weights_mark(self) -> object:
+        """Return a sign of the weights that is cheap to get, for each use.
+
+        As long as it is equal, the weights most probably are what they were; where it is not, they
+        may be: `fingerprint` tells.
+        """
+
+    def standardises_as(self, estimator: Any) -> bool:
+        """Return whether an ART estimator takes images by the mean and std that this one does."""
+
+        def moments(given: Standardisation | None) -> tuple[Any, Any]:
+            return (0.0, 1.0) if given is None else (given.mean, given.std)
+
+        ours, theirs = moments(self._standardisation), moments(Standardisation.of(estimator))
+        return all(bool(np.all(a == b)) for a, b in zip(ours, theirs, strict=True))
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the model's weights: their order, shapes, dtypes and values.

@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections.abc import Iterable, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -31,14 +31,11 @@ def numeric(x: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(array, np.float32) if array.ndim else array.astype(np.float32)
 
 
-def check_images(
-    x: Array, input_shape: tuple[int, ...], clip_values: tuple[Any, Any] | None
-) -> None:
-    """Raise a ValueError unless images have the right shape, are finite, and lie in the clip range.
+def check_shape(x: Array, input_shape: tuple[int, ...]) -> None:
+    """Raise a ValueError unless images have the right shape.
 
     :param x: NumPy array or tensor.
     :param input_shape: shape of one image.
-    :param clip_values: (min, max), numbers or nested lists of numbers; None allows any range.
     """
     shape = tuple(x.shape)
     if shape[1:] != input_shape or not shape:
@@ -51,7 +48,19 @@ def check_images(
             else ""
         )
         raise ValueError(f"Images have shape {shape}; the model takes ({expected}).{hint}")
-    if not shape[0]:
+
+
+def check_images(
+    x: Array, input_shape: tuple[int, ...], clip_values: tuple[Any, Any] | None
+) -> None:
+    """Raise a ValueError unless images have the right shape, are finite, and lie in the clip range.
+
+    :param x: NumPy array or tensor.
+    :param input_shape: shape of one image.
+    :param clip_values: (min, max), numbers or nested lists of numbers; None allows any range.
+    """
+    check_shape(x, input_shape)
+    if not x.shape[0]:
         return
     xp = namespace(x)
     # A sum is finite only if all its terms are, and needs no mask of the size of the images.
@@ -62,11 +71,24 @@ def check_images(
     low, high = clip_range(clip_values)
     smallest, largest = float(xp.min(x)), float(xp.max(x))
     slack = ROUNDING * (high - low)
-    if smallest < low - slack or largest > high + slack:
+    outside = smallest < low - slack or largest > high + slack
+    if outside or _leaves_a_channel(x, clip_values):
+        of_channels = "" if outside else " of their channels"
         raise ValueError(
             f"Images have values from {smallest:g} to {largest:g}, outside the clip_values "
-            f"({low:g}, {high:g}). Scale them to that range, or set the clip_values that they have."
+            f"({low:g}, {high:g}){of_channels}. Scale them to that range, or set the clip_values "
+            "that they have."
         )
+
+
+def _leaves_a_channel(x: Array, clip_values: tuple[Any, Any]) -> bool:
+    """Return whether images leave a range that is not the same for all of their values."""
+    low, high = (np.asarray(bound, np.float32) for bound in clip_values)
+    if low.size == high.size == 1:
+        return False
+    xp, slack = namespace(x), ROUNDING * (high - low)
+    least, most = (np.asarray(ends(x, axis=0)) for ends in (xp.min, xp.max))
+    return bool((least < low - slack).any() or (most > high + slack).any())
 
 
 def clip_range(clip_values: tuple[Any, Any]) -> tuple[float, float]:
@@ -90,6 +112,11 @@ def class_indices(y: npt.ArrayLike, n_images: int, nb_classes: int) -> npt.NDArr
         raise ValueError(
             f"Labels have shape {labels.shape}; for {n_images} images give indices of shape "
             f"({n_images},) or one-hot labels of shape ({n_images}, {nb_classes})."
+        )
+    if labels.dtype.kind not in "biuf":
+        raise ValueError(
+            f"Labels must be class indices, whole numbers from 0 to {nb_classes - 1}; these have "
+            f"dtype {labels.dtype}. Number the classes first."
         )
     if labels.ndim == 2:
         if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
@@ -118,9 +145,18 @@ def check_number(name: str, value: Any, low: float, high: float = np.inf) -> Non
         raise ValueError(f"{name}={value!r}; give a number {allowed}.")
 
 
+def check_positive(name: str, value: Any, most: float = math.inf) -> None:
+    """Raise a ValueError unless a parameter is a finite number above 0, and at most `most`."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not 0 < value <= most or not math.isfinite(value):
+        allowed = f"above 0 and at most {most:g}" if math.isfinite(most) else "above 0"
+        raise ValueError(f"{name}={value!r}; give a finite number {allowed}.")
+
+
 def nearest_name(given: str, names: Iterable[str]) -> str:
-    """Return the name that is spelt most like the one given, for an error."""
-    return difflib.get_close_matches(str(given), names, n=1, cutoff=0)[0]
+    """Return the name that is spelt most like the one given, in whatever case, for an error."""
+    of_case = {name.lower(): name for name in names}
+    return of_case[difflib.get_close_matches(str(given).lower(), of_case, n=1, cutoff=0)[0]]
 
 
 def check_choice(what: str, given: str, allowed: Sequence[str]) -> None:
@@ -130,3 +166,23 @@ def check_choice(what: str, given: str, allowed: Sequence[str]) -> None:
             f"Unknown {what} {given!r}. Did you mean {nearest_name(given, allowed)!r}? Allowed: "
             f"{', '.join(allowed)}."
         )
+
+
+def plain(value: Any) -> Any:
+    """Return a value with NumPy's scalars as Python's own, also those inside tuples, lists, dicts.
+
+    :param value: anything; what holds no such scalar comes back as it is.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (tuple, list):
+        return type(value)(map(plain, value))
+    if type(value) is dict:
+        return {plain(name): plain(each) for name, each in value.items()}
+    return value
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise a TypeError unless a parameter is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={value!r}; give True or False.")

@@ -85,11 +85,9 @@ def test_the_way_of_evidence_is_its_gradient(classifier, images):
     classes = (classifier.predict(x).argmax(axis=1) + 1) % 10
     model, evidence = nip.surrogate_losses(x, classes)
     assert model.shape == evidence.shape == x.shape
-    reader = nip._ready()
 
     def said(moved):
-        _, posterior = reader._scores(nip._adapter.tensor(moved))
-        return posterior[np.arange(3), classes].astype(np.float64)
+        return nip.evidence(moved)[np.arange(3), classes].astype(np.float64)
 
     axes = (1, 2, 3)
     unit = evidence / np.sqrt((evidence**2).sum(axis=axes, keepdims=True))
@@ -101,7 +99,7 @@ def test_the_way_of_evidence_is_its_gradient(classifier, images):
 def test_what_is_sure_is_not_led(classifier, images):
     nip = fitted(classifier, images, "class")
     x = images["test"][0][:20]
-    logits, posterior = nip._ready()._scores(nip._adapter.tensor(x))
+    logits, posterior = classifier.predict(x), nip.evidence(x)
     agreed = np.flatnonzero(logits.argmax(axis=1) == posterior.argmax(axis=1))[:3]
     model, evidence = nip.surrogate_losses(x[agreed], logits[agreed].argmax(axis=1))
     assert not model.any()

@@ -23,9 +23,9 @@ from art_nip.nip.retrieval import (
     ShallowEvidence,
     ViewEvidence,
 )
-from art_nip.nip.retrieval.evidence.base import lead
 from art_nip.nip.retrieval.evidence.graded_views import least_lead
-from art_nip.nip.retrieval.evidence.lda import Moments, best_temperature, softmax
+from art_nip.nip.retrieval.evidence.lda import Moments, best_temperature
+from art_nip.nip.retrieval.evidence.probabilities import lead, softmax
 from art_nip.nip.retrieval.evidence.shallow import last_share
 from art_nip.nip.retrieval.vectors import pooled
 from art_nip.testing import check_preprocessor
@@ -84,7 +84,8 @@ def predictions(classifier, x):
 
 def verdicts(nip, x):
     """Return the model's classes and the evidence's."""
-    return nip._ready().verdicts(nip._adapter.tensor(x))
+    logits, _ = nip._adapter.logits_and_activations(nip._adapter.tensor(x), ())
+    return nip._adapter.numpy(logits).argmax(1), nip.evidence(x).argmax(1)
 
 
 # The discriminant
@@ -377,24 +378,8 @@ def test_strength_scales_what_is_added(class_nip, attacked):
 
 def test_steps_stay_in_the_clip_range_that_is_set(class_nip, attacked):
     x = attacked[0][:40] * 0.8
-    nip = copy.copy(class_nip)
-    assert nip(x)[0].max() > 0.85
-    nip.set_params(clip_values=(0, 0.8))
-    assert nip.is_fitted
-    narrow = nip(x)[0]
-    assert narrow.max() <= 0.8
-    expected = with_parameters(class_nip, clip_values=(0, 0.8))(x)[0]
-    assert np.array_equal(narrow, expected)
-
-
-def test_another_range_of_the_same_images_changes_nothing(framework, lenet, class_nip, attacked):
-    x = attacked[0][:40]
-    shifted = make_classifier(
-        framework, lenet[framework], clip_values=(-1, 1), preprocessing=(-1.0, 2.0)
-    )
-    nip = NIPPreprocessor.for_estimator(shifted, retrieval="class")
-    nip._adopt(class_nip._fitted)
-    np.testing.assert_allclose((nip(2 * x - 1)[0] + 1) / 2, class_nip(x)[0], atol=1e-4)
+    assert class_nip(x)[0].max() > 0.85
+    assert with_parameters(class_nip, clip_values=(0, 0.8))(x)[0].max() <= np.float32(0.8)
 
 
 def test_a_black_image_stays_black(class_nip, images):
@@ -494,7 +479,7 @@ def test_a_wrong_parameter_is_refused(parameters, error, message):
     [
         ({"layers": "features.3"}, TypeError, "layers='features.3'; give a sequence of layers"),
         ({"layers": []}, TypeError, r"layers=\[\]; give a sequence"),
-        ({"shrinkage": 0}, ValueError, "shrinkage=0; give a number above 0 and at most 1"),
+        ({"shrinkage": 0}, ValueError, "shrinkage=0; give a finite number above 0 and at most 1"),
     ],
 )
 def test_wrong_shallow_evidence_is_refused(parameters, error, message):
@@ -760,12 +745,12 @@ class Always(Evidence):
     name: ClassVar[str] = "always"
     label: int = 3
 
-    def learn(self, adapter, images, labels, clip_values):
+    def learn(self, context, images, labels):
         return {"seen": np.array([sum(len(batch) for batch in images()), len(labels)])}
 
-    def reader(self, adapter, learned, clip_values):
+    def reader(self, context):
         reader = AlwaysReader()
-        reader.posterior = adapter.tensor(np.eye(10)[[self.label]])
+        reader.posterior = context.adapter.tensor(np.eye(10)[[self.label]])
         return reader
 
 

@@ -6,6 +6,7 @@ forward pass.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -210,6 +211,14 @@ class PyTorchAdapter(EstimatorAdapter):
             if isinstance(value, Tensor):
                 flat = value.detach().cpu().contiguous().reshape(-1)
                 yield flat.view(torch.uint8).numpy().reshape(*value.shape, value.element_size())
+
+    def weights_mark(self) -> object:
+        """Return versions, which PyTorch counts up with each change in place; see the base class.
+
+        Changes by way of `.data` are not counted.
+        """
+        weights = chain(self.model.parameters(), self.model.buffers())
+        return tuple((w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights)
 
     def _shared_names(self) -> list[str]:
         """Return none: PyTorch's modules have names of their own."""
