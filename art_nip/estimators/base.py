@@ -381,6 +381,10 @@ class EstimatorAdapter(ABC):
         """Return a tensor as a NumPy array."""
 
     @abstractmethod
+    def as_input(self, tensor: Array) -> Array:
+        """Return float32 images in the precision in which the model takes them."""
+
+    @abstractmethod
     def held(self, array: npt.NDArray[Any]) -> Array:
         """Return an array on the model's device if it fits there, else on the host.
 

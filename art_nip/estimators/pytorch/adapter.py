@@ -189,6 +189,10 @@ class PyTorchAdapter(EstimatorAdapter):
         ).numpy()
         return array
 
+    def as_input(self, tensor: Tensor) -> Tensor:
+        """Return images in the precision in which the model takes them."""
+        return tensor.to(self._input_dtype(tensor))
+
     def held(self, array: npt.NDArray[Any]) -> Tensor:
         """Return an array on the device if it fits there; see the base class."""
         device = self.device

@@ -129,6 +129,10 @@ class TensorFlowAdapter(EstimatorAdapter):
         array: npt.NDArray[Any] = tensor.numpy()
         return array
 
+    def as_input(self, tensor: Tensor) -> Tensor:
+        """Return images as they are: Keras casts them."""
+        return tensor
+
     def held(self, array: npt.NDArray[Any]) -> Tensor:
         """Return an array on the device if it fits there; see the base class."""
         # TensorFlow would copy an array that lies in the host's memory already, and does not tell
