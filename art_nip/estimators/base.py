@@ -19,9 +19,9 @@ import numpy.typing as npt
 from art_nip.estimators.between import layer_before_dense, layers_that_could_be_meant
 from art_nip.estimators.graph import Graph
 from art_nip.estimators.layers import Call, Layer, called_once, named_layer
-from art_nip.estimators.probing import N_PROBES, are_probabilities, check_outputs, probe_images
+from art_nip.estimators.probing import are_probabilities, check_outputs, probe_images
 from art_nip.estimators.standardisation import Standardisation
-from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.arrays import Array
 from art_nip.utils.frameworks import Framework, code_of, framework_of
 
 if TYPE_CHECKING:
@@ -224,9 +224,7 @@ class EstimatorAdapter(ABC):
 
     def _neurons_layer(self, requested: str) -> Layer:
         if requested == "auto":
-            shared = set(self._shared_names())
-            calls = [call for call in self._calls if call.name not in shared]
-            return layer_before_dense(calls, self._graph)
+            return layer_before_dense(self._calls, self._graph)
         layer = self._named(requested)
         if self._graph.connects and self._value(layer).place not in self._graph.position:
             raise ValueError(
@@ -240,10 +238,14 @@ class EstimatorAdapter(ABC):
 
         The gradient of the first image's neurons to all images says which these hang on.
         """
-        of_first = self.tensor(np.eye(N_PROBES, 1))
-        _, influence, perturbation = self._observe(
-            self.tensor(self._probes), lambda s: namespace(s).zeros_like(s) + of_first
-        )
+
+        def of_first(influence: Array) -> Array:
+            weights = np.zeros(tuple(influence.shape))
+            # Not all alike: behind a norm the sum of all neurons hangs on nothing.
+            weights[0] = np.random.default_rng(0).normal(size=weights.shape[1])
+            return self.tensor(weights)
+
+        _, influence, perturbation = self._observe(self.tensor(self._probes), of_first)
         of_others = self.numpy(perturbation)[1:]
         if np.any(of_others[np.isfinite(of_others)]):
             raise ValueError(

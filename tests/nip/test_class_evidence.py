@@ -31,8 +31,8 @@ from art_nip.nip.retrieval.vectors import pooled
 from art_nip.testing import check_preprocessor
 from art_nip.zoo import training
 from art_nip.zoo.training import Recipe
-from tests.estimators.test_estimators import SIDES, TINY_SHAPE, tiny, traces
 from tests.helpers import FRAMEWORKS, make_classifier, to_framework
+from tests.models import SIDES, TINY_SHAPE, tiny, traces
 from tests.nip.test_neurons import every_framework
 
 

@@ -22,20 +22,21 @@ def counted_calls(model: Any, passes: Passes) -> Iterator[bool]:
         last = last[-1]
     thread = threading.get_ident()
 
-    def count(_: Any, __: Any, outputs: Any) -> None:
+    def hook(_: Any, __: Any, outputs: Any) -> None:
         if threading.get_ident() == thread:
-            _count(passes, outputs)
+            count(passes, outputs)
 
     handles = []
     try:
-        handles.append(last.register_forward_hook(count))
+        handles.append(last.register_forward_hook(hook))
         yield True
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _count(passes: Passes, outputs: Any) -> None:
+def count(passes: Passes, outputs: Any) -> None:
+    """Count what a pass gave, and its gradients when they come: on GPUs in another thread."""
     passes.forward += len(outputs)
     if outputs.requires_grad:
 

@@ -5,6 +5,7 @@ weights change, and the layer is as it was.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
@@ -154,10 +155,11 @@ class TensorFlowAdapter(EstimatorAdapter):
         return nullcontext()
 
     def _layer_names(self) -> list[str]:
-        return list(named_layers(self.model)[0])
+        return [name for name, _ in named_layers(self.model)]
 
     def _shared_names(self) -> set[str]:
-        return named_layers(self.model)[1]
+        counts = Counter(self._layer_names())
+        return {name for name, count in counts.items() if count > 1}
 
     def _weights(self) -> Iterator[npt.NDArray[Any]]:
         return (np.asarray(weight) for weight in self.model.weights)
@@ -272,7 +274,7 @@ class TensorFlowAdapter(EstimatorAdapter):
             arguments, keywords = with_input(arguments, keywords, tf.is_tensor, function)
             return call(*arguments, **keywords)
 
-        with calling_through(named_layers(self.model)[0][layer.name], around):
+        with calling_through(dict(named_layers(self.model))[layer.name], around):
             yield
 
     def _run(self, x: Tensor) -> Any:

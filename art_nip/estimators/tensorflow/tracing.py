@@ -29,28 +29,24 @@ NO_GRADIENT = frozenset({"StopGradient", "ZerosLike", "OnesLike"})
 """Operations on floating tensors whose result hangs on no value of theirs, or says so."""
 
 
-def named_layers(model: Any) -> tuple[dict[str, Any], set[str]]:
-    """Return all layers inside a model under their dotted names, and names that several have.
+def named_layers(model: Any) -> list[tuple[str, Any]]:
+    """Return all layers inside a model with their dotted names, which several may share.
 
     A layer that stands in several places goes by its name in the first one.
     """
-    layers: dict[str, Any] = {}
-    shared: set[str] = set()
+    layers: list[tuple[str, Any]] = []
     seen: set[int] = set()
 
     def add(inside: Any, prefix: str) -> None:
         for layer in inside._flatten_layers(include_self=False, recursive=False):
-            if id(layer) in seen:
-                continue
-            seen.add(id(layer))
-            name = prefix + layer.name
-            if name in layers:
-                shared.add(name)
-            layers.setdefault(name, layer)
-            add(layer, f"{name}.")
+            if id(layer) not in seen:
+                seen.add(id(layer))
+                name = prefix + layer.name
+                layers.append((name, layer))
+                add(layer, f"{name}.")
 
     add(model, "")
-    return layers, shared
+    return layers
 
 
 def trace(
@@ -74,7 +70,7 @@ def trace(
     def traced(images: Tensor) -> Tensor:
         tracer.inside = tf.identity(images)
         with ExitStack() as stack:
-            for name, layer in named_layers(model)[0].items():
+            for name, layer in named_layers(model):
                 stack.enter_context(calling_through(layer, tracer.noting(name, layer)))
             tracer.scores = run(tracer.inside)
         return tracer.scores
