@@ -133,6 +133,13 @@ def _cause(calls: Sequence[Call], graph: Graph) -> str:
     position = graph.position
     on_way = [call for call in calls if call.outputs.place in position]
     convolutions = [position[_place(call)] for call in on_way if _any_convolution(call)]
+    if not convolutions and all(
+        call.outputs.place is None for call in calls if _any_convolution(call)
+    ):
+        return (
+            "gradients go past the convolutions unseen (as within torch.utils.checkpoint with "
+            "use_reentrant=True, or a tf.function of the model's own)"
+        )
     if not convolutions:
         return "the scores hang on no convolution that the images reach"
     last = max(convolutions)

@@ -202,6 +202,20 @@ def test_an_estimator_with_another_order_than_the_model_is_refused():
         adapter(model, channels_first=True)
 
 
+def test_a_model_that_decides_by_values_of_tensors_is_refused():
+    class Deciding(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = conv("conv"), layers.Dense(4)
+
+        def call(self, x):
+            x = tf.reduce_mean(self.conv(x), (1, 2))
+            return self.head(x * 2 if tf.reduce_mean(x) > 0 else x)
+
+    with pytest.raises(ValueError, match=r"it decides in Python by the values .* Use tf.where"):
+        adapter(Deciding())
+
+
 def test_rounding_has_no_gradient():
     def make(x):
         rounded = layers.Lambda(tf.round)(x * 255)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from art_nip.estimators.base import adapter_for
 from tests.helpers import make_classifier
@@ -187,6 +188,32 @@ def test_a_backbone_without_gradients_is_refused_when_they_are_needed():
     assert np.isfinite(a.influence(torch.rand(2, *SHAPE)).numpy()).all()
     with pytest.raises(ValueError, match="No gradient of the model's scores reaches the images"):
         a.observer(lambda s: s)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [("auto", "gradients go past the convolutions unseen"), ("fc:input", "cannot take the grad")],
+)
+def test_what_is_recomputed_without_a_graph_is_refused(layer, message):
+    class Recomputed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 16, 3), nn.Linear(16, 4)
+
+        def forward(self, x):
+            return self.fc(checkpoint(self.conv, x, use_reentrant=True).mean((2, 3)))
+
+    with pytest.raises(ValueError, match=message):
+        adapter(Recomputed(), layer)
+
+
+def test_a_view_that_is_changed_in_place_later_can_be_named():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.Flatten(), nn.ReLU(), nn.Linear(784, 4)]
+    x, plain = torch.rand(2, *SHAPE), adapter(nn.Sequential(*layers), "1")
+    layers[2] = nn.ReLU(inplace=True)
+    in_place = adapter(nn.Sequential(*layers), "1")
+    torch.testing.assert_close(in_place.influence(x), plain.influence(x))
 
 
 def test_an_estimator_with_another_order_than_the_model_is_refused():

@@ -230,7 +230,13 @@ class PyTorchAdapter(EstimatorAdapter):
 
     def _check_neurons(self) -> None:
         self._goes_elsewhere = None
-        super()._check_neurons()
+        try:
+            super()._check_neurons()
+        except RuntimeError as error:
+            raise ValueError(
+                f"PyTorch cannot take the gradient of layer {str(self.layer)!r} to the images: "
+                f"{error}"
+            ) from error
 
     def _trace(self, x: npt.NDArray[np.float32]) -> Traced:
         if any(weight.is_inference() for weight in self.model.parameters()):
@@ -266,10 +272,10 @@ class PyTorchAdapter(EstimatorAdapter):
             return self._outputs(x)
 
     def _outputs(self, x: Tensor) -> Tensor:
-        """Return what the model gives for images, in float32 or better."""
+        """Return what the model gives for images, in float32."""
         x = self._standardised(x)
         outputs = self.model(x.to(self._input_dtype(x)))
-        return _single_or_double(outputs) if isinstance(outputs, Tensor) else outputs
+        return outputs.float() if isinstance(outputs, Tensor) else outputs
 
     def _input_dtype(self, x: Tensor) -> torch.dtype:
         """Return the precision in which the model takes images: float32 wherever it can."""
@@ -351,10 +357,6 @@ def _free(x: Tensor) -> Tensor:
 def _usable(x: Tensor) -> Tensor:
     """Return a tensor that gradients can be taken of, also if it was made in inference mode."""
     return x.clone() if x.is_inference() else x
-
-
-def _single_or_double(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def _maps(output: Tensor) -> Tensor:

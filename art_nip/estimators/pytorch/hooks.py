@@ -53,13 +53,13 @@ def passing_through(
 def watching(
     model: nn.Module,
     before: Callable[[str, nn.Module, Arguments, Mapping[str, Any]], None],
-    behind: Callable[[str, nn.Module, Any], None],
+    behind: Callable[[str, nn.Module, Any], Any],
 ) -> Iterator[None]:
     """Tell of every call of a layer inside a model, for calls of this thread.
 
     :param model: its named modules are watched, itself not.
     :param before: is told the name, the module and the arguments of a call.
-    :param behind: is told the name, the module and what it gave.
+    :param behind: is told the name, the module and what it gave, and returns what takes its place.
     """
     thread = threading.get_ident()
 
@@ -72,10 +72,9 @@ def watching(
 
         return hook
 
-    def told_behind(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, _: Any, output: Any) -> None:
-            if threading.get_ident() == thread:
-                behind(name, module, output)
+    def told_behind(name: str) -> Callable[..., Any]:
+        def hook(module: nn.Module, _: Any, output: Any) -> Any:
+            return behind(name, module, output) if threading.get_ident() == thread else None
 
         return hook
 

@@ -22,9 +22,17 @@ def plain(device: torch.device) -> Iterator[None]:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         for kind in {"cpu", device.type} - {"meta"}:
-            if torch.is_autocast_enabled(kind):
+            if _autocast_is_on(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+def _autocast_is_on(device_type: str) -> bool:
+    try:
+        return torch.is_autocast_enabled(device_type)
+    except TypeError:  # before PyTorch 2.4
+        on_cpu = device_type == "cpu"
+        return torch.is_autocast_cpu_enabled() if on_cpu else torch.is_autocast_enabled()
 
 
 @dataclass

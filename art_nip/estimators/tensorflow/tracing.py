@@ -77,10 +77,16 @@ def trace(
 
     # In a graph, tensors know what they were computed from.
     function = tf.function(traced, input_signature=[tf.TensorSpec(x.shape, tf.float32)])
-    concrete = function.get_concrete_function()
-    calls, graph = tracer.calls, tracer.graph()
-    del concrete
-    return Traced(tuple(calls), graph, np.asarray(tf.cast(scores, tf.float32)))
+    try:
+        concrete = function.get_concrete_function()
+    except tf.errors.OperatorNotAllowedInGraphError as error:
+        raise ValueError(
+            "The model cannot be compiled into a graph, as NIP needs it to be: it decides in Python "
+            "by the values of tensors. Use tf.where or tf.cond in its call instead."
+        ) from error
+    graph = tracer.graph()
+    del concrete  # the tensors live as long as it does
+    return Traced(tuple(tracer.calls), graph, np.asarray(tf.cast(scores, tf.float32)))
 
 
 class _Tracer:
