@@ -76,6 +76,8 @@ def seen_in(estimator: Any, user: str = "NIP") -> Framework:
     from art.estimators.estimator import BaseEstimator
 
     framework = framework_of(estimator)
+    if framework == Framework.NUMPY:  # an array, and nothing that sees images
+        framework = None
     if framework is not None and not isinstance(estimator, BaseEstimator):
         wrapper = (
             "PyTorchClassifier" if framework == Framework.PYTORCH else "TensorFlowV2Classifier"

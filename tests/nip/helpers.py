@@ -24,6 +24,17 @@ def predictions(classifier: Any, x: np.ndarray) -> np.ndarray:
     return classifier.predict(x).argmax(1)
 
 
-def verdicts(classifier: Any, nip: NIPPreprocessor, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the classes that the undefended classifier predicts, and those of the evidence."""
-    return predictions(classifier, x), nip.evidence(x).argmax(1)
+def fitted_on(
+    classifier: Any,
+    bank: tuple[np.ndarray, np.ndarray],
+    retrieval: Any = "class",
+    **parameters: Any,
+) -> NIPPreprocessor:
+    """Return a NIP that is fitted on images and their labels, with class evidence by default."""
+    return fitted(classifier, *bank, retrieval, **parameters)
+
+
+def verdicts(nip: NIPPreprocessor, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes that the model says of images, and those that the evidence says."""
+    logits, _ = nip._adapter.logits_and_activations(nip._adapter.tensor(x), ())
+    return nip._adapter.numpy(logits).argmax(1), nip.evidence(x).argmax(1)

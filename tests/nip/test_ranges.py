@@ -12,7 +12,7 @@ from art_nip import NIPPreprocessor
 from art_nip.nip import neurons
 from art_nip.nip.retrieval import ClassEvidence, EstimatorEvidence, GradedViewEvidence
 from art_nip.utils.ranges import PixelRange
-from tests.helpers import FRAMEWORKS, make_classifier, to_framework
+from tests.helpers import make_classifier, to_framework
 
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 RANGES = {
@@ -72,43 +72,41 @@ def bounds(name, framework):
 
 
 @pytest.fixture(scope="module")
-def defended(lenet, digits, attacked_digits):
+def defended(framework, lenet, digits, attacked_digits):
     """Defended pictures in units of their range, and gradients to these, by everything."""
     found = {}
-    bank = in_colour(digits["bank"][0][:150])
-    asked = in_colour(attacked_digits[0][:80])
+    bank = in_colour(digits["bank"][0][:100])
+    asked = in_colour(attacked_digits[0][:60])
     upstream = np.random.default_rng(0).normal(size=asked.shape).astype(np.float32)
-    for framework in FRAMEWORKS:
-        model = colour_model(framework, lenet)
-        other_model = colour_model(framework, lenet, (0.1, 0.2, 0.1))
-        for name in RANGES:
-            (low, high), (mean, top) = bounds(name, framework)
-            keywords = {"clip_values": (low, high), "preprocessing": (mean, top - mean)}
-            pixels = PixelRange.of((low, high))
-            given, unit, gradient = (to_framework(x, framework) for x in (bank, asked, upstream))
-            classifier = make_classifier(framework, model, given.shape[1:], **keywords)
-            other = make_classifier(framework, other_model, given.shape[1:], **keywords)
-            nip = NIPPreprocessor.for_estimator(classifier, verbose=False)
-            for retrieval, choice in RETRIEVALS.items():
-                nip.set_params(retrieval=choice(other))
-                with warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", message="Early layers tell the class")
-                    nip.fit(pixels.pixels(given))
-                x = pixels.pixels(unit)
-                images = pixels.unit(nip(x)[0])
-                upward = gradient[:8] / pixels.span
-                slope = nip.estimate_gradient(x[:8], upward) * pixels.span
-                found[framework, name, retrieval] = images, slope, unit
+    given, unit, gradient = (to_framework(x, framework) for x in (bank, asked, upstream))
+    model = colour_model(framework, lenet)
+    other_model = colour_model(framework, lenet, (0.1, 0.2, 0.1))
+    for name in RANGES:
+        (low, high), (mean, top) = bounds(name, framework)
+        keywords = {"clip_values": (low, high), "preprocessing": (mean, top - mean)}
+        pixels = PixelRange.of((low, high))
+        classifier = make_classifier(framework, model, given.shape[1:], **keywords)
+        other = make_classifier(framework, other_model, given.shape[1:], **keywords)
+        nip = NIPPreprocessor.for_estimator(classifier, verbose=False)
+        for retrieval, choice in RETRIEVALS.items():
+            nip.set_params(retrieval=choice(other))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Early layers tell the class")
+                nip.fit(pixels.pixels(given))
+            x = pixels.pixels(unit)
+            upward = gradient[:8] / pixels.span
+            slope = nip.estimate_gradient(x[:8], upward) * pixels.span
+            found[name, retrieval] = pixels.unit(nip(x)[0]), slope, unit
     return found
 
 
 @pytest.mark.parametrize("retrieval", RETRIEVALS)
 @pytest.mark.parametrize("name", [name for name in RANGES if name != "unit"])
-def test_the_same_pictures_are_defended_alike(defended, framework, name, retrieval):
-    expected, expected_slope, unit = defended[framework, "unit", retrieval]
-    found, slope, _ = defended[framework, name, retrieval]
+def test_the_same_pictures_are_defended_alike(defended, name, retrieval):
+    expected, expected_slope, unit = defended["unit", retrieval]
+    found, slope, _ = defended[name, retrieval]
     changed = (np.abs(expected - unit) > 1e-3).any(axis=(1, 2, 3))
-    assert changed.sum() >= 4
+    assert changed.sum() >= 3
     apart = np.abs(found - expected).max(axis=(1, 2, 3))
     # Of a few, a step of many leads past a kink of the model on one side or on the other.
     alike = apart < (1e-3 if retrieval in STEERED else 1e-4)

@@ -48,7 +48,7 @@ class _Tracer:
     def __init__(self, n_images: int) -> None:
         self.calls: list[Call] = []
         self._n_images = n_images
-        self._open: list[int] = []
+        self._open: list[tuple[int, Any]] = []
         # Tensors that were computed by one node of autograd's graph are told apart by their number.
         self._places: dict[tuple[Any, int], int] = {}
 
@@ -59,14 +59,14 @@ class _Tracer:
         value = self._value(given, problem_of_input(arguments, keywords, is_tensor))
         kind, covers_map, channels_first = _kind(module, value)
         call = Call(name, kind, value, Value(), covers_map, channels_first)  # type: ignore[arg-type]
-        self._open.append(len(self.calls))
+        self._open.append((len(self.calls), given))
         self.calls.append(call)
 
     def behind(self, name: str, module: nn.Module, output: Any) -> Any:
-        if isinstance(output, Tensor) and output._is_view():
+        place, given = self._open.pop()
+        if isinstance(output, Tensor) and output is not given and output._is_view():
             # Autograd forgets where a view stood in the graph once it is changed in place.
             output = output.clone()
-        place = self._open.pop()
         call = self.calls[place]
         value = self._value(output, problem_of_output(output, is_tensor))
         self.calls[place] = Call(

@@ -81,8 +81,8 @@ def trace(
         concrete = function.get_concrete_function()
     except tf.errors.OperatorNotAllowedInGraphError as error:
         raise ValueError(
-            "The model cannot be compiled into a graph, as NIP needs it to be: it decides in Python "
-            "by the values of tensors. Use tf.where or tf.cond in its call instead."
+            "The model cannot be compiled into a graph, as NIP needs it to be: it decides in "
+            "Python by the values of tensors. Use tf.where or tf.cond in its call instead."
         ) from error
     graph = tracer.graph()
     del concrete  # the tensors live as long as it does
