@@ -9,18 +9,16 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.estimators.between import layer_before_dense, layers_that_could_be_meant
-from art_nip.estimators.graph import Graph
-from art_nip.estimators.layers import Call, Layer, called_once, named_layer
+from art_nip.estimators.layers import Call, Layer
 from art_nip.estimators.probing import are_probabilities, check_outputs, probe_images
 from art_nip.estimators.standardisation import Standardisation
+from art_nip.estimators.traced import Traced
 from art_nip.utils.arrays import Array
 from art_nip.utils.frameworks import Framework, code_of, framework_of
 
@@ -35,20 +33,6 @@ Weights = Callable[[Array], Array]
 
 
 Kind = TypeVar("Kind")
-
-
-@dataclass(frozen=True)
-class Traced:
-    """One pass of the probe images through a model.
-
-    :param calls: the layers in the order in which the pass called them.
-    :param graph: along which ways gradients flow.
-    :param outputs: what the model gave, shape (N_PROBES, nb_classes) as it should be.
-    """
-
-    calls: tuple[Call, ...]
-    graph: Graph
-    outputs: npt.NDArray[Any]
 
 
 def for_framework(
@@ -139,12 +123,11 @@ class EstimatorAdapter(ABC):
         self.channels_first: bool = estimator.channels_first
         self._standardisation = Standardisation.of(estimator)
         self._probes = probe_images(self.input_shape, estimator.clip_values)
-        traced = self._trace(self._probes)
+        self._traced = self._trace(self._probes)
         self._gives_probabilities = are_probabilities(
-            check_outputs(traced.outputs, self.nb_classes)
+            check_outputs(self._traced.outputs, self.nb_classes)
         )
-        self._calls, self._graph = traced.calls, traced.graph
-        self._check_channel_order()
+        self._traced.check_channel_order(self.input_shape, self.channels_first)
         if layer is not None:
             self._look_at(layer, confidence)
 
@@ -163,17 +146,8 @@ class EstimatorAdapter(ABC):
         :raises ValueError: if there is no such layer; the message says what there is.
         """
         if requested == "auto":
-            return automatic(self._reached_calls())
-        return self._named(requested)
-
-    def _named(self, requested: str) -> Layer:
-        layer = named_layer(requested, self._calls, self._layer_names(), self._shared_names())
-        if self._graph.connects and self._value(layer).place not in self._graph.reached:
-            raise ValueError(
-                f"layer {requested!r} hangs on no image: no gradient of what it handles reaches "
-                f"the images. {layers_that_could_be_meant(self._calls, self._graph)}"
-            )
-        return layer
+            return automatic(self._traced.reached_calls())
+        return self._traced.named(requested)
 
     def find_layers(
         self,
@@ -187,53 +161,30 @@ class EstimatorAdapter(ABC):
         :raises ValueError: if there is no such layer; the message says what there is.
         """
         if requested == "auto":
-            return automatic(self._reached_calls())
-        return tuple(map(self._named, requested))
-
-    def _reached_calls(self) -> list[Call]:
-        """Return the calls that a name means, and whose input every image has a part in."""
-        shared, reached = set(self._shared_names()), self._graph.reached
-        return [
-            call
-            for call in called_once(self._calls)
-            if call.name not in shared and not call.inputs.problem and call.inputs.place in reached
-        ]
-
-    def _value(self, layer: Layer) -> Any:
-        return next(call.at(layer) for call in self._calls if call.name == layer.name)
+            return automatic(self._traced.reached_calls())
+        return tuple(map(self._traced.named, requested))
 
     def _look_at(self, layer: str, confidence: str) -> None:
-        self.layer = self._neurons_layer(layer)
+        self.layer = self._traced.of_neurons(layer)
         if self._gives_probabilities and confidence == "logit":
             raise ValueError(
                 'confidence="logit" needs a model that gives logits; this one gives probabilities. '
                 'Use confidence="probability", or leave the softmax out of the model.'
             )
         self._score_is_output = self._gives_probabilities or confidence == "logit"
-        if self._graph.connects:
+        if self._traced.graph.connects:
             self._check_neurons()
         else:
-            self.n_neurons = self._value(self.layer).size
+            self.n_neurons = self._traced.value(self.layer).size
 
     def check_gradient(self) -> None:
         """Raise a ValueError if no gradient of the scores reaches the images."""
-        if not self._graph.connects:
+        if not self._traced.graph.connects:
             raise ValueError(
                 "No gradient of the model's scores reaches the images, and NIP needs it: part of "
                 "the model runs without gradients (under no_grad, detached, or with operations "
                 "that have none)."
             )
-
-    def _neurons_layer(self, requested: str) -> Layer:
-        if requested == "auto":
-            return layer_before_dense(self._calls, self._graph)
-        layer = self._named(requested)
-        if self._graph.connects and self._value(layer).place not in self._graph.position:
-            raise ValueError(
-                f"layer {requested!r} is beside the way: no score of the model hangs on it, so its "
-                f"neurons have no influence. {layers_that_could_be_meant(self._calls, self._graph)}"
-            )
-        return layer
 
     def _check_neurons(self) -> None:
         """Set `n_neurons`, and check that each image has neurons of its own.
@@ -253,31 +204,9 @@ class EstimatorAdapter(ABC):
             raise ValueError(
                 f"layer {str(self.layer)!r} mixes the images of a batch: what its first row holds "
                 "hangs on other images too (another axis comes first, or the model works on the "
-                f"whole batch). {layers_that_could_be_meant(self._calls, self._graph)}"
+                f"whole batch). {self._traced.advice()}"
             )
         self.n_neurons = influence.shape[-1]
-
-    def _check_channel_order(self) -> None:
-        """Refuse an estimator whose order of channels is not that of the first convolution."""
-        for call in self._calls:
-            if call.channels_first is None or call.inputs.shape[1:] != self.input_shape:
-                continue
-            if call.channels_first != self.channels_first and call.kind != "other":
-                order = "first" if call.channels_first else "last"
-                raise ValueError(
-                    f"The estimator has channels_first={self.channels_first}, but layer "
-                    f"{call.name!r} takes its images with channels {order}: create the estimator "
-                    f"with channels_first={call.channels_first}."
-                )
-            return
-
-    def _channels_first_at(self, layer: Layer) -> bool:
-        """Return whether channels come first at a layer: as it says, or the one before, or next."""
-        names = [call.name for call in self._calls]
-        place = names.index(layer.name) if layer.name in names else 0
-        nearest = [*self._calls[place::-1], *self._calls[place + 1 :]]
-        said = (call.channels_first for call in nearest if call.channels_first is not None)
-        return next(said, self.channels_first)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is bound to this process or this model: it is made again when needed."""
@@ -301,13 +230,6 @@ class EstimatorAdapter(ABC):
         gradients, the precision or the layers from NIP. All methods here are in it already; what is
         computed from their results may need it too.
         """
-
-    @abstractmethod
-    def _layer_names(self) -> Iterable[str]: ...
-
-    @abstractmethod
-    def _shared_names(self) -> Iterable[str]:
-        """Return the names that several layers have."""
 
     @abstractmethod
     def _trace(self, x: npt.NDArray[np.float32]) -> Traced:

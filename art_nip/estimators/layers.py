@@ -2,7 +2,7 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,20 +74,17 @@ def called_once(calls: Sequence[Call]) -> list[Call]:
     return [call for call in calls if counts[call.name] == 1]
 
 
-def named_layer(
-    requested: str, calls: Sequence[Call], all_names: Iterable[str], shared_names: Iterable[str]
-) -> Layer:
+def named_layer(requested: str, calls: Sequence[Call], all_names: Sequence[str]) -> Layer:
     """Return the layer of that name.
 
     :param requested: a layer as `Layer` writes it.
     :param calls: the layers in the order in which a pass called them.
-    :param all_names: the names of all layers of the model.
-    :param shared_names: those that several layers have.
+    :param all_names: the names of all layers of the model; some may be there several times.
     :raises ValueError: if there is no such layer, the name does not say which is meant, or what it
         handles is not one tensor with a row for each image; the message says what to do.
     """
     layer = Layer.parse(requested)
-    if layer.name in shared_names:
+    if all_names.count(layer.name) > 1:
         raise ValueError(
             f"layer {layer.name!r} is the name of several layers of the model; give them names of "
             "their own, so that the name says which is meant."
@@ -108,7 +105,7 @@ def named_layer(
     return layer
 
 
-def _unknown(name: str, called: Sequence[str], all_names: Iterable[str]) -> str:
+def _unknown(name: str, called: Sequence[str], all_names: Sequence[str]) -> str:
     if name in all_names:
         return (
             f"layer {name!r} is in the model, but a forward pass does not call it. Layers that it "

@@ -14,12 +14,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from art_nip.estimators.base import SMALLEST, EstimatorAdapter, Traced, Weights
+from art_nip.estimators.base import SMALLEST, EstimatorAdapter, Weights
 from art_nip.estimators.layers import Layer
 from art_nip.estimators.pass_counting import note
 from art_nip.estimators.pytorch.hooks import passing_through
 from art_nip.estimators.pytorch.modes import evaluating, plain, uncompiled
 from art_nip.estimators.pytorch.tracing import hangs_on_past, trace
+from art_nip.estimators.traced import Traced
 
 
 class PyTorchAdapter(EstimatorAdapter):
@@ -207,9 +208,6 @@ class PyTorchAdapter(EstimatorAdapter):
         device, held = self.device, self.held(array)
         return lambda indices: held[indices.to(held.device)].to(device)
 
-    def _layer_names(self) -> list[str]:
-        return [name for name, _ in self.model.named_modules() if name]
-
     def _weights(self) -> Iterator[npt.NDArray[Any]]:
         for value in self.model.state_dict().values():
             if isinstance(value, Tensor):
@@ -223,10 +221,6 @@ class PyTorchAdapter(EstimatorAdapter):
         """
         weights = chain(self.model.parameters(), self.model.buffers())
         return tuple((w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights)
-
-    def _shared_names(self) -> list[str]:
-        """Return none: PyTorch's modules have names of their own."""
-        return []
 
     def _check_neurons(self) -> None:
         self._goes_elsewhere = None

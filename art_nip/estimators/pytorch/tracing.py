@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from art_nip.estimators.base import Traced
 from art_nip.estimators.graph import Graph
 from art_nip.estimators.layers import Call
 from art_nip.estimators.pytorch.hooks import Arguments, is_tensor, watching
+from art_nip.estimators.traced import Traced
 from art_nip.estimators.values import (
     Value,
     input_tensor,
@@ -41,7 +41,8 @@ def trace(model: nn.Module, run: Callable[[Tensor], Any], x: Tensor) -> Traced:
         )
     graph = Graph(tracer.sources(images, scores), tracer.place(images), tracer.place(scores))
     outputs = scores.detach().float().cpu().numpy()
-    return Traced(tuple(tracer.calls), graph, outputs)
+    names = tuple(name for name, _ in model.named_modules() if name)
+    return Traced(tuple(tracer.calls), graph, outputs, names)
 
 
 class _Tracer:

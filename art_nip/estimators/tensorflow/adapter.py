@@ -5,7 +5,6 @@ weights change, and the layer is as it was.
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
@@ -15,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from art_nip.estimators.base import SMALLEST, EstimatorAdapter, Traced, Weights
+from art_nip.estimators.base import SMALLEST, EstimatorAdapter, Weights
 from art_nip.estimators.keras import calling_through
 from art_nip.estimators.layers import Layer
 from art_nip.estimators.pass_counting import note
 from art_nip.estimators.tensorflow.tracing import named_layers, trace
+from art_nip.estimators.traced import Traced
 from art_nip.estimators.values import Arguments, Keywords, with_input
 
 Tensor = Any
@@ -154,13 +154,6 @@ class TensorFlowAdapter(EstimatorAdapter):
         """Return a context that changes nothing: TensorFlow has no such modes."""
         return nullcontext()
 
-    def _layer_names(self) -> list[str]:
-        return [name for name, _ in named_layers(self.model)]
-
-    def _shared_names(self) -> set[str]:
-        counts = Counter(self._layer_names())
-        return {name for name, count in counts.items() if count > 1}
-
     def _weights(self) -> Iterator[npt.NDArray[Any]]:
         return (np.asarray(weight) for weight in self.model.weights)
 
@@ -212,7 +205,7 @@ class TensorFlowAdapter(EstimatorAdapter):
                 stack.enter_context(self._passing_through(layer, noting(place)))
             outputs = self._outputs(x)
         maps = [
-            _maps(reached[place], self._channels_first_at(layer))
+            _maps(reached[place], self._traced.channels_first_at(layer, self.channels_first))
             for place, layer in enumerate(layers)
         ]
         return [self._logits(outputs), *maps] if to_the_end else maps

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from art_nip.estimators.base import Traced
 from art_nip.estimators.graph import Graph
 from art_nip.estimators.keras import Around, calling_through
 from art_nip.estimators.layers import Call
+from art_nip.estimators.traced import Traced
 from art_nip.estimators.values import (
     Arguments,
     Keywords,
@@ -86,7 +86,9 @@ def trace(
         ) from error
     graph = tracer.graph()
     del concrete  # the tensors live as long as it does
-    return Traced(tuple(tracer.calls), graph, np.asarray(tf.cast(scores, tf.float32)))
+    names = tuple(name for name, _ in named_layers(model))
+    outputs = np.asarray(tf.cast(scores, tf.float32))
+    return Traced(tuple(tracer.calls), graph, outputs, names)
 
 
 class _Tracer:
