@@ -54,7 +54,7 @@ def importance_masked(
         will receive them (after the classifier's defences). Those that the model classifies wrongly
         are left out.
     :param y: their classes, shape (N,), or one-hot, shape (N, nb_classes).
-    :param layer: "auto" (what goes into the first dense layer after the last convolution), or a
+    :param layer: "auto" (the one between the convolutional and the dense part), or a
         layer as `NIPPreprocessor` takes it.
     :param keep: share of neurons that a mask keeps, above 0, at most 1; rounded to whole neurons,
         at least one.
