@@ -1,21 +1,24 @@
 """The seam between NIP and a framework: what an estimator must be able to tell about its neurons.
 
-Also the part of the adapters that no framework is needed for: finding the layer, and reading the
-estimator.
+Also the part of the adapters that no framework is needed for: finding the layer, and checking that
+it can be looked at.
 """
 
 import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.estimators.layers import Call, Layer, layer_before_dense, named_layer
+from art_nip.estimators.layers import Call, Layer
+from art_nip.estimators.probing import are_probabilities, check_outputs, probe_images
+from art_nip.estimators.standardisation import Standardisation
+from art_nip.estimators.traced import Traced
 from art_nip.utils.arrays import Array
 from art_nip.utils.frameworks import Framework, code_of, framework_of
 from art_nip.utils.validation import check_classifier
@@ -28,38 +31,6 @@ SMALLEST = 1e-30
 
 Weights = Callable[[Array], Array]
 """From influence σ, shape (N, n), to the weights w of the neurons in the loss [4], shape (N, n)."""
-
-
-@dataclass(frozen=True)
-class Standardisation:
-    """The estimator's own `preprocessing=(mean, std)`, as arrays that broadcast to a batch."""
-
-    mean: npt.NDArray[np.float32]
-    std: npt.NDArray[np.float32]
-
-    @classmethod
-    def of(cls, estimator: Any) -> "Standardisation | None":
-        """Read it off an ART estimator; None if there is none.
-
-        :raises TypeError: if the estimator's `preprocessing` is anything but (mean, std).
-        """
-        from art.preprocessing.standardisation_mean_std.utils import broadcastable_mean_std
-
-        preprocessing = estimator.preprocessing
-        if preprocessing is None:
-            return None
-        if not type(preprocessing).__name__.startswith("StandardisationMeanStd"):
-            raise TypeError(
-                f"The estimator's preprocessing is {type(preprocessing).__name__}; NIP can look "
-                "through preprocessing=(mean, std) only. Put other steps into the model, or into "
-                "preprocessing_defences before NIP."
-            )
-        batch = np.empty((1, *estimator.input_shape), np.float32)
-        return cls(
-            *broadcastable_mean_std(
-                batch, np.asarray(preprocessing.mean), np.asarray(preprocessing.std)
-            )
-        )
 
 
 Kind = TypeVar("Kind")
@@ -129,6 +100,10 @@ class EstimatorAdapter(ABC):
 
     framework: str
     """Name and version of the framework."""
+    layer: Layer
+    """The layer whose values are the neurons."""
+    n_neurons: int
+    """How many values it has for one image."""
 
     def __init__(self, estimator: Any, layer: str | None, confidence: str) -> None:
         self.model = self.unwrapped(estimator.model)
@@ -136,15 +111,12 @@ class EstimatorAdapter(ABC):
         self.nb_classes: int = estimator.nb_classes
         self.channels_first: bool = estimator.channels_first
         self._standardisation = Standardisation.of(estimator)
-        self._calls, outputs = self._trace(np.zeros((2, *self.input_shape), np.float32))
-        if outputs.shape != (2, self.nb_classes):
-            raise ValueError(
-                f"The model gives outputs of shape {outputs.shape[1:]} per image; NIP needs one "
-                f"score per class, shape ({self.nb_classes},)."
-            )
-        self._gives_probabilities = bool(
-            (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-4)
+        self._probes = probe_images(self.input_shape, estimator.clip_values)
+        self._traced = self._trace(self._probes)
+        self._gives_probabilities = are_probabilities(
+            check_outputs(self._traced.outputs, self.nb_classes)
         )
+        self._traced.check_channel_order(self.input_shape, self.channels_first)
         if layer is not None:
             self._look_at(layer, confidence)
 
@@ -158,12 +130,13 @@ class EstimatorAdapter(ABC):
         """Return the layer of that name; for "auto" that which a rule finds among the calls.
 
         :param requested: "auto", or a layer as `Layer` writes it.
-        :param automatic: `layer_before_dense` or `early_layer`.
+        :param automatic: finds a layer among the calls of layers that images reach, as a forward
+            pass makes them, in order.
         :raises ValueError: if there is no such layer; the message says what there is.
         """
         if requested == "auto":
-            return automatic(self._calls)
-        return named_layer(requested, self._calls, self._layer_names())
+            return automatic(self._traced.reached_calls())
+        return self._traced.named(requested)
 
     def find_layers(
         self,
@@ -173,24 +146,56 @@ class EstimatorAdapter(ABC):
         """Return the layers of those names; for "auto" those which a rule finds among the calls.
 
         :param requested: "auto", or layers as `Layer` writes them.
-        :param automatic: `early_layers`.
+        :param automatic: finds layers as that of `find_layer` finds one.
         :raises ValueError: if there is no such layer; the message says what there is.
         """
         if requested == "auto":
-            return automatic(self._calls)
-        return tuple(named_layer(each, self._calls, self._layer_names()) for each in requested)
+            return automatic(self._traced.reached_calls())
+        return tuple(map(self._traced.named, requested))
 
     def _look_at(self, layer: str, confidence: str) -> None:
-        self.layer = self.find_layer(layer, layer_before_dense)
+        self.layer = self._traced.of_neurons(layer)
         if self._gives_probabilities and confidence == "logit":
             raise ValueError(
                 'confidence="logit" needs a model that gives logits; this one gives probabilities. '
                 'Use confidence="probability", or leave the softmax out of the model.'
             )
         self._score_is_output = self._gives_probabilities or confidence == "logit"
-        self.n_neurons: int = self.influence(self.tensor(np.zeros((1, *self.input_shape)))).shape[
-            -1
-        ]
+        if self._traced.graph.connects:
+            self._check_neurons()
+        else:
+            self.n_neurons = self._traced.value(self.layer).size
+
+    def check_gradient(self) -> None:
+        """Raise a ValueError if no gradient of the scores reaches the images."""
+        if not self._traced.graph.connects:
+            raise ValueError(
+                "No gradient of the model's scores reaches the images, and NIP needs it: part of "
+                "the model runs without gradients (under no_grad, detached, or with operations "
+                "that have none)."
+            )
+
+    def _check_neurons(self) -> None:
+        """Set `n_neurons`, and check that each image has neurons of its own.
+
+        The gradient of the first image's neurons to all images says which these hang on.
+        """
+
+        def of_first(influence: Array) -> Array:
+            weights = np.zeros(tuple(influence.shape))
+            # Not all alike: behind a norm the sum of all neurons hangs on nothing.
+            weights[0] = np.random.default_rng(0).normal(size=weights.shape[1])
+            return self.tensor(weights)
+
+        _, influence, perturbation = self._observe(self.tensor(self._probes), of_first)
+        of_others = self.numpy(perturbation)[1:]
+        if np.any(of_others[np.isfinite(of_others)]):
+            raise ValueError(
+                f"layer {str(self.layer)!r} mixes the images of a batch: what its first row holds "
+                "hangs on other images too (another axis comes first, or the model works on the "
+                f"whole batch). {self._traced.advice()}"
+            )
+        self.n_neurons = influence.shape[-1]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is bound to this process or this model: it is made again when needed."""
@@ -207,11 +212,21 @@ class EstimatorAdapter(ABC):
         """Return the model that does the work, without a wrapper around it."""
 
     @abstractmethod
-    def _layer_names(self) -> Iterable[str]: ...
+    def undisturbed(self) -> AbstractContextManager[Any]:
+        """Return a context in which the caller's modes do not reach NIP's computations.
+
+        In PyTorch neither inference mode, nor autocast, nor what is compiled: these would take the
+        gradients, the precision or the layers from NIP. All methods here are in it already; what is
+        computed from their results may need it too.
+        """
 
     @abstractmethod
-    def _trace(self, x: npt.NDArray[np.float32]) -> tuple[list[Call], npt.NDArray[np.float32]]:
-        """Return the layers that a forward pass calls, in order, and its outputs."""
+    def _trace(self, x: npt.NDArray[np.float32]) -> Traced:
+        """Run images through the model and return what happened."""
+
+    @abstractmethod
+    def _observe(self, x: Array, weights: Weights) -> tuple[Array, Array, Array]:
+        """Do what the function that `observer` returns does, uncompiled."""
 
     @abstractmethod
     def influence(self, x: Array) -> Array:
@@ -279,6 +294,10 @@ class EstimatorAdapter(ABC):
     @abstractmethod
     def numpy(self, tensor: Array) -> npt.NDArray[Any]:
         """Return a tensor as a NumPy array."""
+
+    @abstractmethod
+    def as_input(self, tensor: Array) -> Array:
+        """Return float32 images in the precision in which the model takes them."""
 
     @abstractmethod
     def held(self, array: npt.NDArray[Any]) -> Array:

@@ -1,9 +1,15 @@
-"""Layers of a model: how they are written, and which one is meant by a name or by "auto"."""
+"""Layers of a model: how they are written, how they were called, and which one a name means."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from art_nip.estimators.values import Value
+
+MOST_NAMES = 30
+"""How many names an error lists."""
 
 
 @dataclass(frozen=True)
@@ -33,69 +39,101 @@ class Layer:
 
 @dataclass(frozen=True)
 class Call:
-    """One layer as it was called in a forward pass."""
+    """One layer as it was called in a traced pass.
+
+    :param name: dotted name of the layer.
+    :param kind: a "convolution"; one of a map of "one pixel", with a kernel of one; "dense", which
+        takes one vector per image; or "other".
+    :param inputs: what went into it.
+    :param outputs: what came out of it.
+    :param covers_map: whether the kernel of a convolution is as large as the map that goes in, so
+        that it is a dense layer written as a convolution.
+    :param channels_first: whether channels come before places; None if the layer does not say.
+    """
 
     name: str
     kind: Literal["convolution", "one pixel", "dense", "other"]
-    """Dense is what takes one vector per image; a 1×1 convolution of one pixel may stand for it."""
-    size: int
-    """How many values go into it for one image."""
+    inputs: Value
+    outputs: Value
+    covers_map: bool = False
+    channels_first: bool | None = None
+
+    @property
+    def size(self) -> int:
+        """How many values go into it for one image."""
+        return self.inputs.size
+
+    def at(self, layer: Layer) -> Value:
+        """Return what goes in, or what comes out, as a layer asks."""
+        return self.inputs if layer.side == "input" else self.outputs
 
 
-def named_layer(requested: str, calls: Sequence[Call], all_names: Iterable[str]) -> Layer:
+def called_once(calls: Sequence[Call]) -> list[Call]:
+    """Return the calls of layers that a pass calls once, so that their name says which is meant."""
+    counts = Counter(call.name for call in calls)
+    return [call for call in calls if counts[call.name] == 1]
+
+
+def named_layer(requested: str, calls: Sequence[Call], all_names: Sequence[str]) -> Layer:
     """Return the layer of that name.
 
     :param requested: a layer as `Layer` writes it.
-    :param calls: the layers in the order in which a forward pass called them.
-    :param all_names: the names of all layers of the model.
-    :raises ValueError: if there is no such layer; the message says what there is.
+    :param calls: the layers in the order in which a pass called them.
+    :param all_names: the names of all layers of the model; some may be there several times.
+    :raises ValueError: if there is no such layer, the name does not say which is meant, or what it
+        handles is not one tensor with a row for each image; the message says what to do.
     """
     layer = Layer.parse(requested)
+    if all_names.count(layer.name) > 1:
+        raise ValueError(
+            f"layer {layer.name!r} is the name of several layers of the model; give them names of "
+            "their own, so that the name says which is meant."
+        )
     called = [call.name for call in calls]
-    if layer.name in called:
-        return layer
-    if layer.name in all_names:
+    if layer.name not in called:
+        raise ValueError(_unknown(layer.name, called, all_names))
+    if called.count(layer.name) > 1:
         raise ValueError(
-            f"layer {layer.name!r} is in the model, but a forward pass does not call it. "
-            f"Layers that it calls: {listed(called)}."
+            f"layer {layer.name!r} is called {called.count(layer.name)} times in one pass, so its "
+            f"name does not say which call is meant. {name_another(called_once(calls))}"
         )
-    close = difflib.get_close_matches(layer.name, called, n=5, cutoff=0.4)
+    call = calls[called.index(layer.name)]
+    if problem := call.at(layer).problem:
+        raise ValueError(
+            f"layer {str(layer)!r} {problem}. {name_another(called_once(calls), near=call)}"
+        )
+    return layer
+
+
+def _unknown(name: str, called: Sequence[str], all_names: Sequence[str]) -> str:
+    if name in all_names:
+        return (
+            f"layer {name!r} is in the model, but a forward pass does not call it. Layers that it "
+            f"calls: {listed(called)}."
+        )
+    close = difflib.get_close_matches(name, called, n=5, cutoff=0.4)
     hint = f"The nearest: {listed(close)}." if close else f"There are: {listed(called)}."
-    raise ValueError(f"layer {layer.name!r} is not in the model. {hint}")
+    return f"layer {name!r} is not in the model. {hint}"
 
 
-def layer_before_dense(calls: Sequence[Call]) -> Layer:
-    """Return the layer between convolutional and dense part: the paper's (section III-C).
+def name_another(calls: Sequence[Call], near: Call | None = None) -> str:
+    """Return the advice to name another layer, with those that could be meant.
 
-    That is what goes into the first dense layer after the last convolution: the flattened feature
-    maps, or their global average.
-
-    :param calls: the layers in the order in which a forward pass called them.
-    :raises ValueError: if there is none; the message lists the layers.
+    :param calls: of layers that a pass calls once.
+    :param near: list the layers called nearest to this call; None lists the last ones.
     """
-    names = listed([call.name for call in calls])
-    if not any(call.kind == "convolution" for call in calls):
-        raise ValueError(
-            'layer="auto" looks for the layer between the convolutional and the dense part, but no '
-            f"convolution was called. Name a layer: {names}."
-        )
-    # Keras once wrote MobileNet's dense layer as a convolution: looked for where no other is.
-    for convolutional, dense in (
-        (("convolution", "one pixel"), "dense"),
-        (("convolution",), "one pixel"),
-    ):
-        last = max(i for i, call in enumerate(calls) if call.kind in convolutional)
-        first = next((call for call in calls[last + 1 :] if call.kind == dense), None)
-        if first:
-            return Layer(first.name, "input")
-    raise ValueError(
-        'layer="auto" looks for the layer between the convolutional and the dense part, but no '
-        f"dense layer was called after the last convolution. Name a layer: {names}."
-    )
+    usable = [call for call in calls if not (call.inputs.problem and call.outputs.problem)]
+    names = [call.name if not call.outputs.problem else f"{call.name}:input" for call in usable]
+    if not names:
+        return "No other layer of the model can be looked at."
+    if near in usable:
+        start = max(0, usable.index(near) - MOST_NAMES // 2)
+        names = names[start : start + MOST_NAMES]
+    return f"Name a layer: {listed(names)}."
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return names as a text for an error."""
+    """Return names as a text for an error: the last ones, which come before the scores, if many."""
     unique = list(dict.fromkeys(names))
-    shown = ", ".join(unique[:30])
-    return shown if len(unique) <= 30 else f"{shown}, … ({len(unique)} in all)"
+    shown = ", ".join(unique[-MOST_NAMES:])
+    return shown if len(unique) <= MOST_NAMES else f"… ({len(unique)} in all) …, {shown}"

@@ -133,9 +133,10 @@ class _Found:
             )
         if not self._varies:
             raise ValueError(
-                f"No image changes anything in layer {str(self._adapter.layer)!r}: the inverse "
-                "perturbation of each is constant, and nothing would be defended. Name a layer "
-                "through which images pass on their way to the scores."
+                f"No image changes anything in layer {str(self._adapter.layer)!r}: the gradient "
+                "to each, its inverse perturbation, is constant, and nothing would be defended. "
+                "Name a layer through which images pass on their way to the scores, and take what "
+                "has no gradient, as rounding, out of the model."
             )
         if self._without_influence:
             warnings.warn(

@@ -11,10 +11,10 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,20 @@ KEEP_THE_FIT = {"strength", "batch_size", "verbose"}
 
 Not `clip_values`: ρ̂ is in units of the range, and views of the image are made in it.
 """
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _undisturbed(method: Method) -> Method:
+    """Return a method that no mode of the caller's framework reaches: see the adapter's."""
+
+    @wraps(method)
+    def undisturbed(self: NIPPreprocessor, *arguments: Any, **keywords: Any) -> Any:
+        with self._adapter.undisturbed():
+            return method(self, *arguments, **keywords)
+
+    return cast(Method, undisturbed)
 
 
 class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
@@ -123,6 +137,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
 
     # Fitting
 
+    @_undisturbed
     def fit(self, x: npt.ArrayLike, y: npt.ArrayLike | None = None, **kwargs: Any) -> None:
         """Build the neuron template and the candidates from benign images (III-D, III-E).
 
@@ -240,11 +255,14 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         """
         reader = self._ready()
         if sys._getframe(1).f_code is BaseEstimator._apply_preprocessing.__code__:
-            return self._adapter.numpy(self.forward(numeric(x))[0]), y
+            return np.asarray(self._adapter.numpy(self.forward(numeric(x))[0]), np.float32), y
         return self._batched(x, partial(self._defended, reader), self._adapter.input_shape), y
 
+    @_undisturbed
     def forward(self, x: Array, y: Any | None = None) -> tuple[Array, Any | None]:
-        """Return the defended images as a tensor on its device; differentiable in x.
+        """Return the defended images as a tensor on the model's device; differentiable in x.
+
+        Float32, or the precision in which the model takes images if that is another.
 
         What the retrieval finds counts as constant. Of a candidate that is the exact gradient
         almost everywhere; of an inverse perturbation of the image's own ("class") it is not.
@@ -266,7 +284,8 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         batches = [
             self._forwarded(reader, x[start : start + size]) for start in range(0, len(x), size)
         ]
-        return batches[0] if len(batches) == 1 else namespace(x).concat(batches), y
+        defended = batches[0] if len(batches) == 1 else namespace(x).concat(batches)
+        return self._adapter.as_input(defended), y
 
     def estimate_gradient(self, x: npt.ArrayLike, grad: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return the gradient to x given that to the defended images; see `forward`.
@@ -298,6 +317,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         )
         return result
 
+    @_undisturbed
     def surrogate_losses(
         self, x: npt.ArrayLike, classes: npt.NDArray[np.int64], draws: int = 1
     ) -> list[npt.NDArray[np.float32]]:
@@ -352,6 +372,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         """Apply a function of tensors to images that are checked; see `_each_batch`."""
         return self._each_batch(self._checked(x), function, shape, dtype)
 
+    @_undisturbed
     def _each_batch(
         self,
         images: npt.NDArray[np.float32],
@@ -375,6 +396,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             )
         return self._fitted
 
+    @_undisturbed
     def _ready(self) -> Reader:
         """Return the retrieval at work, on the device that the model is on now."""
         fitted, device = self._require_fit(), self._adapter.device

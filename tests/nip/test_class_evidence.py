@@ -10,8 +10,8 @@ from art_nip import NIPPreprocessor
 from art_nip.estimators.pass_counting import counting
 from art_nip.nip.retrieval.evidence.probabilities import lead
 from art_nip.testing import check_preprocessor
-from tests.estimators.test_estimators import TINY_SHAPE, tiny, traces
 from tests.helpers import make_classifier, to_framework
+from tests.models import TINY_SHAPE, tiny, traces
 from tests.nip.helpers import fitted_on, predictions, verdicts
 
 # Looking at the model

@@ -181,7 +181,7 @@ def test_attach_refuses_another_model(nip, framework):
 
 
 def test_loss_gradient_through_the_defence_is_the_slope_of_the_loss(framework, digits):
-    from tests.estimators.test_estimators import smooth
+    from tests.models import smooth
 
     model, _ = smooth(framework)
     classifier = make_classifier(framework, model, preprocessing=(0.1, 0.5))

@@ -18,8 +18,8 @@ from art_nip.nip.retrieval.neighbour import most_similar
 from art_nip.nip.retrieval.vectors import neuron_vectors
 from art_nip.testing import check_preprocessor
 from art_nip.utils.arrays import namespace
-from tests.estimators.test_estimators import SIDES, traces
 from tests.helpers import FRAMEWORKS, make_classifier, to_framework
+from tests.models import SIDES, traces
 from tests.nip.test_neurons import every_framework
 
 

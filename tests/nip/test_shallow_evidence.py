@@ -15,8 +15,8 @@ from art_nip.nip.retrieval.evidence.lda import Moments, best_temperature
 from art_nip.nip.retrieval.evidence.probabilities import softmax
 from art_nip.nip.retrieval.evidence.shallow import last_share
 from art_nip.nip.retrieval.vectors import pooled
-from tests.estimators.test_estimators import SIDES
 from tests.helpers import make_classifier
+from tests.models import SIDES
 from tests.nip.helpers import fitted_on, predictions, verdicts
 from tests.nip.test_neurons import every_framework
 

@@ -59,7 +59,7 @@ class ImportanceMasking(Transformer):  # type: ignore[misc]
 
     :param classifier: an ART `PyTorchClassifier` whose model gives logits. Its `preprocessing` of
         (mean, std) and its defences are kept.
-    :param layer: "auto" (what goes into the first dense layer after the last convolution), or a
+    :param layer: "auto" (the one between the convolutional and the dense part), or a
         layer as `NIPPreprocessor` takes it.
     :param keep: share of neurons that a mask keeps, above 0, at most 1; rounded to whole neurons,
         at least one.

@@ -1,8 +1,5 @@
 """A PyTorch model that is run twice: the first pass says which neurons count in the second."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from art_nip.estimators.layers import Layer
-from art_nip.estimators.pass_counting import note
+from art_nip.estimators.pass_counting import counters
+from art_nip.estimators.pytorch import count, passing_through
 
 
 class MaskedModule(nn.Module):
@@ -42,37 +40,14 @@ class MaskedModule(nn.Module):
         first = self.model(x.clone())
         self._count(first)
         mask = torch.softmax(self.sharpness * first, dim=1) @ self.masks
-        with self._masked_by(mask):
+        with passing_through(self.model, Layer.parse(self.layer), lambda x: _times(x, mask)):
             second: Tensor = self.model(x)
         return second
 
-    @contextmanager
-    def _masked_by(self, mask: Tensor) -> Iterator[None]:
-        layer = Layer.parse(self.layer)
-        module = self.model.get_submodule(layer.name)
-        # The model is shared: it may be running in another thread, without a mask or with another.
-        own = threading.get_ident()
-
-        def masked(neurons: Any) -> Any:
-            return _times(neurons, mask) if threading.get_ident() == own else neurons
-
-        if layer.side == "input":
-            handle = module.register_forward_pre_hook(
-                lambda _, arguments: (masked(arguments[0]), *arguments[1:])
-            )
-        else:
-            handle = module.register_forward_hook(lambda _, __, output: masked(output))
-        try:
-            yield
-        finally:
-            handle.remove()
-
     def _count(self, outputs: Any) -> None:
         """Count the first pass; the second is counted as that of this module."""
-        n = len(outputs)
-        note(self, forward=n)
-        if outputs.requires_grad:
-            outputs.register_hook(lambda _: note(self, backward=n))
+        for passes in counters(self):
+            count(passes, outputs)
 
 
 def _times(neurons: Tensor, mask: Tensor) -> Tensor:

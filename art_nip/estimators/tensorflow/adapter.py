@@ -1,13 +1,12 @@
 """NIP's view of a Keras model on TensorFlow.
 
-Sub-models lose gradients or fail on many kinds of Keras models; replacing a layer's `call` while a
-graph is traced works on all. The graph stays correct afterwards, also when weights change, and the
-layer is as it was.
+A layer's `call` is replaced while a graph is traced. The graph stays correct afterwards, also when
+weights change, and the layer is as it was.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 import keras
@@ -16,9 +15,12 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from art_nip.estimators.base import SMALLEST, EstimatorAdapter, Weights
-from art_nip.estimators.keras import passing_through
-from art_nip.estimators.layers import Call, Layer
+from art_nip.estimators.keras import calling_through
+from art_nip.estimators.layers import Layer
 from art_nip.estimators.pass_counting import note
+from art_nip.estimators.tensorflow.tracing import named_layers, trace
+from art_nip.estimators.traced import Traced
+from art_nip.estimators.values import Arguments, Keywords, with_input
 
 Tensor = Any
 
@@ -102,9 +104,12 @@ class TensorFlowAdapter(EstimatorAdapter):
 
     def observer(self, weights: Weights) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
         """Return the function that fitting calls; see the base class."""
-        if self._cached_observer is None or self._cached_observer[0] != weights:
-            self._cached_observer = weights, self._compiled(lambda x: self._observed(x, weights))
-        return self._cached_observer[1]
+        self.check_gradient()
+        cached = self._cached_observer
+        if cached is None or cached[0] != weights:
+            cached = weights, self._compiled(lambda x: self._observe(x, weights))
+            self._cached_observer = cached
+        return cached[1]
 
     def tensor(self, array: npt.ArrayLike | Tensor) -> Tensor:
         """Return float32 on TensorFlow's device; a tensor stays on its tape."""
@@ -125,6 +130,10 @@ class TensorFlowAdapter(EstimatorAdapter):
         array: npt.NDArray[Any] = tensor.numpy()
         return array
 
+    def as_input(self, tensor: Tensor) -> Tensor:
+        """Return images as they are: Keras casts them."""
+        return tensor
+
     def held(self, array: npt.NDArray[Any]) -> Tensor:
         """Return an array on the device if it fits there; see the base class."""
         # TensorFlow would copy an array that lies in the host's memory already, and does not tell
@@ -141,8 +150,9 @@ class TensorFlowAdapter(EstimatorAdapter):
             return lambda indices: tf.gather(held, indices)
         return lambda indices: tf.convert_to_tensor(held[indices.numpy()])
 
-    def _layer_names(self) -> list[str]:
-        return list(_layers(self.model))
+    def undisturbed(self) -> AbstractContextManager[None]:
+        """Return a context that changes nothing: TensorFlow has no such modes."""
+        return nullcontext()
 
     def _weights(self) -> Iterator[npt.NDArray[Any]]:
         return (np.asarray(weight) for weight in self.model.weights)
@@ -156,23 +166,10 @@ class TensorFlowAdapter(EstimatorAdapter):
             ).get_concrete_function()
         return tuple(value.numpy().item() for value in self._cached_mark())
 
-    def _trace(self, x: npt.NDArray[np.float32]) -> tuple[list[Call], npt.NDArray[np.float32]]:
-        calls: list[Call] = []
-
-        def noting(name: str, layer: Any) -> Callable[[Tensor], Tensor]:
-            def note(inputs: Tensor) -> Tensor:
-                calls.append(_call(name, layer, inputs))
-                return inputs
-
-            return note
-
+    def _trace(self, x: npt.NDArray[np.float32]) -> Traced:
         # A model that was not built yet has no layers to list before its first call.
-        outputs = self._outputs(self.tensor(x))
-        with ExitStack() as stack:
-            for name, layer in _layers(self.model).items():
-                stack.enter_context(passing_through(layer, "input", noting(name, layer)))
-            self._outputs(self.tensor(x))
-        return calls, self.numpy(outputs)
+        scores = self._run(self.tensor(x))
+        return trace(self.model, self._run, x, scores)
 
     def _compiled(self, function: Callable[..., Any], *beside: Any) -> Callable[..., Any]:
         """Return a function of images, and of what lies `beside` them, as a graph."""
@@ -203,12 +200,14 @@ class TensorFlowAdapter(EstimatorAdapter):
 
             return note
 
-        found = _layers(self.model)
         with ExitStack() as stack:
             for place, layer in enumerate(layers):
-                stack.enter_context(passing_through(found[layer.name], layer.side, noting(place)))
+                stack.enter_context(self._passing_through(layer, noting(place)))
             outputs = self._outputs(x)
-        maps = [_maps(reached[place], self.channels_first) for place in range(len(layers))]
+        maps = [
+            _maps(reached[place], self._traced.channels_first_at(layer, self.channels_first))
+            for place, layer in enumerate(layers)
+        ]
         return [self._logits(outputs), *maps] if to_the_end else maps
 
     def _lead_gradient(self, x: Tensor, classes: Tensor) -> Tensor:
@@ -223,17 +222,20 @@ class TensorFlowAdapter(EstimatorAdapter):
     def _influence(self, x: Tensor) -> Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             phi, outputs = self._neurons_and_outputs(x, tape)
-            score, _ = self._score(outputs)
-        return _flat(tape.gradient(score, phi) * phi)
+            score, factor, _ = self._score(outputs)
+        return _influence_of(tape.gradient(score, phi), phi, factor)
 
-    def _observed(self, x: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
+    def _observe(self, x: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
         with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
             tape.watch(x)
             phi, outputs = self._neurons_and_outputs(x, tape)
-            score, predicted = self._score(outputs)
-        influence = _flat(tape.gradient(score, phi) * phi)
-        w = tf.reshape(weights(influence), tf.shape(phi))
-        return predicted, influence, tape.gradient(phi, x, output_gradients=w)
+            score, factor, predicted = self._score(outputs)
+        influence = _influence_of(tape.gradient(score, phi), phi, factor)
+        w = tf.cast(tf.reshape(weights(influence), tf.shape(phi)), phi.dtype)
+        # TensorFlow has no gradient of rounding, where PyTorch has zero.
+        zero = tf.UnconnectedGradients.ZERO
+        perturbation = tape.gradient(phi, x, output_gradients=w, unconnected_gradients=zero)
+        return predicted, influence, perturbation
 
     def _neurons_and_outputs(self, x: Tensor, tape: Any) -> tuple[Tensor, Tensor]:
         """Run the model on a tape that watches the neurons; return these and outputs."""
@@ -244,35 +246,76 @@ class TensorFlowAdapter(EstimatorAdapter):
             neurons.append(phi)
             return phi
 
-        layer = _layers(self.model)[self.layer.name]
-        with passing_through(layer, self.layer.side, watched):
+        with self._passing_through(self.layer, watched):
             outputs = self._outputs(x)
-        return neurons[-1], outputs
+        if len(neurons) != 1:
+            raise ValueError(
+                f"layer {str(self.layer)!r} was called {len(neurons)} times in one pass, and NIP "
+                "looks at layers that are called once."
+            )
+        return neurons[0], outputs
 
-    def _outputs(self, x: Tensor) -> Tensor:
+    @contextmanager
+    def _passing_through(
+        self, layer: Layer, function: Callable[[Tensor], Tensor]
+    ) -> Iterator[None]:
+        """Send what passes a layer through a function, then restore it."""
+
+        def around(call: Callable[..., Any], arguments: Arguments, keywords: Keywords) -> Any:
+            if layer.side == "output":
+                return function(call(*arguments, **keywords))
+            arguments, keywords = with_input(arguments, keywords, tf.is_tensor, function)
+            return call(*arguments, **keywords)
+
+        with calling_through(dict(named_layers(self.model))[layer.name], around):
+            yield
+
+    def _run(self, x: Tensor) -> Any:
+        """Return what the model gives for images."""
         if self._standardisation is not None:
             x = (x - self._standardisation.mean) / self._standardisation.std
         return self.model(x, training=False)
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        """Return scores in float32, whatever the precision of the model."""
+        return tf.cast(self._run(x), tf.float32)
 
     def _logits(self, outputs: Tensor) -> Tensor:
         if self._gives_probabilities:
             return tf.math.log(tf.maximum(outputs, SMALLEST))
         return outputs
 
-    def _score(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return y_c and c."""
+    def _score(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what to differentiate, the factor from its gradient to that of y_c, and c.
+
+        What is differentiated has gradients about 1, that low precision does not lose: where the
+        model is sure, y_c changes by less than float16 can tell from nothing.
+        """
         predicted = tf.argmax(outputs, axis=1)
         top = tf.gather(outputs, predicted, batch_dims=1)
-        if self._score_is_output:
-            return top, predicted
-        # Softmax in the form whose gradient does not cancel to 0 where the model is sure of itself.
         is_top = tf.one_hot(predicted, self.nb_classes, on_value=True, off_value=False)
+        if self._gives_probabilities:
+            rest = tf.stop_gradient(tf.reduce_sum(tf.where(is_top, 0.0, outputs), axis=1))
+            factor = tf.where(rest > SMALLEST, tf.stop_gradient(top) * rest, tf.ones_like(rest))
+            return top / factor, factor, predicted
+        if self._score_is_output:
+            return top, tf.ones_like(top), predicted
+        # y = sigmoid(lead), so ∂y = y (1 - y) ∂lead.
         rest = tf.reduce_logsumexp(tf.where(is_top, outputs.dtype.min, outputs), axis=1)
-        return tf.exp(tf.math.log_sigmoid(top - rest)), predicted
+        lead = top - rest
+        log = tf.math.log_sigmoid
+        return lead, tf.stop_gradient(tf.exp(log(lead) + log(-lead))), predicted
+
+
+def _influence_of(gradient: Tensor, phi: Tensor, factor: Tensor) -> Tensor:
+    """Return influence in float32, shape (N, n)."""
+    product = tf.cast(gradient, tf.float32) * tf.cast(phi, tf.float32)
+    return _flat(product) * factor[:, None]
 
 
 def _maps(x: Tensor, channels_first: bool) -> Tensor:
-    """Return what a layer gives as (N, C, *places)."""
+    """Return what a layer gives as (N, C, *places), in float32."""
+    x = tf.cast(x, tf.float32)
     if len(x.shape) == 2:
         return x[:, None]
     if channels_first:
@@ -283,25 +326,3 @@ def _maps(x: Tensor, channels_first: bool) -> Tensor:
 
 def _flat(x: Tensor) -> Tensor:
     return tf.reshape(x, [tf.shape(x)[0], int(np.prod(x.shape[1:]))])
-
-
-def _layers(model: Any, prefix: str = "") -> dict[str, Any]:
-    """Return all layers inside a model under their dotted names."""
-    layers: dict[str, Any] = {}
-    for layer in model._flatten_layers(include_self=False, recursive=False):
-        name = prefix + layer.name
-        layers[name] = layer
-        layers.update(_layers(layer, f"{name}."))
-    return layers
-
-
-def _call(name: str, layer: Any, inputs: Tensor) -> Call:
-    shape = tuple(inputs.shape) if tf.is_tensor(inputs) else ()
-    size = math.prod(shape[1:])
-    # All of Keras's convolutions have these, separable and depthwise ones too; poolings do not.
-    if hasattr(layer, "kernel_size") and hasattr(layer, "dilation_rate"):
-        pixels = shape[1:-1] if layer.data_format == "channels_last" else shape[2:]
-        of_one_pixel = set(layer.kernel_size) == {1} and math.prod(pixels) == 1
-        return Call(name, "one pixel" if of_one_pixel else "convolution", size)
-    dense = isinstance(layer, keras.layers.Dense) and len(shape) == 2
-    return Call(name, "dense" if dense else "other", size)

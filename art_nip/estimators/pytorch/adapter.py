@@ -1,0 +1,362 @@
+"""NIP's view of a PyTorch model.
+
+Gradients come from `torch.autograd.grad`, which leaves no `.grad` behind, and hooks live for one
+forward pass.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from art_nip.estimators.base import SMALLEST, EstimatorAdapter, Weights
+from art_nip.estimators.layers import Layer
+from art_nip.estimators.pass_counting import note
+from art_nip.estimators.pytorch.hooks import passing_through
+from art_nip.estimators.pytorch.modes import evaluating, plain, uncompiled
+from art_nip.estimators.pytorch.tracing import hangs_on_past, trace
+from art_nip.estimators.traced import Traced
+
+
+class PyTorchAdapter(EstimatorAdapter):
+    """The neurons of an ART `PyTorchClassifier`; `DataParallel` is looked through."""
+
+    framework = f"torch {torch.__version__}"
+
+    _goes_elsewhere: bool | None = None
+    """Whether what goes into the layer goes elsewhere too: then its influence goes both ways."""
+    _cached_input_dtypes: dict[tuple[torch.dtype, ...], torch.dtype] | None = None
+
+    @staticmethod
+    def unwrapped(model: Any) -> nn.Module:
+        """Return the module inside `torch.compile` and `DataParallel`, also distributed."""
+        if isinstance(model, torch.jit.ScriptModule):
+            raise TypeError(
+                "The model was compiled by torch.jit, and no hook sees its layers: give the module "
+                "that it was made from."
+            )
+        model = getattr(model, "_orig_mod", model)
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            return PyTorchAdapter.unwrapped(model.module)
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"The estimator's model is a {type(model).__name__}, not an nn.Module.")
+        return model
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the model is on."""
+        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
+
+    def influence(self, x: Tensor) -> Tensor:
+        """Return neuron influence; see the base class."""
+        if self._goes_elsewhere:
+            with self.undisturbed(), torch.enable_grad():
+                return self._seen(_free(x).requires_grad_())[1]
+        neurons: list[Tensor] = []
+
+        def start_of_graph(output: Tensor) -> Tensor:
+            # Below the layer no graph is built; from here on it is. The clone keeps in-place layers
+            # off φ.
+            neurons.append(output.detach())
+            torch.set_grad_enabled(True)
+            return neurons[-1].requires_grad_().clone()
+
+        with self._working(), torch.no_grad():
+            with passing_through(self.model, self.layer, start_of_graph):
+                outputs = self._outputs(_free(x))
+            phi = self._only(neurons)
+            with torch.enable_grad():
+                return self._influence(outputs, phi)[0]
+
+    def activations(self, x: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
+        """Return what layers give; see the base class."""
+        reached: dict[int, Tensor] = {}
+        with self.undisturbed(), suppress(_ReachedError), torch.no_grad():
+            self._look(_free(x), layers, reached, stop=True)
+        note(self.model, forward=len(x))
+        return [reached[place] for place in range(len(layers))]
+
+    def logits_and_activations(
+        self, x: Tensor, layers: Sequence[Layer]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return logits and what layers give; see the base class."""
+        reached: dict[int, Tensor] = {}
+        with self.undisturbed(), torch.no_grad():
+            outputs = self._look(_free(x), layers, reached, stop=False)
+            logits = self._logits(outputs)
+        return logits, [reached[place] for place in range(len(layers))]
+
+    def gradient(
+        self,
+        x: Tensor,
+        layers: Sequence[Layer],
+        objective: Callable[[Tensor, list[Tensor]], Tensor],
+    ) -> Tensor:
+        """Return the gradient of an objective; see the base class."""
+        reached: dict[int, Tensor] = {}
+        with self.undisturbed(), torch.enable_grad():
+            x = _free(x).requires_grad_()
+            # Not the leaf itself, which an in-place layer could not change.
+            logits = self._logits(self._look(x.clone(), layers, reached, stop=False))
+            value = objective(logits, [reached[place] for place in range(len(layers))])
+            (gradient,) = torch.autograd.grad(value.sum(), x)
+        return gradient
+
+    def lead_gradient(self, x: Tensor, classes: npt.NDArray[np.int64]) -> Tensor:
+        """Return the gradient of a class's lead; see the base class."""
+        place = self.integers(classes)[:, None]
+
+        def lead(logits: Tensor, maps: list[Tensor]) -> Tensor:
+            others = logits.scatter(1, place, -torch.inf).amax(dim=1)
+            return logits.gather(1, place)[:, 0] - others
+
+        return self.gradient(x, (), lead)
+
+    def observer(self, weights: Weights) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
+        """Return the function that fitting calls; see the base class."""
+        self.check_gradient()
+        return lambda x: self._observe(x, weights)
+
+    def _observe(self, x: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
+        with self.undisturbed(), torch.enable_grad():
+            x = _free(x).requires_grad_()
+            phi, influence, predicted = self._seen(x)
+            w = weights(influence).reshape(phi.shape).to(phi.dtype)
+            (perturbation,) = torch.autograd.grad(phi, x, grad_outputs=w)
+        return predicted, influence, perturbation
+
+    def _seen(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return neurons, in a graph that begins at the images, their influence, and classes."""
+        neurons: list[Tensor] = []
+        clones: list[Tensor] = []
+        versions: list[int] = []
+
+        def on_the_way(output: Tensor) -> Tensor:
+            neurons.append(output)
+            clones.append(output.clone())
+            versions.append(output._version)
+            return clones[-1]
+
+        with self._working(), passing_through(self.model, self.layer, on_the_way):
+            # Not the leaf itself, which an in-place layer could not change.
+            outputs = self._outputs(x.clone())
+        phi = self._only(neurons)
+        if phi._version != versions[0]:
+            raise ValueError(
+                f"What layer {str(self.layer)!r} handles is changed in place elsewhere in the "
+                "model, so its values are lost. Name what goes into or comes out of another layer."
+            )
+        if self._goes_elsewhere is None:
+            self._goes_elsewhere = hangs_on_past(outputs, phi, clones[-1])
+        return phi, *self._influence(outputs, phi)
+
+    def undisturbed(self) -> AbstractContextManager[None]:
+        """Return a context outside of inference mode and autocast; see the base class."""
+        return plain(self.device)
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Return a context in which the model is seen as it was written, in evaluation mode."""
+        with self.undisturbed(), uncompiled(self.model), evaluating(self.model):
+            yield
+
+    def tensor(self, array: npt.ArrayLike | Tensor) -> Tensor:
+        """Return float32 on the model's device; a tensor stays in its graph."""
+        with self.undisturbed():
+            if not isinstance(array, Tensor):
+                array = torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
+            return _usable(array).to(self.device, torch.float32)
+
+    def integers(self, array: npt.NDArray[np.int64]) -> Tensor:
+        """Return int64 on the model's device."""
+        with self.undisturbed():
+            return torch.from_numpy(np.asarray(array, np.int64)).to(self.device)
+
+    def constant(self, tensor: Tensor) -> Tensor:
+        """Return the tensor without its graph."""
+        return tensor.detach()
+
+    def numpy(self, tensor: Tensor) -> npt.NDArray[Any]:
+        """Return a NumPy array."""
+        tensor = tensor.detach().cpu()
+        # NumPy has no bfloat16.
+        array: npt.NDArray[Any] = (
+            tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+        ).numpy()
+        return array
+
+    def as_input(self, tensor: Tensor) -> Tensor:
+        """Return images in the precision in which the model takes them."""
+        return tensor.to(self._input_dtype(tensor))
+
+    def held(self, array: npt.NDArray[Any]) -> Tensor:
+        """Return an array on the device if it fits there; see the base class."""
+        device = self.device
+        with self.undisturbed():
+            host = torch.from_numpy(array)
+            if device.type == "cuda" and 2 * array.nbytes > torch.cuda.mem_get_info(device)[0]:
+                return host
+            return host.to(device)
+
+    def rows(self, array: npt.NDArray[Any]) -> Callable[[Tensor], Tensor]:
+        """Return the function that fetches rows; see the base class."""
+        device, held = self.device, self.held(array)
+        return lambda indices: held[indices.to(held.device)].to(device)
+
+    def _weights(self) -> Iterator[npt.NDArray[Any]]:
+        for value in self.model.state_dict().values():
+            if isinstance(value, Tensor):
+                flat = value.detach().cpu().contiguous().reshape(-1)
+                yield flat.view(torch.uint8).numpy().reshape(*value.shape, value.element_size())
+
+    def weights_mark(self) -> object:
+        """Return versions, which PyTorch counts up with each change in place; see the base class.
+
+        Changes by way of `.data` are not counted.
+        """
+        weights = chain(self.model.parameters(), self.model.buffers())
+        return tuple((w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights)
+
+    def _check_neurons(self) -> None:
+        self._goes_elsewhere = None
+        try:
+            super()._check_neurons()
+        except RuntimeError as error:
+            raise ValueError(
+                f"PyTorch cannot take the gradient of layer {str(self.layer)!r} to the images: "
+                f"{error}"
+            ) from error
+
+    def _trace(self, x: npt.NDArray[np.float32]) -> Traced:
+        if any(weight.is_inference() for weight in self.model.parameters()):
+            raise ValueError(
+                "The model's weights were made within torch.inference_mode(), so that no gradient "
+                "can be taken. Create or load the model outside of it."
+            )
+        with self._working():
+            images = self.tensor(x)
+            self._input_dtype(images)  # tried out before the layers are watched
+            return trace(self.model, self._outputs, images)
+
+    def _look(
+        self, x: Tensor, layers: Sequence[Layer], reached: dict[int, Tensor], stop: bool
+    ) -> Tensor:
+        """Return outputs, with what layers give left in `reached`; or stop once all are there."""
+
+        def noting(place: int) -> Callable[[Tensor], Tensor]:
+            def note(output: Tensor) -> Tensor:
+                if place not in reached:
+                    # What comes behind may work in place.
+                    reached[place] = _maps(output).clone().float()
+                if stop and len(reached) == len(layers):
+                    raise _ReachedError
+                return output
+
+            return note
+
+        with ExitStack() as stack:
+            stack.enter_context(self._working())
+            for place, layer in enumerate(layers):
+                stack.enter_context(passing_through(self.model, layer, noting(place)))
+            return self._outputs(x)
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        """Return what the model gives for images, in float32."""
+        x = self._standardised(x)
+        outputs = self.model(x.to(self._input_dtype(x)))
+        return outputs.float() if isinstance(outputs, Tensor) else outputs
+
+    def _input_dtype(self, x: Tensor) -> torch.dtype:
+        """Return the precision in which the model takes images: float32 wherever it can."""
+        weights = (weight.dtype for weight in self.model.parameters() if weight.is_floating_point())
+        own = tuple(dict.fromkeys(weights))
+        if set(own) <= {torch.float32}:
+            return torch.float32
+        if self._cached_input_dtypes is None:
+            self._cached_input_dtypes = {}
+        if own not in self._cached_input_dtypes:
+            self._cached_input_dtypes[own] = self._tried_dtype(x, own)
+        return self._cached_input_dtypes[own]
+
+    def _tried_dtype(self, x: Tensor, own: tuple[torch.dtype, ...]) -> torch.dtype:
+        reasons = []
+        for dtype in dict.fromkeys((torch.float32, *own)):
+            try:
+                with torch.no_grad():
+                    self.model(x.detach()[:1].to(dtype))
+            except RuntimeError as error:
+                reasons.append(f"{dtype}: {error}")
+            else:
+                return dtype
+        raise ValueError(
+            f"The model's weights have the precision {', '.join(map(str, own))}, and it takes "
+            f"images in none that was tried. {' '.join(reasons)}"
+        )
+
+    def _standardised(self, x: Tensor) -> Tensor:
+        if self._standardisation is None:
+            return x
+        mean, std = self._standardisation.mean, self._standardisation.std
+        return (x - self.tensor(mean)) / self.tensor(std)
+
+    def _logits(self, outputs: Tensor) -> Tensor:
+        return outputs.clamp_min(SMALLEST).log() if self._gives_probabilities else outputs
+
+    def _influence(self, outputs: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
+        """Return influence in float32, and the predicted class c."""
+        score, factor, predicted = self._score(outputs)
+        (gradient,) = torch.autograd.grad(score.sum(), phi, retain_graph=phi.grad_fn is not None)
+        influence = (gradient.float() * phi.detach().float()).flatten(1) * factor[:, None]
+        return influence.detach().float(), predicted
+
+    def _score(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what to differentiate, the factor from its gradient to that of y_c, and c.
+
+        What is differentiated has gradients about 1, that low precision does not lose: where the
+        model is sure, y_c changes by less than float16 can tell from nothing.
+        """
+        predicted = outputs.argmax(dim=1, keepdim=True)
+        top = outputs.gather(1, predicted)[:, 0]
+        if self._gives_probabilities:
+            rest = outputs.detach().scatter(1, predicted, 0).sum(dim=1)
+            factor = torch.where(rest > SMALLEST, top.detach() * rest, torch.ones_like(rest))
+            return top / factor, factor, predicted[:, 0]
+        if self._score_is_output:
+            return top, torch.ones_like(top.detach()), predicted[:, 0]
+        # y = sigmoid(lead), so ∂y = y (1 - y) ∂lead.
+        rest = outputs.scatter(1, predicted, -torch.inf).logsumexp(dim=1)
+        lead = top - rest
+        log = nn.functional.logsigmoid
+        return lead, (log(lead.detach()) + log(-lead.detach())).exp(), predicted[:, 0]
+
+    def _only(self, neurons: list[Tensor]) -> Tensor:
+        if len(neurons) != 1:
+            raise ValueError(
+                f"layer {str(self.layer)!r} was called {len(neurons)} times in one pass, and NIP "
+                "looks at layers that are called once, in the thread that calls the model."
+            )
+        return neurons[0]
+
+
+def _free(x: Tensor) -> Tensor:
+    """Return images without their graph."""
+    return _usable(x.detach())
+
+
+def _usable(x: Tensor) -> Tensor:
+    """Return a tensor that gradients can be taken of, also if it was made in inference mode."""
+    return x.clone() if x.is_inference() else x
+
+
+def _maps(output: Tensor) -> Tensor:
+    """Return what a layer gives as (N, C, *places)."""
+    return output if output.ndim > 2 else output[:, None]
+
+
+class _ReachedError(Exception):
+    """Ends a forward pass of which the rest is not needed."""

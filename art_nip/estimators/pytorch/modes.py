@@ -1,0 +1,117 @@
+"""Modes of PyTorch that NIP must not work in, left for a while and then restored."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def plain(device: torch.device) -> Iterator[None]:
+    """Leave inference mode, in which nothing has a gradient, and autocast.
+
+    Autocast is the caller's way to make a model fast; δ in its precision finds other candidates. A
+    model that has autocast inside keeps it.
+    """
+    with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        for kind in {"cpu", device.type} - {"meta"}:
+            if _autocast_is_on(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+def _autocast_is_on(device_type: str) -> bool:
+    try:
+        return torch.is_autocast_enabled(device_type)
+    except TypeError:  # before PyTorch 2.4
+        on_cpu = device_type == "cpu"
+        return torch.is_autocast_cpu_enabled() if on_cpu else torch.is_autocast_enabled()
+
+
+@dataclass
+class _Shared:
+    """What some threads have changed together, and the last of them restores."""
+
+    users: int = 0
+    restore: list[Callable[[], None]] = field(default_factory=list)
+
+
+_lock = threading.RLock()
+_evaluated: WeakKeyDictionary[nn.Module, _Shared] = WeakKeyDictionary()
+_eager = _Shared()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put the modules that are in training mode into evaluation mode, and back.
+
+    Where several threads do so at once, the last one to leave puts them back. A mode is of the
+    model and not of a thread: what a thread does with a model in training mode outside of NIP sees
+    evaluation mode meanwhile.
+    """
+    with _lock:
+        shared = _evaluated.setdefault(model, _Shared())
+    with _used(shared, lambda: _stop_training(model)):
+        yield
+
+
+def _stop_training(model: nn.Module) -> list[Callable[[], None]]:
+    training = [module for module in model.modules() if module.training]
+    # The attribute and not `.eval()`: a model may override that and do more.
+    _set_training(training, False)
+    return [lambda: _set_training(training, True)] if training else []
+
+
+def _set_training(modules: list[nn.Module], training: bool) -> None:
+    for module in modules:
+        module.training = training
+
+
+@contextmanager
+def uncompiled(model: nn.Module) -> Iterator[None]:
+    """Run what `torch.compile` has compiled in a model as it was written.
+
+    Compiled code does not call the layers, so no hook sees them. The setting is one of the process:
+    other threads run uncompiled meanwhile, and get the same results.
+    """
+    set_stance = getattr(torch.compiler, "set_stance", None)
+    if set_stance is None or not any(map(_is_compiled, model.modules())):
+        yield
+        return
+
+    def force_eager() -> list[Callable[[], None]]:
+        if _eager.users > 1:
+            return []
+        stance: Any = set_stance("force_eager")
+        return [lambda: stance.__exit__(None, None, None)]
+
+    with _used(_eager, force_eager):
+        yield
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return module._compiled_call_impl is not None or hasattr(module, "_orig_mod")
+
+
+@contextmanager
+def _used(shared: _Shared, change: Callable[[], list[Callable[[], None]]]) -> Iterator[None]:
+    entered = False
+    try:
+        with _lock:
+            shared.users += 1
+            entered = True
+            shared.restore += change()
+        yield
+    finally:
+        if entered:
+            with _lock:
+                shared.users -= 1
+                while not shared.users and shared.restore:
+                    shared.restore.pop()()

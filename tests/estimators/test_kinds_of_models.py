@@ -1,0 +1,166 @@
+"""Models and estimators of all kinds: looked into alike, or refused."""
+
+import numpy as np
+import pytest
+
+from art_nip import NIPPreprocessor
+from tests.helpers import make_classifier, to_framework
+from tests.models import TINY_SHAPE, tiny
+
+
+def adapter(classifier, layer="auto", confidence="probability"):
+    nip = NIPPreprocessor.for_estimator(classifier, layer=layer, confidence=confidence, k1=1, k2=1)
+    return nip._adapter
+
+
+def test_data_parallel_is_looked_through(lenet, digits):
+    from torch import nn
+
+    plain = make_classifier("pytorch", lenet["pytorch"])
+    parallel = make_classifier("pytorch", nn.DataParallel(lenet["pytorch"]))
+    nips = [NIPPreprocessor.for_estimator(c, verbose=False) for c in (plain, parallel)]
+    for nip in nips:
+        nip.fit(digits["bank"][0][:50])
+    x = digits["test"][0][:10]
+    assert np.array_equal(nips[0](x)[0], nips[1](x)[0])
+    assert np.array_equal(nips[1].attach(parallel).predict(x), nips[0].attach(plain).predict(x))
+
+
+def test_an_in_place_layer_behind_the_neurons_does_not_change_them(digits):
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 4, 5), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(144, 10)]
+    x = torch.from_numpy(digits["test"][0][:5])
+    plain = adapter(make_classifier("pytorch", nn.Sequential(*layers)), "0")
+    layers[1] = nn.ReLU(inplace=True)
+    in_place = adapter(make_classifier("pytorch", nn.Sequential(*layers)), "0")
+    assert torch.equal(plain.influence(x), in_place.influence(x))
+    for a, b in zip(
+        plain.observer(lambda s: s * 0 + 1)(x),
+        in_place.observer(lambda s: s * 0 + 1)(x),
+        strict=True,
+    ):
+        assert torch.equal(a, b)
+
+
+def keras_models(tmp_path):
+    """Return Keras models of every kind, all with the same weights."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(0)
+
+    def parts():
+        convolutional = [layers.Conv2D(4, 5, activation="relu"), layers.MaxPooling2D(4)]
+        return convolutional, [
+            layers.Flatten(),
+            layers.Dense(20, activation="relu"),
+            layers.Dense(10),
+        ]
+
+    convolutional, dense = parts()
+    sequential = keras.Sequential([keras.Input((28, 28, 1)), *convolutional, *dense])
+
+    convolutional, dense = parts()
+    inputs = x = keras.Input((28, 28, 1))
+    for layer in convolutional + dense:
+        x = layer(x)
+    functional = keras.Model(inputs, x)
+
+    convolutional, dense = parts()
+    nested = keras.Sequential(
+        [keras.Input((28, 28, 1)), keras.Sequential(convolutional), keras.Sequential(dense)]
+    )
+
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.convolutional, self.dense = parts()
+
+        def call(self, x):
+            for layer in self.convolutional + self.dense:
+                x = layer(x)
+            return x
+
+    subclassed = Subclassed()
+    subclassed(np.zeros((1, 28, 28, 1), np.float32))
+    for model in (functional, nested, subclassed):
+        model.set_weights(sequential.get_weights())
+    sequential.save(tmp_path / "model.keras")
+    return {
+        "sequential": sequential,
+        "reloaded": keras.models.load_model(tmp_path / "model.keras"),
+        "functional": functional,
+        "nested": nested,
+        "subclassed": subclassed,
+    }
+
+
+def test_every_kind_of_keras_model(tmp_path, digits):
+    import keras
+    from art.estimators.classification import KerasClassifier
+
+    x = to_framework(digits["bank"][0][:60], "tensorflow")
+    results = {}
+    for kind, model in keras_models(tmp_path).items():
+        classifiers = {kind: make_classifier("tensorflow", model)}
+        if kind != "subclassed":  # ART's KerasClassifier asks for model.inputs
+            model.compile(loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+            classifiers[f"{kind}, Keras"] = KerasClassifier(model, clip_values=(0, 1))
+        for name, classifier in classifiers.items():
+            before = [dict(vars(layer)) for layer in model._flatten_layers()]
+            nip = NIPPreprocessor.for_estimator(classifier, verbose=False)
+            nip.fit(x[:50])
+            results[name] = nip.attach(classifier).predict(x)
+            after = [dict(vars(layer)) for layer in model._flatten_layers()]
+            assert [b.get("call") for b in before] == [a.get("call") for a in after], name
+    assert len(results) == 9
+    for name, result in results.items():
+        np.testing.assert_allclose(result, results["sequential"], atol=1e-5, err_msg=name)
+
+
+def test_layers_in_nested_keras_models_have_dotted_names(tmp_path):
+    model = keras_models(tmp_path)["nested"]
+    a = adapter(make_classifier("tensorflow", model))
+    block, layer = model.layers[1], model.layers[1].layers[1]
+    assert str(a.layer) == f"{block.name}.{layer.name}:input"
+
+
+def test_probabilities_get_no_second_softmax_and_have_no_logit(framework):
+    model = tiny(framework, softmax=True)
+    classifier = make_classifier(framework, model, TINY_SHAPE[framework], 2)
+    with pytest.raises(ValueError, match="needs a model that gives logits; this one gives prob"):
+        adapter(classifier, confidence="logit")
+
+
+def test_estimators_without_gradients_are_refused(digits):
+    from art.estimators.classification import BlackBoxClassifier, SklearnClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    x, y = digits["train"]
+    model = LogisticRegression(max_iter=5).fit(x[:200].reshape(200, -1), y[:200])
+    black_box = BlackBoxClassifier(lambda x: np.eye(10)[[0] * len(x)], (1, 28, 28), 10)
+    for estimator in (SklearnClassifier(model), black_box):
+        name = type(estimator).__name__.replace("Sklearn", ".*")
+        with pytest.raises(TypeError, match=f"{name}.* is not one: give a PyTorchClassifier"):
+            NIPPreprocessor.for_estimator(estimator)
+
+
+def test_a_function_in_place_of_a_keras_model_is_refused():
+    import tensorflow as tf
+
+    classifier = make_classifier("tensorflow", lambda x, training: tf.reshape(x, (-1, 784))[:, :10])
+    with pytest.raises(TypeError, match=r"not a keras.Model"):
+        NIPPreprocessor.for_estimator(classifier)
+
+
+def test_other_preprocessing_than_mean_and_std_is_refused(lenet):
+    from art.defences.preprocessor import FeatureSqueezing
+
+    classifier = make_classifier(
+        "pytorch", lenet["pytorch"], preprocessing=FeatureSqueezing((0, 1), bit_depth=4)
+    )
+    with pytest.raises(TypeError, match="FeatureSqueezing; NIP can look through"):
+        NIPPreprocessor.for_estimator(classifier)
