@@ -13,9 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from art.attacks.attack import EvasionAttack
 
-from art_nip.attacks.parameters import check_classifier
 from art_nip.utils.ranges import PixelRange
-from art_nip.utils.validation import check_images, check_whole, class_indices, numeric
+from art_nip.utils.validation import (
+    check_classifier,
+    check_images,
+    check_whole,
+    class_indices,
+    numeric,
+)
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -33,7 +38,7 @@ class UnitRangeAttack(EvasionAttack, ABC):  # type: ignore[misc]
     attack_params: ClassVar[list[str]] = [*EvasionAttack.attack_params, "batch_size"]
 
     def __init__(self, estimator: Any, batch_size: int) -> None:
-        check_classifier(estimator)
+        check_classifier(estimator, type(self).__name__)
         super().__init__(estimator=estimator)
         self.batch_size = batch_size
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from art_nip.utils.frameworks import Framework, framework_of
 from art_nip.utils.validation import check_number, check_whole
 
 SIZES = ("eps", "eps_step", "theta")
@@ -16,25 +15,6 @@ SIZES = ("eps", "eps_step", "theta")
 
 class UnsuitableClassifierError(ValueError):
     """The parameters are right, but the attack is made for classifiers of another kind."""
-
-
-def check_classifier(estimator: Any) -> None:
-    """Raise a TypeError unless something is an estimator of ART; the message says how to wrap it.
-
-    :param estimator: what was given as a classifier.
-    """
-    if hasattr(estimator, "preprocessing_operations"):
-        return
-    wrapper = {
-        Framework.PYTORCH: "PyTorchClassifier(model, loss, input_shape, nb_classes, "
-        "clip_values=(0, 1))",
-        Framework.TENSORFLOW: "TensorFlowV2Classifier(model, nb_classes, input_shape, "
-        "loss_object=loss, clip_values=(0, 1))",
-    }.get(framework_of(estimator) or Framework.NUMPY, "one of art.estimators.classification")
-    raise TypeError(
-        f"An attack takes a classifier of ART, and this is a bare {type(estimator).__name__}: wrap "
-        f"it in {wrapper}."
-    )
 
 
 def check_share(name: str, value: Any, largest: float = 1.0) -> None:

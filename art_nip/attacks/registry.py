@@ -18,13 +18,12 @@ from typing import Any
 from art_nip.attacks.parameters import (
     SIZES,
     UnsuitableClassifierError,
-    check_classifier,
     check_kind,
     check_sizes,
     plain,
 )
 from art_nip.utils.frameworks import Framework, code_of
-from art_nip.utils.validation import nearest_name
+from art_nip.utils.validation import check_classifier, nearest_name
 
 FIXED = {"verbose": False, "targeted": False}
 """What no attack here leaves open: labels are true classes, and bars are the benchmark's."""
@@ -89,7 +88,7 @@ class NamedAttack:
         :raises ValueError: if there is no parameter of such a name, one has a value that it cannot
             have, the attack is not made for such a classifier, or this has no `clip_values`.
         """
-        check_classifier(estimator)
+        check_classifier(estimator, f"The attack {self.name!r}")
         self._check_names(parameters)
         resolved = self._resolved(parameters)
         if estimator.clip_values is None:

@@ -55,7 +55,7 @@ from art_nip.benchmark.tasks import (
     perform,
 )
 from art_nip.benchmark.worst_case import outcomes
-from art_nip.defences.base import channels_first
+from art_nip.defences.checks import channels_first
 from art_nip.utils.validation import (
     check_choice,
     check_classifier,

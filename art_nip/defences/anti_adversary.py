@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.defences.base import ImageDefence, Settings, check_classifier
+from art_nip.defences.base import ImageDefence, Settings
 from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.estimators.base import adapter_for, seen_in
 from art_nip.utils.arrays import Array, namespace
-from art_nip.utils.validation import check_images, check_number, check_whole, numeric
+from art_nip.utils.validation import (
+    check_classifier,
+    check_images,
+    check_number,
+    check_whole,
+    numeric,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack

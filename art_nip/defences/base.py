@@ -18,10 +18,21 @@ from art.defences.preprocessor.preprocessor import (
     PreprocessorTensorFlowV2,
 )
 
+from art_nip.defences.checks import (
+    channels_first,
+    check_range,
+)
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.frameworks import Framework, framework_of
 from art_nip.utils.ranges import PixelRange
-from art_nip.utils.validation import check_choice, check_flag, check_images, check_whole, numeric
+from art_nip.utils.validation import (
+    check_choice,
+    check_classifier,
+    check_flag,
+    check_images,
+    check_whole,
+    numeric,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -327,51 +338,3 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
 
     def _is_floating(self, x: Array) -> bool:
         return bool(np.issubdtype(x.dtype, np.floating))
-
-
-def channels_first(classifier: Any) -> bool:
-    """Return whether a classifier takes images of (C, H, W); black boxes do not say."""
-    shape = classifier.input_shape
-    return bool(getattr(classifier, "channels_first", shape[0] < shape[-1]))
-
-
-def check_classifier(thing: Any, user: str) -> None:
-    """Raise a TypeError that says how to wrap a model unless something is an estimator of ART.
-
-    :param thing: what was given for an ART classifier.
-    :param user: what it was given to.
-    """
-    from art.estimators.estimator import BaseEstimator
-
-    if isinstance(thing, BaseEstimator):
-        return
-    wrappers = {
-        Framework.PYTORCH: "PyTorchClassifier(model, loss=…, input_shape=…, nb_classes=…, "
-        "clip_values=(0, 1))",
-        Framework.TENSORFLOW: "TensorFlowV2Classifier(model, nb_classes=…, input_shape=…, "
-        "loss_object=…, clip_values=(0, 1))",
-    }
-    framework = framework_of(thing)
-    how = (
-        f"This is a model of {framework.label}: wrap it, "
-        f"art.estimators.classification.{wrappers[framework]}."
-        if framework in wrappers
-        else "Give a classifier of art.estimators.classification."
-    )
-    raise TypeError(f"{user} takes an ART classifier, not {type(thing).__name__}. {how}")
-
-
-def check_range(clip_values: Any) -> None:
-    """Raise a ValueError unless this is a range: (min, max), finite numbers or arrays of them."""
-    try:
-        low, high = (np.asarray(bound) for bound in clip_values)
-        numbers = all(np.issubdtype(bound.dtype, np.number) for bound in (low, high))
-        fits = numbers and bool((-np.inf < low).all() and (low < high).all())
-        fits = fits and bool((high < np.inf).all())
-    except (TypeError, ValueError):
-        fits = False
-    if not fits:
-        raise ValueError(
-            f"clip_values={clip_values!r}; give two numbers (min, max) with min below max, or two "
-            "arrays that broadcast to an image."
-        )

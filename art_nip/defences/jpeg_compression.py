@@ -20,15 +20,20 @@ from art_nip.utils.validation import check_whole
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-HIGHEST = 100
+BEST_QUALITY = 100
 LEVELS = 255
+
+NOISE = 2.0**-12
+"""Part of a level that may be lost when images of another range are brought to this one."""
 
 
 class JpegCompression(ARTPreprocessor):
     """Compress each image as a JPEG file and read it again; ART's, for images of any range.
 
-    Values are rounded to the nearest of 256 levels, where ART rounds them down. Three channels are
-    compressed as RGB; of any other number each for itself, as grey.
+    Values are rounded down to one of 256 levels, as ART does. In another range than [0, 1], what is
+    below a level by no more than the noise of float32 counts as that level, so that images of 8
+    bits are compressed alike in every range. Three channels are compressed as RGB; of any other
+    number each for itself, as grey.
 
     :param quality: of the file, from 1 to 100.
     :param settings: see :class:`art_nip.defences.base.ImageDefence`; `clip_values` are needed.
@@ -48,12 +53,18 @@ class JpegCompression(ARTPreprocessor):
     def _check_params(self) -> None:
         super()._check_params()
         check_whole("quality", self.quality, least=1)
-        if self.quality > HIGHEST:
-            raise ValueError(f"quality={self.quality!r}; give at most {HIGHEST}.")
+        if self.quality > BEST_QUALITY:
+            raise ValueError(f"quality={self.quality!r}; give at most {BEST_QUALITY}.")
 
     def _defend(self, x: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-        # In the range of ART's that is whole numbers.
-        levels: npt.NDArray[np.float32] = np.rint(x.clip(0, 1) * LEVELS)
+        # Images that are in [0, 1] already are ART's own: nothing was lost on the way.
+        lost = (
+            0.0
+            if self.clip_values is not None and np.array_equal(self.clip_values, (0, 1))
+            else NOISE
+        )
+        # In the range of ART's that is whole numbers, which it rounds down.
+        levels: npt.NDArray[np.float32] = np.floor(x.clip(0, 1) * LEVELS + lost)
         return np.asarray(super()._defend(levels) / np.float32(LEVELS))
 
     def _preprocessor(self) -> ARTJpegCompression:

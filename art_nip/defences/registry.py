@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from art_nip.utils.validation import check_choice
+from art_nip.utils.validation import check_choice, check_classifier
 
 SUFFIXES = ("", "PyTorch", "TensorFlowV2")
 """Of the names of the classes of one defence, as ART has them."""
@@ -55,8 +55,6 @@ class NamedDefence:
         :raises ValueError: if a parameter is not known or not allowed.
         :raises TypeError: if it is no ART classifier, or none that this defence can defend.
         """
-        from art_nip.defences.base import check_classifier
-
         check_classifier(classifier, f"The defence {self.name!r}")
         self.check_parameters(parameters)
         make = getattr(self.family, "for_estimator", self.family)

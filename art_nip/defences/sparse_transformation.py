@@ -32,7 +32,7 @@ CROP = 32
 
 LEARNING_BATCH = 16
 
-DRAWING = 1024
+CROPS_TO_DRAW_FROM = 1024
 """Crops of which the first filters are patches, at most."""
 
 
@@ -118,7 +118,9 @@ class SparseTransformation(LearnedDefence):
         rng = generator(self.seed)
         with self._undisturbed():
             crops = self._crops(images, rng)
-            first = sparse_coding.drawn(crops[:DRAWING], self.n_filters, self.filter_size, rng)
+            first = sparse_coding.drawn(
+                crops[:CROPS_TO_DRAW_FROM], self.n_filters, self.filter_size, rng
+            )
             self._adopt(
                 sparse_coding.learned(
                     self._crop_batches(crops), first, self.lmbda, self._tensor, self._numpy

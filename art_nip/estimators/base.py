@@ -18,6 +18,7 @@ import numpy.typing as npt
 from art_nip.estimators.layers import Call, Layer, layer_before_dense, named_layer
 from art_nip.utils.arrays import Array
 from art_nip.utils.frameworks import Framework, code_of, framework_of
+from art_nip.utils.validation import check_classifier
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -86,18 +87,8 @@ def seen_in(estimator: Any, user: str = "NIP") -> Framework:
     :param user: who wants to see them, for the error.
     :raises TypeError: if it is none of these.
     """
-    from art.estimators.estimator import BaseEstimator
-
+    check_classifier(estimator, user)
     framework = framework_of(estimator)
-    if framework is not None and not isinstance(estimator, BaseEstimator):
-        wrapper = (
-            "PyTorchClassifier" if framework == Framework.PYTORCH else "TensorFlowV2Classifier"
-        )
-        raise TypeError(
-            f"{user} takes an ART classifier, and {type(estimator).__name__} is a bare model of "
-            f"{framework.label}. Wrap it: art.estimators.classification.{wrapper}(model, "
-            "nb_classes=…, input_shape=…, loss…=…, clip_values=(0, 1))."
-        )
     if framework is None:
         raise TypeError(
             f"{user} needs a classifier whose layers and gradients it can see, and "

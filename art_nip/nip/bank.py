@@ -84,9 +84,19 @@ class Fitted(NamedTuple):
         return {"template": self.template, **vars(self.bank), **learned}
 
     @classmethod
-    def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], fingerprint: str) -> "Fitted":
+    def of_arrays(
+        cls,
+        arrays: Mapping[str, npt.NDArray[Any]],
+        fingerprint: str,
+        n_neurons: int,
+        input_shape: tuple[int, ...],
+    ) -> "Fitted":
         """Return what has these arrays under those names.
 
+        :param arrays: by name, as `arrays` returned them.
+        :param fingerprint: of the weights.
+        :param n_neurons: how many the layer has.
+        :param input_shape: shape of one image.
         :raises ValueError: if some are missing, or are no such arrays.
         """
         missing = {"template", *(field.name for field in fields(CandidateBank))} - set(arrays)
@@ -107,6 +117,8 @@ class Fitted(NamedTuple):
             raise ValueError("its arrays have other axes or dtypes")
         if len({len(array) for array in vars(bank).values()}) != 1 or not len(bank):
             raise ValueError("its arrays are not of the same candidates")
+        if len(arrays["template"]) != n_neurons or bank.codes.shape[1:] != input_shape:
+            raise ValueError("its arrays are of other neurons or other images")
         return cls(arrays["template"], bank, learned, fingerprint)
 
 

@@ -6,10 +6,10 @@ ART chains.
 
 from __future__ import annotations
 
-import json
+import math
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -33,8 +33,9 @@ from art_nip.nip import bank_file, fitting, neurons
 from art_nip.nip.bank import CandidateBank, Fitted
 from art_nip.nip.parameters import HasParameters, Parameters, check_names, check_range_of
 from art_nip.nip.partner import STALE, check_images_alike
-from art_nip.nip.retrieval import Context, Reader, chosen
+from art_nip.nip.retrieval import Context, Reader
 from art_nip.nip.retrieval.class_evidence import ClassReader
+from art_nip.nip.retrieval.registry import check_loadable
 from art_nip.nip.retrieval.similarity import similarity_to
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.ranges import PixelRange
@@ -316,11 +317,12 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def _forwarded(self, reader: Reader, x: Array) -> Array:
         """Return defended images; NaN where an image has NaN or infinite values."""
         xp, axes = namespace(x), tuple(range(1, len(x.shape)))
+        # A sum is finite only if all its terms are.
+        if math.isfinite(float(xp.sum(self._adapter.constant(x)))):
+            return self._defended(reader, x)
         # 0 times a number is 0, and of all others NaN, which is not equal to itself.
         zeros = xp.sum(self._adapter.constant(x) * 0, axis=axes, keepdims=True)
         finite = zeros == zeros
-        if bool(xp.min(xp.astype(finite, xp.float32)) == 1):
-            return self._defended(reader, x)
         low = xp.zeros_like(x) + self._context.pixels.low
         return xp.where(finite, self._defended(reader, xp.where(finite, x, low)), zeros)
 
@@ -477,7 +479,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         """
         fitted, adapter = self._require_fit(), self._adapter
         parameters = self.parameters.as_dict()
-        _check_loadable(self.parameters, parameters)
+        check_loadable(self.retrieval)
         if adapter.fingerprint() != fitted.fingerprint:
             warnings.warn(f"{STALE} The file is for the weights of then.", stacklevel=2)
         metadata = {
@@ -536,11 +538,9 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
                 "preprocessing of mean and std. Give the classifier these, or fit anew."
             )
         try:
-            fitted = Fitted.of_arrays(arrays, model["fingerprint"])
-            if fitted.bank.codes.shape[1:] != nip._adapter.input_shape:
-                raise ValueError("its candidates have another shape")
-            if len(fitted.template) != nip.n_neurons:
-                raise ValueError("its template is of another number of neurons")
+            fitted = Fitted.of_arrays(
+                arrays, model["fingerprint"], nip.n_neurons, nip._adapter.input_shape
+            )
         except ValueError as error:
             raise ValueError(f"{path} is damaged: {error}. {bank_file.FIT_ANEW}") from error
         nip._adopt(fitted)
@@ -596,22 +596,6 @@ def _check_part_sizes(n_neurons: int, parameters: Parameters) -> None:
                 f"layer's {n_neurons} neurons. Set {name} to at most {size}, or choose a wider "
                 "layer."
             )
-
-
-def _check_loadable(parameters: Parameters, written: Mapping[str, Any]) -> None:
-    """Raise a ValueError unless what a file will hold gives these parameters again."""
-    try:
-        found = chosen(json.loads(json.dumps(written))["retrieval"])
-    except (TypeError, ValueError) as error:
-        found, cause = None, f": {error}".rstrip(".")
-    else:
-        cause = ""
-    if found != parameters.retrieval:
-        raise ValueError(
-            f"A file cannot hold {parameters.retrieval!r}, as load could not make it{cause}. Only "
-            "retrievals and evidence of art_nip with parameters that JSON can hold are saved. Keep "
-            "the benign images, and fit anew; or pickle the NIPPreprocessor."
-        )
 
 
 def _refuse_to_clone() -> Any:

@@ -145,11 +145,12 @@ def class_indices(y: npt.ArrayLike, n_images: int, nb_classes: int) -> npt.NDArr
     return indices
 
 
-def check_classifier(thing: Any) -> None:
+def check_classifier(thing: Any, user: str) -> None:
     """Raise a TypeError that says what to do unless something is a classifier of ART.
 
-    :param thing: what a user gives for a classifier. A model alone does not say in which range its
+    :param thing: what was given for a classifier. A model alone does not say in which range its
         images are, nor how they are standardised.
+    :param user: what it was given to, for the error.
     """
     # As long as ART's classifiers have not been imported, nobody can have made one.
     art = sys.modules.get("art.estimators.classification.classifier")
@@ -159,7 +160,7 @@ def check_classifier(thing: Any) -> None:
         what, advice = f"the class {thing.__name__}", "Give an object of it, which has a model."
     else:
         what, advice = f"a {type(thing).__name__}", _how_to_wrap(thing)
-    raise TypeError(f"Expected a classifier of ART, but got {what}. {advice}")
+    raise TypeError(f"{user} takes a classifier of ART, and got {what}. {advice}")
 
 
 def _how_to_wrap(thing: Any) -> str:
@@ -267,9 +268,3 @@ def plain(value: Any) -> Any:
     if type(value) is dict:
         return {plain(name): plain(each) for name, each in value.items()}
     return value
-
-
-def check_flag(name: str, value: Any) -> None:
-    """Raise a TypeError unless a parameter is True or False."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name}={value!r}; give True or False.")

@@ -267,8 +267,8 @@ def test_what_is_no_pytorch_classifier_is_refused(pooled, lenet, digits):
     for given, message in (
         (black_box, "BlackBoxClassifier has none: give a PyTorchClassifier"),
         (make_classifier("tensorflow", lenet["tensorflow"]), "give a PyTorchClassifier"),
-        (pooled, r"This is a model of PyTorch: wrap it, .*PyTorchClassifier\(model"),
-        (lenet["tensorflow"], r"This is a model of TensorFlow: wrap it"),
+        (pooled, r"It is a model: wrap it as .*PyTorchClassifier\(model"),
+        (lenet["tensorflow"], r"It is a model: wrap it as .*TensorFlowV2Classifier\(model"),
     ):
         with pytest.raises(TypeError, match=message):
             ImportanceMasking(given)

@@ -244,8 +244,7 @@ def test_names_in_another_case_are_answered_with_the_nearest(given):
 
 @pytest.mark.parametrize("name", defences.NAMES)
 def test_a_bare_model_is_refused_with_how_to_wrap_it(name, framework, lenet):
-    label = {"pytorch": "PyTorch", "tensorflow": "TensorFlow"}[framework]
-    message = rf"'{name}' takes an ART classifier, not .*a model of {label}: wrap it, art\.est"
+    message = rf"'{name}' takes a classifier of ART, and got .*: wrap it as art\.estimators"
     with pytest.raises(TypeError, match=message):
         defences.get(name).create(lenet[framework])
 

@@ -186,8 +186,8 @@ def test_training_restores_detail_that_bicubic_interpolation_does_not(digits, ca
 def test_images_of_one_colour_have_a_finite_psnr():
     defence = make("SuperResolution")
     defence.fit(np.full((4, 8, 8, 3), 0.25, np.float32))
-    assert defence.reached.bicubic == training.HIGHEST
-    assert 20 < defence.reached.psnr <= training.HIGHEST
+    assert defence.reached.bicubic == training.HIGHEST_PSNR
+    assert 20 < defence.reached.psnr <= training.HIGHEST_PSNR
 
 
 # The defence

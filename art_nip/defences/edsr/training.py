@@ -24,10 +24,10 @@ PATCH = 48
 LEARNING_RATE = 1.5e-3
 """Of the first step; a cosine takes it to 0."""
 
-APART, MOST_APART = 0.1, 256
+HELD_OUT_SHARE, HELD_OUT_MOST = 0.1, 256
 """The share of images, and their number, that are kept apart at most."""
 
-HIGHEST = 60
+HIGHEST_PSNR = 60
 """PSNR in dB at most of an image: of one colour, or with little else, it may be infinite."""
 
 
@@ -83,7 +83,7 @@ def train(
     :param verbose: whether to show progress and what was reached.
     """
     x = x[rng.permutation(len(x))]
-    apart = min(max(1, round(APART * len(x))), MOST_APART)
+    apart = min(max(1, round(HELD_OUT_SHARE * len(x))), HELD_OUT_MOST)
     weights = _initial(x.shape[1], features, blocks, rng)
     moments = {name: (np.zeros_like(w), np.zeros_like(w)) for name, w in weights.items()}
     with tqdm(range(steps), "EDSR", disable=not verbose) as bar:
@@ -122,7 +122,7 @@ def measured(weights: edsr.Weights, x: Images, like: Array) -> Reached:
 
 
 def _mean(ratios: list[npt.NDArray[np.float64]]) -> float:
-    return float(np.concatenate(ratios).clip(max=HIGHEST).mean())
+    return float(np.concatenate(ratios).clip(max=HIGHEST_PSNR).mean())
 
 
 def _initial(

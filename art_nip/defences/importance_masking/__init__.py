@@ -15,11 +15,11 @@ import numpy.typing as npt
 from art.defences.transformer.transformer import Transformer
 from sklearn.exceptions import NotFittedError
 
-from art_nip.defences.base import check_classifier
 from art_nip.estimators.base import EstimatorAdapter, adapter_for
 from art_nip.utils.frameworks import Framework, code_of, framework_of
 from art_nip.utils.validation import (
     check_choice,
+    check_classifier,
     check_images,
     check_number,
     check_whole,

@@ -30,8 +30,8 @@ class Learner(ABC):
 
     def __post_init__(self) -> None:
         # NumPy's scalars are no JSON, and compare unlike others.
-        for each in fields(self):
-            object.__setattr__(self, each.name, plain(getattr(self, each.name)))
+        for field in fields(self):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
 
     def settled(self, context: Context) -> Self:
         """Return this with what it leaves to the model filled in, such as layers.

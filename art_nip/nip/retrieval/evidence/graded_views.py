@@ -75,10 +75,10 @@ class GradedViewEvidence(ViewEvidence):
             given = preprocessors.images(batch)
             views = [preprocessors.view(place, given) for place in coarse]
             seen = [adapter.logits_and_activations(view, ())[0] for view in views]
-            wrong.append(np.array([adapter.numpy(each).argmax(axis=1) != classes for each in seen]))
+            wrong.append(np.array([adapter.numpy(z).argmax(axis=1) != classes for z in seen]))
         leads = np.concatenate(ahead)
         allowed = self.budget * len(labels)
-        least = [least_lead(leads, each, allowed) for each in np.concatenate(wrong, axis=1)]
+        least = [least_lead(leads, of_view, allowed) for of_view in np.concatenate(wrong, axis=1)]
         return {"leads": np.maximum.accumulate(np.array(least, np.float32))}
 
     def reader(self, context: Context) -> EvidenceReader:

@@ -119,7 +119,11 @@ class ShallowEvidence(Evidence):
         for batch in images():
             rows = slice(start, start + len(batch))
             maps = adapter.activations(batch, layers)
-            yield [adapter.numpy(_vectors(each)) for each in maps], labels[rows], held_out[rows]
+            yield (
+                [adapter.numpy(_vectors(of_layer)) for of_layer in maps],
+                labels[rows],
+                held_out[rows],
+            )
             start = rows.stop
 
     def _discriminants(self, moments: list[Moments]) -> list[Discriminant]:
@@ -155,8 +159,8 @@ class _ShallowReader(EvidenceReader):
         matmul = namespace(x).matmul
         return log_mean(
             [
-                softmax(matmul(_vectors(each), weights) + bias)
-                for each, (weights, bias) in zip(maps, self._discriminants, strict=True)
+                softmax(matmul(_vectors(of_layer), weights) + bias)
+                for of_layer, (weights, bias) in zip(maps, self._discriminants, strict=True)
             ]
         )
 
@@ -178,7 +182,7 @@ def last_share(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
 
 
 def _names(layers: Any) -> tuple[str, ...]:
-    named = isinstance(layers, (list, tuple)) and all(isinstance(each, str) for each in layers)
+    named = isinstance(layers, (list, tuple)) and all(isinstance(layer, str) for layer in layers)
     if not named or not layers:
         raise TypeError(f"layers={layers!r}; give a sequence of layers' names, or 'auto'.")
     return tuple(layers)
@@ -189,7 +193,7 @@ def _warn_of_weakness(
     temperatures: list[float],
     labels: npt.NDArray[np.int64],
 ) -> None:
-    probabilities = [softmax(each / of) for each, of in zip(scores, temperatures, strict=True)]
+    probabilities = [softmax(s / of) for s, of in zip(scores, temperatures, strict=True)]
     right = float((sum(probabilities).argmax(axis=1) == labels).mean())
     if right < WEAK_BELOW:
         warnings.warn(
