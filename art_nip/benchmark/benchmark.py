@@ -114,7 +114,7 @@ class Benchmark:
         name: str | None = None,
         verbose: bool = True,
     ) -> None:
-        check_classifier(classifier)
+        check_classifier(classifier, "A benchmark")
         if classifier.clip_values is None:
             raise ValueError(
                 "The classifier has no clip_values, and perturbations are measured against them: "
