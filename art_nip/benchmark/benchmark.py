@@ -94,7 +94,8 @@ class Benchmark:
     :param address: of a running Ray or Dask cluster; None starts one on this machine.
     :param name: of the benchmark, in its report; None takes the folder's.
     :param verbose: whether to show progress, and how long slow attacks will take.
-    :raises ValueError: if a name or a parameter is not allowed, or two have one label.
+    :raises ValueError: if a name or a parameter is not allowed, two have one label, something
+        cannot be made for this classifier, or the store is of an older version.
     :raises TypeError: if something is no attack or no defence.
     """
 
@@ -133,6 +134,7 @@ class Benchmark:
         self._seed, self._verbose = int(seed), verbose
         self._engine = Engine(engine, jobs, address)
         self._store = Store(store)
+        self._store.check()
         self._name = name or Path(store).name
 
     def plan(self, x: npt.ArrayLike, y: npt.ArrayLike, bank: Data | None = None) -> pd.DataFrame:

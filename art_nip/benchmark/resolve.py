@@ -5,8 +5,8 @@ for them: ready to be made for any classifier, in any process.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
@@ -283,7 +283,8 @@ def _attack_entry(chosen: Attack, classifier: Any) -> AttackEntry:
         limit = int(limit)
     if isinstance(attack, str):
         named = attacks.get(attack)
-        parameters = named.resolved(chosen.parameters)
+        with _naming("attack", attack):
+            parameters = named.resolved(chosen.parameters)
         return AttackEntry(
             label=chosen.label or attack,
             name=attack,
@@ -330,7 +331,8 @@ def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
     defence = chosen.defence
     if isinstance(defence, str):
         named = defences.get(defence)
-        named.check_parameters(chosen.parameters)
+        with _naming("defence", defence):
+            named.check_parameters(chosen.parameters)
         parameters = {**named.defaults, **chosen.parameters}
         return DefenceEntry(
             label=chosen.label or defence,
@@ -387,6 +389,17 @@ def _kind(kind: Any) -> Kind:
     if issubclass(kind, NIPPreprocessor):
         return Kind.NIP
     return Kind.PREPROCESSOR if issubclass(kind, Preprocessor) else Kind.TRAINED
+
+
+@contextmanager
+def _naming(what: str, name: str) -> Iterator[None]:
+    """Have errors say what has the parameter that they speak of."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if repr(name) in str(error):
+            raise
+        raise ValueError(f"The {what} {name!r}: {error}") from error
 
 
 def _plain(value: Any) -> Any:

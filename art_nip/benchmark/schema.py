@@ -185,13 +185,7 @@ class Description:
 
         :raises ValueError: if it is of another format, or lacks something.
         """
-        found = given.get("format") if isinstance(given, Mapping) else None
-        if found != FORMAT:
-            old = " (there, the protocol leaked was called transductive)" if found == 1 else ""
-            raise ValueError(
-                f"has the format {found!r}{old}, and this version of art-nip reads {FORMAT}. Use "
-                "the version that wrote it, or run the benchmark again into another folder."
-            )
+        check_format(given)
         nested: dict[str, Callable[[Any], Any]] = {
             "attacks": lambda each: record(AttackRecord, each),
             "defences": lambda each: record(DefenceRecord, each),
@@ -212,6 +206,17 @@ class Description:
             if name != "format"
         }
         return record(cls, made)
+
+
+def check_format(given: Any) -> None:
+    """Raise a ValueError unless the content of `benchmark.json` is of the format of today."""
+    found = given.get("format") if isinstance(given, Mapping) else None
+    if found != FORMAT:
+        old = " (there, the protocol leaked was called transductive)" if found == 1 else ""
+        raise ValueError(
+            f"has the format {found!r}{old}, and this version of art-nip reads {FORMAT}. Use "
+            "the version that wrote it, or run the benchmark again into another folder."
+        )
 
 
 def record(kind: type[T], given: Mapping[str, Any]) -> T:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from art_nip.benchmark.schema import check_format
 from art_nip.utils.files import reading, write_arrays, write_bytes
 
 
@@ -40,6 +41,23 @@ class Store:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+
+    def check(self) -> None:
+        """Raise a ValueError if a benchmark of another format has written to the folder.
+
+        A description that is no JSON will be written anew.
+        """
+        path = self.folder / "benchmark.json"
+        if not path.is_file():
+            return
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            return
+        try:
+            check_format(content)
+        except ValueError as error:
+            raise ValueError(f"{path} {error}") from error
 
     def has(self, kind: str, key: str) -> bool:
         """Return whether a result is there that is not an error: errors are tried again."""

@@ -171,3 +171,11 @@ def test_names_of_classes_stand_for_what_has_no_label(classifier, arrays, tmp_pa
     assert list(table.defence.unique()) == ["none", "JpegCompression", "median"]
     assert list(table.attack.unique()) == ["benign", "ProjectedGradientDescent"]
     assert os.listdir(tmp_path) == []
+
+
+def test_a_store_of_an_older_version_is_refused(classifier, tmp_path):
+    old = tmp_path / "benchmark.json"
+    old.write_text('{"format": 1, "protocols": ["transductive"]}')
+    with pytest.raises(ValueError, match=r"format 1 .*transductive.*into another folder"):
+        make(classifier, ["fgsm"], store=tmp_path)
+    assert old.read_text() == '{"format": 1, "protocols": ["transductive"]}'

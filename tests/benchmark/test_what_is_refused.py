@@ -42,6 +42,8 @@ def make(classifier, tmp_path):
         ({"defences": [Defence("nip", parameters={"k1": -5})]}, "'nip'.*k1"),
         ({"defences": [Defence("nip", parameters={"retrieval": "nearst"})]}, "nip.*nearest"),
         ({"attacks": [Attack("pgd", parameters={"max_iter": "ten"})]}, "'pgd'"),
+        ({"attacks": [Attack("fgsm", parameters={"eps": 8})]}, "'fgsm'.*Did you mean 8/255"),
+        ({"attacks": [Attack("fgsm", parameters={"eps": [0.1, 0.2]})]}, "'fgsm'.*eps"),
         ({"attacks": ["steering"]}, "'steering' cannot be made for this classifier.*NIP"),
     ],
 )  # fmt: skip
@@ -56,7 +58,7 @@ def test_an_attack_made_for_a_defended_classifier_may_go_through_the_defence(mak
 
 @pytest.mark.parametrize("model", [torch.nn.Linear(2, 2), keras.Sequential(), torch.nn.Linear])
 def test_a_bare_model_is_no_classifier(make, model):
-    with pytest.raises(TypeError, match="Expected a classifier of ART, but got"):
+    with pytest.raises(TypeError, match="A benchmark takes a classifier of ART, and got"):
         make(["fgsm"], given=model)
 
 

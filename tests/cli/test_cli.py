@@ -98,7 +98,7 @@ def test_a_cell_that_raises_is_told(folder, capsys, monkeypatch):
     lines = [line for line in output.err.splitlines() if line.startswith("art-nip: ")]
     assert len(lines) == 1
     assert lines[0].startswith("art-nip: RuntimeError: no gradient today (")
-    assert "fgsm on none, " in lines[0]
+    assert "fgsm ε=0.1 on none, ss, jpeg, nip (oblivious, held-out)" in lines[0]
 
 
 def test_a_parameter_that_cannot_be_is_refused_before_anything_runs(folder, capsys):
