@@ -17,6 +17,8 @@ lint: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict art_nip
+	$(BIN)/lint-imports
+	$(BIN)/vulture
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -14,6 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.nip.neurons import leading
+from art_nip.utils.ranges import PixelRange
+
+ClipValues = tuple[npt.ArrayLike, npt.ArrayLike]
 
 
 @dataclass(frozen=True)
@@ -151,49 +154,58 @@ def defence_success_rate(
     return Proportion.of((final == y)[successful(y, before, after)], confidence)
 
 
-def l2_norm(benign: npt.ArrayLike, adversarial: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return the L2 norm of each image's perturbation.
+def l2_norm(
+    benign: npt.ArrayLike, adversarial: npt.ArrayLike, clip_values: ClipValues = (0, 1)
+) -> npt.NDArray[np.float64]:
+    """Return the L2 norm of each image's perturbation, in units of the range of the images.
 
-    :param benign: Images, shape (N, *input_shape), any range (the paper's tables: [0, 1]).
+    The same pictures in [0, 1], [0, 255], [-1, 1] or standardised have the same norm.
+
+    :param benign: Images, shape (N, *input_shape).
     :param adversarial: The attacked images, same shape and range.
+    :param clip_values: The range of the images, as of ART's estimators: (min, max), numbers, or
+        arrays that broadcast to an image, such as (C, 1, 1).
     :return: One norm per image, float64, shape (N,).
-    :raises ValueError: If the shapes differ or there is no batch axis.
+    :raises ValueError: If the shapes differ, there is no batch axis, or the range is empty.
     """
-    difference = _difference(benign, adversarial)
+    difference = _difference(benign, adversarial, clip_values)
     norms: npt.NDArray[np.float64] = np.sqrt(np.square(difference).sum(axis=1))
     return norms
 
 
-def linf_norm(benign: npt.ArrayLike, adversarial: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return the largest change of any value of each image.
+def linf_norm(
+    benign: npt.ArrayLike, adversarial: npt.ArrayLike, clip_values: ClipValues = (0, 1)
+) -> npt.NDArray[np.float64]:
+    """Return the largest change of any value of each image, in units of the range of the images.
 
     :param benign: As in :func:`l2_norm`.
     :param adversarial: As in :func:`l2_norm`.
+    :param clip_values: As in :func:`l2_norm`.
     :return: One norm per image, float64, shape (N,).
-    :raises ValueError: If the shapes differ or there is no batch axis.
+    :raises ValueError: If the shapes differ, there is no batch axis, or the range is empty.
     """
-    norms: npt.NDArray[np.float64] = np.abs(_difference(benign, adversarial)).max(axis=1, initial=0)
+    difference = _difference(benign, adversarial, clip_values)
+    norms: npt.NDArray[np.float64] = np.abs(difference).max(axis=1, initial=0)
     return norms
 
 
 def psnr(
-    reference: npt.ArrayLike, images: npt.ArrayLike, peak: float = 1.0
+    reference: npt.ArrayLike, images: npt.ArrayLike, clip_values: ClipValues = (0, 1)
 ) -> npt.NDArray[np.float64]:
     """Return the peak signal-to-noise ratio of each image, 10·log10(peak² / MSE), in dB.
 
-    The paper writes 20·log10(peak² / MSE), which is twice the usual ratio.
+    The peak is the width of the range: in units of it, the ratio is 10·log10(1 / MSE). The paper
+    writes 20·log10(peak² / MSE), which is twice the usual ratio.
 
     :param reference: Images, shape (N, *input_shape).
     :param images: The images to judge, same shape and range.
-    :param peak: Largest possible value: 1 for images in [0, 1].
+    :param clip_values: As in :func:`l2_norm`.
     :return: One ratio per image, float64, shape (N,); infinite where the two are equal.
-    :raises ValueError: If the shapes differ, there is no batch axis, or the peak is not positive.
+    :raises ValueError: If the shapes differ, there is no batch axis, or the range is empty.
     """
-    if not peak > 0:
-        raise ValueError(f"peak must be positive (1 for images in [0, 1]); got {peak}.")
-    error = np.square(_difference(reference, images)).mean(axis=1)
+    error = np.square(_difference(reference, images, clip_values)).mean(axis=1)
     with np.errstate(divide="ignore"):
-        ratios: npt.NDArray[np.float64] = 10 * np.log10(peak**2 / error)
+        ratios: npt.NDArray[np.float64] = 10 * np.log10(1 / error)
     return ratios
 
 
@@ -202,7 +214,8 @@ def top_k_neuron_consistency(
 ) -> npt.NDArray[np.float64]:
     """Return the TKNC of each image: how many of its k most important neurons stay so.
 
-    That is |A ∩ B| / |A ∪ B| of the two sets of k neurons; equal influence ranks by index.
+    That is |A ∩ B| / |A ∪ B| of the two sets of k neurons; equal influence ranks by index. What
+    counts is the order of the neurons, which does not depend on the range of the images.
 
     :param benign: Neuron influence of the benign images, shape (N, n), as `nip.influence` gives it.
     :param other: That of the images after attack or defence, same shape.
@@ -222,16 +235,28 @@ def top_k_neuron_consistency(
     return shared
 
 
-def _difference(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return second - first, one row per image."""
+def _difference(
+    first: npt.ArrayLike, second: npt.ArrayLike, clip_values: ClipValues
+) -> npt.NDArray[np.float64]:
+    """Return second - first in units of the range, one row per image."""
     # float64 before the difference: uint8 images would wrap around.
-    a = np.asarray(first, dtype=np.float64)
-    b = np.asarray(second, dtype=np.float64)
+    a, b = _float64(first), _float64(second)
     if a.shape != b.shape or a.ndim == 0:
         raise ValueError(
             f"Both must be batches of one shape, (N, *input_shape); got {a.shape} and {b.shape}."
         )
-    return (b - a).reshape(len(a), math.prod(a.shape[1:]))
+    span = PixelRange.of(clip_values, _float64).span
+    if not (span > 0).all():
+        raise ValueError(
+            f"clip_values={clip_values!r}; give the range of the images, (min, max) with min below "
+            "max, such as (0, 1)."
+        )
+    rows: npt.NDArray[np.float64] = ((b - a) / span).reshape(len(a), math.prod(a.shape[1:]))
+    return rows
+
+
+def _float64(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    return np.asarray(values, dtype=np.float64)
 
 
 def _classes(**arrays: npt.ArrayLike) -> list[npt.NDArray[np.int64]]:

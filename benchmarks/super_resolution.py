@@ -22,8 +22,8 @@ from art_nip.defences import (
     SuperResolutionPyTorch,
     SuperResolutionTensorFlowV2,
     edsr,
-    edsr_training,
 )
+from art_nip.defences.edsr import training
 from art_nip.utils.files import reading
 
 TESTED, TIMED, REPETITIONS = 500, 64, 5
@@ -51,7 +51,7 @@ def main() -> None:
     defence.save(path)
     with reading(path, "") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    print(f"of the test part: {edsr_training.measured(weights, test, edsr.in_framework(test[:1]))}")
+    print(f"of the test part: {training.measured(weights, test, edsr.in_framework(test[:1]))}")
 
     runs = {"ART SpatialSmoothing": SpatialSmoothing(window_size=2, channels_first=True)}
     for kind in (SuperResolution, SuperResolutionPyTorch, SuperResolutionTensorFlowV2):

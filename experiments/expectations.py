@@ -25,8 +25,10 @@ from art_nip import NIPPreprocessor, zoo
 from art_nip.data import parquet
 from art_nip.metrics import Proportion, accuracy, defence_success_rate
 from art_nip.nip import neurons
+from art_nip.utils.ranges import PixelRange
 from art_nip.zoo.classifiers import as_classifier
 
+UNIT = PixelRange.of((0.0, 1.0))
 Defence = Callable[[np.ndarray], np.ndarray]
 
 
@@ -65,7 +67,7 @@ def defences(classifier: PyTorchClassifier, x: np.ndarray, bank: np.ndarray) -> 
 
     def with_candidates(nip: NIPPreprocessor, indices: np.ndarray) -> Defence:
         perturbations = nip.candidates.perturbations[indices]
-        return lambda images: neurons.defended(images, perturbations, 1.0, (0.0, 1.0))
+        return lambda images: neurons.defended(images, perturbations, 1.0, UNIT)
 
     smoothing = SpatialSmoothing(2, channels_first=True, clip_values=(0, 1))
     return {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from art_nip import metrics
+from art_nip import NIPPreprocessor, metrics
 from art_nip.metrics import (
     Proportion,
     accuracy,
@@ -19,6 +19,8 @@ from art_nip.metrics import (
     successful,
     wilson_interval,
 )
+from art_nip.utils.ranges import PixelRange
+from tests.helpers import make_classifier, to_framework
 
 # Six images: two right and attacked in vain, three right and turned wrong, one wrong to start with.
 LABELS = np.array([0, 1, 0, 1, 2, 2])
@@ -53,7 +55,7 @@ def test_wilson_interval_contains_the_value_and_stays_in_the_unit_interval(count
 
 
 @given(counts, confidences)
-def test_wilson_interval_mirrors_when_successes_and_faisurrogate_losses_swap(count, confidence):
+def test_wilson_interval_mirrors_when_successes_and_failures_swap(count, confidence):
     successes, n = count
     low, high = wilson_interval(successes, n, confidence)
     assert wilson_interval(n - successes, n, confidence) == pytest.approx((1 - high, 1 - low))
@@ -154,12 +156,74 @@ def test_linf_and_psnr_by_hand():
     assert metrics.linf_norm(benign, changed) == pytest.approx([0, 0.5, 0.1])
     # MSE 0.0625 and 0.01.
     assert metrics.psnr(benign, changed) == pytest.approx([np.inf, 12.0412, 20], abs=1e-4)
-    assert metrics.psnr(255 * benign, 255 * changed, peak=255)[1:] == pytest.approx([12.0412, 20])
+    assert metrics.psnr(255 * benign, 255 * changed, (0, 255))[1:] == pytest.approx([12.0412, 20])
     assert metrics.psnr(benign[:0], changed[:0]).shape == (0,)
     with pytest.raises(ValueError, match=r"one shape, .* got \(3, 2, 2, 1\) and \(2, 2, 2, 1\)"):
         metrics.psnr(benign, changed[:2])
-    with pytest.raises(ValueError, match="peak must be positive"):
-        metrics.psnr(benign, changed, peak=0)
+
+
+@pytest.mark.parametrize("measure", [metrics.l2_norm, metrics.linf_norm, metrics.psnr])
+@pytest.mark.parametrize("clip_values", [(0, 0), (1, 0), (math.nan, 1), ([[[0]], [[1]]], 1)])
+def test_a_range_that_holds_nothing(measure, clip_values):
+    with pytest.raises(ValueError, match=r"^clip_values=.*; give the range of the images"):
+        measure(np.zeros((1, 2, 2, 2)), np.ones((1, 2, 2, 2)), clip_values)
+
+
+# The same pictures on other scales
+
+MEAN, STD = np.array([0.4, 0.5, 0.6])[:, None, None], np.array([0.2, 0.3, 0.25])[:, None, None]
+RANGES = {
+    "0..255": (0, 255),
+    "-1..1": (-1, 1),
+    "standardised": (-MEAN / STD, (1 - MEAN) / STD),
+    "lists": ([[[0.0]], [[-1.0]], [[16.0]]], [[[1.0]], [[1.0]], [[235.0]]]),
+}
+
+
+@pytest.mark.parametrize("measure", [metrics.l2_norm, metrics.linf_norm, metrics.psnr])
+@pytest.mark.parametrize("clip_values", RANGES.values(), ids=RANGES)
+@given(st.integers(0, 99))
+def test_a_measure_does_not_depend_on_the_range(measure, clip_values, seed):
+    unit = PixelRange.of(clip_values, np.float64)
+    benign, changed = np.random.default_rng(seed).random((2, 4, 3, 5, 6))
+    expected = measure(benign, changed)
+    found = measure(unit.pixels(benign), unit.pixels(changed), clip_values)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_whole_numbers_of_pixels_have_the_measures_of_their_pictures():
+    benign, changed = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 4, 3), dtype=np.uint8)
+    for measure in (metrics.l2_norm, metrics.linf_norm, metrics.psnr):
+        found = measure(benign, changed, (0, 255))
+        np.testing.assert_allclose(found, measure(benign / 255, changed / 255))
+
+
+@pytest.mark.parametrize("clip_values", [(0, 255), (-1, 1), (-0.42, 2.82)])
+def test_top_k_neuron_consistency_does_not_depend_on_the_range(
+    framework, lenet, digits, clip_values
+):
+    rng = np.random.default_rng(0)
+    x = to_framework(digits["test"][0][:40], framework)
+    noisy = (x + rng.normal(0, 0.3, x.shape)).clip(0, 1).astype(np.float32)
+    pixels = PixelRange.of(clip_values)
+    classifiers = {
+        (0, 1): make_classifier(framework, lenet[framework]),
+        clip_values: make_classifier(
+            framework,
+            lenet[framework],
+            clip_values=clip_values,
+            preprocessing=(float(pixels.low), float(pixels.span)),
+        ),
+    }
+    shares = []
+    for values, classifier in classifiers.items():
+        influence = NIPPreprocessor.for_estimator(classifier, verbose=False).influence
+        scale = PixelRange.of(values)
+        sigmas = [influence(scale.pixels(images)) for images in (x, noisy)]
+        shares.append(metrics.top_k_neuron_consistency(*sigmas))
+    assert 0.1 < shares[0].mean() < 0.9
+    # Rounding may exchange two neurons that are as important as each other.
+    assert np.mean(shares[0] == shares[1]) >= 0.97
 
 
 def test_top_k_neuron_consistency_by_hand():

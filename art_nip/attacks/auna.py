@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from art_nip.attacks.decision import DecisionAttack, Floats, Fools, Mask, Rows, beside, bisected
+from art_nip.attacks.base import Floats, Mask, Rows, beside
+from art_nip.attacks.decision import DecisionAttack, Fools, bisected
 from art_nip.utils.validation import check_whole
 
 
@@ -65,17 +66,16 @@ class AdditiveUniformNoise(DecisionAttack):
     def _perturbed(
         self, x: Floats, starts: Floats | None, fools: Fools, rng: np.random.Generator
     ) -> Floats:
-        low, high = self._clip_values()
         best: Floats = x.copy()
         smallest = np.full(len(x), np.inf, np.float32)
         epsilon, noise = np.ones(len(x), np.float32), np.empty_like(x)
 
         def noisy(rows: Rows, epsilon: Floats) -> Floats:
-            images: Floats = np.clip(x[rows] + beside(epsilon, x) * noise[rows], low, high)
+            images: Floats = np.clip(x[rows] + beside(epsilon, x) * noise[rows], 0, 1)
             return images
 
         def drawn(rows: Rows, epsilon: Floats) -> Mask:
-            noise[rows] = (high - low) * self._noise((len(rows), *x.shape[1:]), rng)
+            noise[rows] = self._noise((len(rows), *x.shape[1:]), rng)
             return fools(noisy(rows, epsilon), rows)
 
         for _ in range(self.repeats):

@@ -7,10 +7,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from art.defences.preprocessor.preprocessor import PreprocessorPyTorch, PreprocessorTensorFlowV2
+import numpy.typing as npt
 
+from art_nip.attacks.parameters import UnsuitableClassifierError
 from art_nip.estimators.clones import clone, clone_with
+from art_nip.utils.frameworks import Framework, code_of, framework_of
 from art_nip.zoo.suppression import auxiliary_logits, suppressing_layers
+
+RANDOM_ABOVE = 1e-4
+"""How much two predictions of one image must differ, as a share of its largest score, for anything
+to be random: more than the order in which a GPU adds up makes of them."""
 
 
 class _Averaged:
@@ -20,32 +26,42 @@ class _Averaged:
         state: Any = self
         draw = super().loss_gradient  # type: ignore[misc]
         total = draw(x, y, **keywords)
-        if state._draws == 1:
+        if state._draws == 1 or not _is_random(state, x):
             return total
-        second = draw(x, y, **keywords)
-        if state._draws_differ is None:
-            state._draws_differ = not np.array_equal(_array(total), _array(second))
-        if not state._draws_differ:
-            state._draws = 1
-            return total
-        total = total + second
-        for _ in range(2, state._draws):
+        for _ in range(1, state._draws):
             total = total + draw(x, y, **keywords)
         return total / state._draws
+
+
+def _is_random(estimator: Any, x: Any) -> bool:
+    """Return whether a classifier answers otherwise when it is asked again.
+
+    It is asked anew for all images that come: a defence may be random for some only, and gradients,
+    which may be zero of whatever is random, say nothing about it.
+    """
+    images = x if isinstance(x, np.ndarray) else numpy_of(x)
+    first, second = (np.asarray(estimator.predict(images)) for _ in range(2))
+    scale = np.abs(first).max(axis=1, initial=1e-12)
+    return bool((np.abs(first - second).max(axis=1) > RANDOM_ABOVE * scale).any())
+
+
+def numpy_of(tensor: Any) -> npt.NDArray[Any]:
+    """Return a tensor of either framework as an array."""
+    host = tensor.detach().cpu() if hasattr(tensor, "detach") else tensor
+    return np.asarray(host)
 
 
 def averaged(estimator: Any, draws: int) -> Any:
     """Return a clone whose loss gradients are means over draws of a random defence.
 
     That is expectation over transformation (EOT; Athalye et al., "Synthesizing robust adversarial
-    examples", 2018). Whether anything is random shows at the first gradient: where two are equal to
-    the last bit, one is taken from then on.
+    examples", 2018). Images for which nothing is random, by two predictions of them, cost one draw.
 
     :param estimator: an ART classifier that gives loss gradients; it stays as it is.
     :param draws: how many.
     """
     other = clone(clone_with(_Averaged, estimator))
-    other._draws, other._draws_differ = draws, None
+    other._draws = draws
     return other
 
 
@@ -59,8 +75,9 @@ def straight_through(estimator: Any) -> Any:
     :param estimator: an ART classifier of PyTorch or TensorFlow; it stays as it is.
     """
     other = clone(estimator)
-    straight = [_straight(defence) for defence in estimator.preprocessing_defences or []]
-    if straight:
+    defences, framework = estimator.preprocessing_defences or [], framework_of(estimator)
+    if defences and framework is not None:
+        straight = [_straight(defence, framework) for defence in defences]
         other.set_params(preprocessing_defences=straight)
     return other
 
@@ -71,7 +88,8 @@ class _WithAuxiliary:
     def loss_gradient(self, x: Any, y: Any, **keywords: Any) -> Any:
         state: Any = self
         # ART's losses take what the model gives first on PyTorch, and last on TensorFlow.
-        name, order = ("_loss", 1) if hasattr(state, "_loss") else ("_loss_object", -1)
+        of_pytorch = framework_of(state) is Framework.PYTORCH
+        name, order = ("_loss", 1) if of_pytorch else ("_loss_object", -1)
         loss = getattr(state, name)
         layers = suppressing_layers(state.model)
         with auxiliary_logits(layers, None) as found:
@@ -80,7 +98,7 @@ class _WithAuxiliary:
                 outputs, labels = given[::order]
                 # Those of this pass: defences before the model may have asked it too.
                 auxiliary = found[-len(layers) :]
-                losses = [loss(*(each, labels)[::order]) for each in (outputs, *auxiliary)]
+                losses = [loss(*(logits, labels)[::order]) for logits in (outputs, *auxiliary)]
                 return losses[0] + state._weight * sum(losses[1:])
 
             setattr(state, name, total)
@@ -93,7 +111,7 @@ class _WithAuxiliary:
 def with_auxiliary(estimator: Any, weight: float) -> Any:
     """Return a clone whose loss gradients are those of the loss and of the auxiliary logits' loss.
 
-    Channel-wise activation suppressing (see `art_nip.zoo.defences.cas`) chooses channels by the
+    Channel-wise activation suppressing (`art_nip.zoo.trained_defences.cas`) chooses channels by the
     class that auxiliary logits give, a choice without a gradient. So an attack on the loss alone
     does not see how to change it; its authors attack both (Bai et al., "Improving adversarial
     robustness via channel-wise activation suppressing", 2021).
@@ -102,8 +120,8 @@ def with_auxiliary(estimator: Any, weight: float) -> Any:
     :param weight: of the auxiliary loss, the loss itself having 1.
     :raises ValueError: if its model has no such logits.
     """
-    if not suppressing_layers(estimator.model):
-        raise ValueError(
+    if not suppressing_layers(getattr(estimator, "model", None)):
+        raise UnsuitableClassifierError(
             "The attack on auxiliary logits is made for models with channel-wise activation "
             f"suppressing, and this {type(estimator).__name__} has none: attack it with PGD."
         )
@@ -112,42 +130,6 @@ def with_auxiliary(estimator: Any, weight: float) -> Any:
     return other
 
 
-def _straight(defence: Any) -> Any:
-    for base, kind in (
-        (PreprocessorPyTorch, _StraightPyTorch),
-        (PreprocessorTensorFlowV2, _StraightTensorFlowV2),
-    ):
-        if isinstance(defence, base):
-            return kind(defence)
-    return defence
-
-
-class _StraightPyTorch(PreprocessorPyTorch):  # type: ignore[misc]
-    def __init__(self, defence: Any) -> None:
-        super().__init__(
-            is_fitted=True, apply_fit=defence.apply_fit, apply_predict=defence.apply_predict
-        )
-        self._defence = defence
-
-    def forward(self, x: Any, y: Any = None) -> tuple[Any, Any]:
-        defended, y = self._defence.forward(x.detach(), y)
-        return defended.detach() + (x - x.detach()), y
-
-
-class _StraightTensorFlowV2(PreprocessorTensorFlowV2):  # type: ignore[misc]
-    def __init__(self, defence: Any) -> None:
-        super().__init__(
-            is_fitted=True, apply_fit=defence.apply_fit, apply_predict=defence.apply_predict
-        )
-        self._defence = defence
-
-    def forward(self, x: Any, y: Any = None) -> tuple[Any, Any]:
-        import tensorflow as tf
-
-        fixed = tf.stop_gradient(x)
-        defended, y = self._defence.forward(fixed, y)
-        return tf.stop_gradient(defended) + (x - fixed), y
-
-
-def _array(gradient: Any) -> Any:
-    return gradient.detach().cpu().numpy() if hasattr(gradient, "detach") else np.asarray(gradient)
+def _straight(defence: Any, framework: Framework) -> Any:
+    code = code_of("art_nip.attacks", framework)
+    return code.StraightThrough(defence) if code.is_defence(defence) else defence

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from art_nip.attacks.decision import DecisionAttack, Floats, Fools, Mask, Rows, bisected
+from art_nip.attacks.base import Floats, Mask, Rows
+from art_nip.attacks.decision import DecisionAttack, Fools, bisected
 from art_nip.utils.validation import check_whole, numeric
 
 
@@ -79,8 +80,8 @@ class PointwiseAttack(DecisionAttack):
             raise ValueError(
                 f"x_adv_init has {len(starts)} images for {len(images)}; give one start per image."
             )
-        self._check(starts)
-        return starts
+        self._check_images(starts)
+        return self._unit(starts)
 
     def _perturbed(
         self, x: Floats, starts: Floats | None, fools: Fools, rng: np.random.Generator
@@ -126,9 +127,8 @@ class PointwiseAttack(DecisionAttack):
         if x.ndim == 4 and channels_first is not None:
             shape[1 if channels_first else 3] = 1  # the channels of a pixel are hit together
         drawn = rng.random(shape, np.float32)
-        low, high = self._clip_values()
         noisy: Floats = np.where(
-            drawn < share / 2, low, np.where(drawn >= 1 - share / 2, high, x)
+            drawn < share / 2, 0, np.where(drawn >= 1 - share / 2, 1, x)
         ).astype(np.float32)
         return noisy
 

@@ -4,8 +4,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from art_nip.attacks.decision import DecisionAttack, Floats, Fools
-from art_nip.utils.validation import check_number, check_whole
+from art_nip.attacks.base import Floats
+from art_nip.attacks.decision import DecisionAttack, Fools
+from art_nip.attacks.parameters import check_share
+from art_nip.utils.validation import check_whole
 
 
 class RandomNoise(DecisionAttack):
@@ -16,7 +18,7 @@ class RandomNoise(DecisionAttack):
     robustness", 2019).
 
     :param estimator: an ART classifier with `clip_values`.
-    :param eps: ε, in the images' unit.
+    :param eps: ε, a share of the images' range.
     :param draws: how often noise is drawn.
     :param batch_size: how many images the classifier sees at once.
     :param seed: of the noise; None draws from NumPy's global state.
@@ -44,12 +46,11 @@ class RandomNoise(DecisionAttack):
     def _perturbed(
         self, x: Floats, starts: Floats | None, fools: Fools, rng: np.random.Generator
     ) -> Floats:
-        low, high = self._clip_values()
         adversarial: Floats = x.copy()
         left = np.arange(len(x))
         for _ in range(self.draws):
             signs = 2 * rng.integers(2, size=(len(left), *x.shape[1:]), dtype=np.int8) - 1
-            noisy = np.clip(x[left] + np.float32(self.eps) * signs, low, high, dtype=np.float32)
+            noisy = np.clip(x[left] + np.float32(self.eps) * signs, 0, 1, dtype=np.float32)
             fooled = fools(noisy, left)
             adversarial[left[fooled]] = noisy[fooled]
             left = left[~fooled]
@@ -59,5 +60,5 @@ class RandomNoise(DecisionAttack):
 
     def _check_params(self) -> None:
         super()._check_params()
-        check_number("eps", self.eps, 0)
+        check_share("eps", self.eps)
         check_whole("draws", self.draws, least=1)

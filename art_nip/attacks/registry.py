@@ -1,21 +1,29 @@
-"""Attacks by the paper's names, with parameters that come near the sizes of its table II.
+"""Attacks by name, with parameters that come near the sizes of the paper's table II.
 
 Each is an ART attack that takes true labels, in either framework, against any defended classifier.
+A new attack is a file of this package and a line below.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
-from art_nip.estimators.single_precision import single_precision
-from art_nip.utils.validation import clip_range, nearest_name
-
-SHARES = ("eps", "eps_step", "theta")
-"""Parameters that are sizes in the images' unit; here they are shares of the clip range."""
+from art_nip.attacks.parameters import (
+    SIZES,
+    UnsuitableClassifierError,
+    check_kind,
+    check_sizes,
+    plain,
+)
+from art_nip.utils.frameworks import Framework, code_of
+from art_nip.utils.validation import check_classifier, nearest_name
 
 FIXED = {"verbose": False, "targeted": False}
 """What no attack here leaves open: labels are true classes, and bars are the benchmark's."""
@@ -30,6 +38,7 @@ class NamedAttack:
     :param defaults: parameters that differ from those of the class; as JSON can hold them.
     :param limit: on how many images it is run unless more are asked for; None for all.
     :param per_image: whether images are attacked one by one, so that one tells how long all take.
+    :param paper: whether it is one of the paper's eleven.
     """
 
     name: str
@@ -37,16 +46,22 @@ class NamedAttack:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     limit: int | None = None
     per_image: bool = True
+    paper: bool = False
 
-    def check_parameters(self, parameters: Iterable[str]) -> None:
-        """Raise a ValueError if the attack has no parameter of such a name."""
-        allowed = sorted(self._signature() - {"self", "estimator", "classifier", *FIXED})
-        for name in parameters:
-            if name not in allowed:
-                raise ValueError(
-                    f"The attack {self.name!r} has no parameter {name!r}. The nearest is "
-                    f"{nearest_name(name, allowed)!r}; all: {', '.join(allowed)}."
-                )
+    def check_parameters(self, parameters: Mapping[str, Any] | Iterable[str]) -> None:
+        """Raise a ValueError unless the attack has parameters of such names and takes their values.
+
+        The values are those of a mapping; the attack's own constructor checks them too, on a small
+        classifier of whichever framework is installed.
+
+        :param parameters: by name, or names alone.
+        """
+        self._check_names(parameters)
+        if isinstance(parameters, Mapping):
+            resolved = self._resolved(parameters)
+            # What does not suit this classifier may well suit the one to attack.
+            with suppress(UnsuitableClassifierError), self._errors():
+                self._make(_small_classifier(), resolved)
 
     def resolved(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the defaults with some parameters in their place.
@@ -54,40 +69,103 @@ class NamedAttack:
         Sizes that are not given follow "eps": with the steps of a smaller one, attacks would not
         reach it.
 
-        :raises ValueError: if there is no parameter of such a name.
+        :raises ValueError: if there is no parameter of such a name, or one has a value that it
+            cannot have.
         """
         self.check_parameters(parameters)
-        given = "eps" in parameters and "eps" in self.defaults
-        ratio = parameters["eps"] / self.defaults["eps"] if given else 1
-        return {**_scaled(self.defaults, ratio), **parameters}
+        return self._resolved(parameters)
 
     def create(self, estimator: Any, **parameters: Any) -> Any:
         """Return the ART attack on a classifier; its `generate(x, y)` takes true labels.
 
         :param estimator: an ART classifier with `clip_values`, defended or not; it stays as it is.
         :param parameters: as of the class, in place of `defaults`; "eps", "eps_step" and "theta"
-            are shares of the clip range.
-        :return: an `art.attacks.EvasionAttack` without progress bars.
-        :raises ValueError: if there is no parameter of such a name, or the estimator has no
-            `clip_values`; ART's own errors if it refuses a value.
+            are shares of the range of the images, `clip_values`. So are all other sizes: the same
+            pictures give the same adversarial ones in any range.
+        :return: an `art.attacks.EvasionAttack` without progress bars. That of ART, which works in
+            [0, 1], is its `attack` where it is none of this package.
+        :raises TypeError: if the estimator is none of ART.
+        :raises ValueError: if there is no parameter of such a name, one has a value that it cannot
+            have, the attack is not made for such a classifier, or this has no `clip_values`.
         """
-        resolved = self.resolved(parameters)
+        check_classifier(estimator, f"The attack {self.name!r}")
+        self._check_names(parameters)
+        resolved = self._resolved(parameters)
         if estimator.clip_values is None:
             raise ValueError(
                 "The estimator has no clip_values, and the sizes of attacks are shares of them: "
                 "give it clip_values=(min, max), the range of the images."
             )
-        low, high = clip_range(estimator.clip_values)
+        with self._errors():
+            return self._make(estimator, resolved)
+
+    def _make(self, estimator: Any, parameters: Mapping[str, Any]) -> Any:
+        # Imported here: with them comes ART, and with it PyTorch.
+        from art_nip.attacks.base import UnitRangeAttack
+        from art_nip.attacks.in_unit_range import InUnitRange
+        from art_nip.estimators.single_precision import single_precision
+
         fixed = {name: value for name, value in FIXED.items() if name in self._signature()}
-        scaled = _scaled(resolved, high - low)
-        return self._class()(single_precision(estimator), **scaled, **fixed)
+        kind, settings = self._class(), {**parameters, **fixed}
+        if issubclass(kind, UnitRangeAttack):
+            return kind(single_precision(estimator), **settings)
+        return InUnitRange(estimator, kind, settings)
+
+    def _resolved(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        given = plain(dict(parameters))
+        with self._errors():
+            self._check_values(given)
+            ratio = (
+                given["eps"] / self.defaults["eps"]
+                if {"eps"} <= given.keys() & self.defaults.keys()
+                else 1
+            )
+            resolved = {**_scaled(self.defaults, ratio), **given}
+            check_sizes(resolved)
+        return resolved
+
+    def _check_names(self, parameters: Iterable[str]) -> None:
+        allowed = sorted(self._signature().keys() - {"self", "estimator", "classifier", *FIXED})
+        for name in parameters:
+            if name not in allowed:
+                raise ValueError(
+                    f"The attack {self.name!r} has no parameter {name!r}. The nearest is "
+                    f"{nearest_name(str(name).lower(), allowed)!r}; all: {', '.join(allowed)}."
+                )
+
+    def _check_values(self, parameters: Mapping[str, Any]) -> None:
+        signature = self._signature()
+        for name, value in parameters.items():
+            if name not in SIZES:
+                check_kind(name, value, self.defaults.get(name, signature[name].default))
+        check_sizes({**parameters, "eps_step": 0} if "eps" not in parameters else parameters)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Have errors of what is called name the attack, those of ART too."""
+        try:
+            yield
+        except (TypeError, ValueError) as error:
+            unsuitable = isinstance(error, UnsuitableClassifierError)
+            kind = UnsuitableClassifierError if unsuitable else ValueError
+            raise kind(f"The attack {self.name!r}: {error}") from error
 
     def _class(self) -> Any:
         module, _, name = self.path.rpartition(".")
         return getattr(import_module(module), name)
 
-    def _signature(self) -> set[str]:
-        return set(inspect.signature(self._class().__init__).parameters)
+    def _signature(self) -> Mapping[str, inspect.Parameter]:
+        return inspect.signature(self._class().__init__).parameters
+
+
+@cache
+def _small_classifier() -> Any:
+    package = {Framework.PYTORCH: "torch", Framework.TENSORFLOW: "tensorflow"}
+    for framework, name in package.items():
+        if find_spec(name) is not None:
+            make: Callable[[], Any] = code_of("art_nip.attacks", framework).small_classifier
+            return make()
+    raise ImportError("Attacks need PyTorch or TensorFlow: pip install 'art-nip[pytorch]'.")
 
 
 def _scaled(parameters: Mapping[str, Any], factor: float) -> dict[str, Any]:
@@ -95,7 +173,7 @@ def _scaled(parameters: Mapping[str, Any], factor: float) -> dict[str, Any]:
         name: _scaled(value, factor)
         if isinstance(value, Mapping)
         else value * factor
-        if name in SHARES
+        if name in SIZES
         else value
         for name, value in parameters.items()
     }
@@ -113,9 +191,9 @@ _ATTACKS = {
     attack.name: attack
     for attack in (
         # Goodfellow et al., "Explaining and harnessing adversarial examples" (2015)
-        NamedAttack("fgsm", f"{_ART}.FastGradientMethod", _EPS),
+        NamedAttack("fgsm", f"{_ART}.FastGradientMethod", _EPS, paper=True),
         # Kurakin et al., "Adversarial examples in the physical world" (2017)
-        NamedAttack("bim", f"{_ART}.BasicIterativeMethod", _STEPS),
+        NamedAttack("bim", f"{_ART}.BasicIterativeMethod", _STEPS, paper=True),
         # Dong et al., "Boosting adversarial attacks with momentum" (2018); ART's class of that name
         # is disabled on TensorFlow (its issue 2439), and this is what it was.
         NamedAttack(
@@ -123,24 +201,29 @@ _ATTACKS = {
             f"{_ART}.projected_gradient_descent.projected_gradient_descent_numpy"
             ".ProjectedGradientDescentNumpy",
             {**_STEPS, "decay": 1.0},
+            paper=True,
         ),
         NamedAttack(
             "jsma",
-            f"{_OURS}.mended.SaliencyMapMethod",
+            f"{_OURS}.jsma.SaliencyMapMethod",
             {"theta": 0.3, "gamma": 0.1, "batch_size": 4},
             limit=200,
+            paper=True,
         ),
         # Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018)
-        NamedAttack("pgd", f"{_ART}.ProjectedGradientDescent", {**_STEPS, "num_random_init": 1}),
+        NamedAttack(
+            "pgd", f"{_ART}.ProjectedGradientDescent", {**_STEPS, "num_random_init": 1}, paper=True
+        ),
         NamedAttack(
             "deepfool",
-            f"{_OURS}.mended.DeepFool",
+            f"{_OURS}.deepfool.DeepFool",
             {"max_iter": 50, "epsilon": 0.02, "nb_grads": 10, "batch_size": 128},
             limit=200,
+            paper=True,
         ),
         NamedAttack(
             "uap",
-            f"{_OURS}.mended.UniversalPerturbation",
+            f"{_OURS}.universal_perturbation.UniversalPerturbation",
             {
                 "attacker": "fgsm",
                 "attacker_params": {"eps": 0.1},
@@ -150,28 +233,34 @@ _ATTACKS = {
                 "batch_size": 128,
             },
             per_image=False,
+            paper=True,
         ),
         NamedAttack(
             "auna",
-            f"{_OURS}.AdditiveUniformNoise",
+            f"{_OURS}.auna.AdditiveUniformNoise",
             {"steps": 10, "search_steps": 0, "repeats": 1, "batch_size": 128},
+            paper=True,
         ),
         NamedAttack(
             "pwa",
-            f"{_OURS}.PointwiseAttack",
+            f"{_OURS}.pwa.PointwiseAttack",
             {"init_steps": 10, "search_steps": 0, "max_iter": 1, "batch_size": 128},
             limit=200,
+            paper=True,
         ),
-        NamedAttack("pixel", f"{_OURS}.mended.PixelAttack", {"th": 300, "max_iter": 5}, limit=50),
+        NamedAttack(
+            "pixel", f"{_OURS}.pixel.PixelAttack", {"th": 300, "max_iter": 5}, limit=50, paper=True
+        ),
         NamedAttack(
             "boundary",
-            f"{_OURS}.mended.BoundaryAttack",
+            f"{_OURS}.boundary.BoundaryAttack",
             {"max_iter": 200, "sample_size": 10, "delta": 0.1, "epsilon": 0.1, "batch_size": 128},
             limit=50,
+            paper=True,
         ),
         NamedAttack(
             "autoattack",
-            f"{_OURS}.mended.AutoAttack",
+            f"{_OURS}.autoattack.AutoAttack",
             # Its authors' first step is 2 ε, and they start once.
             {**_EPS, "eps_step": 16 / 255, "nb_restarts": 1},
             limit=50,
@@ -192,20 +281,20 @@ _ATTACKS = {
         ),
         NamedAttack(
             "hopskipjump",
-            f"{_OURS}.mended.HopSkipJump",
+            f"{_OURS}.hopskipjump.HopSkipJump",
             {"max_iter": 10, "max_eval": 1000, "batch_size": 128},
             limit=50,
         ),
         # What follows is made to go through defences: see `art_nip.benchmark.suite`.
-        NamedAttack("eot", f"{_OURS}.adaptive.ProjectedGradientDescent", _THROUGH),
+        NamedAttack("eot", f"{_OURS}.pgd.ProjectedGradientDescent", _THROUGH),
         NamedAttack(
             "bpda",
-            f"{_OURS}.adaptive.ProjectedGradientDescent",
+            f"{_OURS}.pgd.ProjectedGradientDescent",
             {**_THROUGH, "straight": True},
         ),
         NamedAttack(
             "apgd",
-            f"{_OURS}.adaptive.AutoProjectedGradientDescent",
+            f"{_OURS}.apgd.AutoProjectedGradientDescent",
             {
                 **_EPS,
                 "eps_step": 16 / 255,
@@ -227,7 +316,7 @@ _ATTACKS = {
 NAMES: tuple[str, ...] = tuple(_ATTACKS)
 """All names that there are."""
 
-PAPER: tuple[str, ...] = NAMES[:11]
+PAPER: tuple[str, ...] = tuple(attack.name for attack in _ATTACKS.values() if attack.paper)
 """The paper's eleven, in the order of its table II."""
 
 
@@ -236,9 +325,9 @@ def get(name: str) -> NamedAttack:
 
     :raises ValueError: if there is none of that name; the message has the nearest, and all.
     """
-    if name not in _ATTACKS:
+    if not isinstance(name, str) or name not in _ATTACKS:
+        nearest = nearest_name(str(name).lower(), NAMES)
         raise ValueError(
-            f"There is no attack {name!r}. The nearest is {nearest_name(name, NAMES)!r}; all: "
-            f"{', '.join(NAMES)}."
+            f"There is no attack {name!r}. The nearest is {nearest!r}; all: {', '.join(NAMES)}."
         )
     return _ATTACKS[name]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -19,16 +22,28 @@ from tqdm.auto import tqdm
 from art_nip.benchmark import report
 from art_nip.benchmark.checklist import checklist
 from art_nip.benchmark.engines import Engine
-from art_nip.benchmark.fingerprints import versions
-from art_nip.benchmark.grid import INSPECTED, PROTOCOLS, THREATS, Cell, Grid
+from art_nip.benchmark.failures import FailedCellsWarning, causes
+from art_nip.benchmark.fingerprints import own_code, versions
+from art_nip.benchmark.grid import IMAGES_TO_INSPECT, Cell, Grid
+from art_nip.benchmark.protection import protected
 from art_nip.benchmark.resolve import (
-    BENIGN,
-    NONE,
     attack_entries,
+    check_made,
     check_suites,
     defence_entries,
 )
-from art_nip.benchmark.store import FORMAT, Store
+from art_nip.benchmark.results import Run
+from art_nip.benchmark.schema import (
+    BENIGN,
+    NONE,
+    AttackRecord,
+    CellCount,
+    DefenceRecord,
+    Description,
+    Protocol,
+    Threat,
+)
+from art_nip.benchmark.store import Store
 from art_nip.benchmark.table import tidy
 from art_nip.benchmark.tasks import (
     Classifying,
@@ -40,8 +55,15 @@ from art_nip.benchmark.tasks import (
     perform,
 )
 from art_nip.benchmark.worst_case import outcomes
-from art_nip.defences.registry import channels_first
-from art_nip.utils.validation import check_choice, check_images, check_whole, class_indices, numeric
+from art_nip.defences.checks import channels_first
+from art_nip.utils.validation import (
+    check_choice,
+    check_classifier,
+    check_images,
+    check_whole,
+    class_indices,
+    numeric,
+)
 
 Data = tuple[npt.ArrayLike, npt.ArrayLike]
 
@@ -92,24 +114,22 @@ class Benchmark:
         name: str | None = None,
         verbose: bool = True,
     ) -> None:
+        check_classifier(classifier, "A benchmark")
         if classifier.clip_values is None:
             raise ValueError(
                 "The classifier has no clip_values, and perturbations are measured against them: "
                 "give it clip_values=(min, max), the range of the images."
             )
-        for what, chosen, allowed in (
-            ("protocol", protocols, PROTOCOLS),
-            ("threat", threats, THREATS),
-        ):
-            for each in chosen:
-                check_choice(what, each, allowed)
+        _check_names("protocol", protocols, tuple(Protocol))
+        _check_names("threat", threats, tuple(Threat))
         check_whole("seed", seed, least=0)
         self.classifier = classifier
         self._attacks = attack_entries(attacks, classifier)
         check_suites(self._attacks, threats)
         self._defences = defence_entries(defences, classifier)
-        self._protocols = tuple(dict.fromkeys(protocols))
-        self._threats = tuple(dict.fromkeys(threats))
+        check_made(self._attacks, self._defences, protected(classifier), threats)
+        self._protocols = tuple(dict.fromkeys(map(Protocol, protocols)))
+        self._threats = tuple(dict.fromkeys(map(Threat, threats)))
         self._seed, self._verbose = int(seed), verbose
         self._engine = Engine(engine, jobs, address)
         self._store = Store(store)
@@ -127,7 +147,7 @@ class Benchmark:
         grid = self._grid(x, y, bank)
         rows = [
             (
-                *(cell.attack, cell.defence, cell.protocol, cell.threat),
+                *(cell.attack, cell.defence, str(cell.protocol), str(cell.threat)),
                 len(grid.x) if cell.attack == BENIGN else grid.attacked(cell.attack),
                 self._store.has("predictions", cell.predictions) and self._has_images(cell),
             )
@@ -169,11 +189,30 @@ class Benchmark:
             self._perform(workbench, "inspecting", self._inspecting(grid))
         finally:
             self._describe(grid)
-            suites = list(outcomes(grid, self._store))
-            table = tidy(grid, self._store, suites)
+            results = Run(grid, self._store)
+            suites = list(outcomes(results))
+            table = tidy(results, suites)
             self._store.write_text("table.csv", table.to_csv(index=False))
-            self._store.write_json("checklist.json", checklist(grid, self._store, suites))
+            items = [asdict(item) for item in checklist(results, suites)]
+            self._store.write_json("checklist.json", items)
+        self._tell_failures(table)
         return table
+
+    def _tell_failures(self, table: pd.DataFrame) -> None:
+        """Say which cells failed, and why, at the end, where it is seen."""
+        found = causes(table.itertuples())
+        if not found:
+            return
+        text = "\n".join(
+            [
+                f"{sum(cause.n for cause in found)} cells raised an error, and are "
+                "tried again when the benchmark is run again:",
+                *map(str, found),
+            ]
+        )
+        if self._verbose:
+            tqdm.write(text, file=sys.stderr)
+        warnings.warn(text, FailedCellsWarning, stacklevel=3)
 
     def report(self) -> Path:
         """Write `report.html` and `report.md` beside `table.csv`, and return the first's path.
@@ -184,9 +223,9 @@ class Benchmark:
 
     def _grid(self, x: npt.ArrayLike, y: npt.ArrayLike, bank: Data | None) -> Grid:
         images, labels = self._checked(x, y)
-        known = None if bank is None else self._checked(*bank)
+        known = None if bank is None else self._checked(*_pair(bank))
         learners = [each.label for each in self._defences if each.learns]
-        if learners and "held-out" in self._protocols:
+        if learners and Protocol.HELD_OUT in self._protocols:
             if known is None:
                 raise ValueError(
                     f"{', '.join(learners)} learns from benign images: give bank=(x, y) that are "
@@ -207,7 +246,7 @@ class Benchmark:
             images,
             labels,
             known,
-            fixed=(self._seed, versions()),
+            fixed=(self._seed, versions(), own_code()),
         )
 
     def _checked(
@@ -250,7 +289,7 @@ class Benchmark:
                 Inspecting,
                 each.key,
                 _ready(grid, each.defence, each.protocol),
-                grid.x[:INSPECTED],
+                grid.x[:IMAGES_TO_INSPECT],
             )
             for each in grid.inspected()
             if not self._store.has("inspections", each.key)
@@ -285,7 +324,7 @@ class Benchmark:
 
     def _describe(self, grid: Grid) -> None:
         """Write what the report needs to know beside the table."""
-        bank = grid.banks["held-out"]
+        bank = grid.banks[Protocol.HELD_OUT]
         adversarial = {
             cell.attack: cell.adversarial
             for cell in grid.cells
@@ -294,55 +333,66 @@ class Benchmark:
             and self._store.has("adversarial", cell.adversarial)
         }
         model = type(getattr(self.classifier, "model", self.classifier)).__name__
-        description = {
-            "format": FORMAT,
-            "name": self._name,
-            "model": f"{type(self.classifier).__name__} of {model}, fingerprint "
-            f"{grid.classifier_key}",
-            "n_images": len(grid.x),
-            "n_bank": None if bank is None else len(bank[0]),
-            "seed": self._seed,
-            "date": date.today().isoformat(),
-            "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
-            "versions": versions(),
-            "protocols": self._protocols,
-            "threats": self._threats,
-            "attacks": [
-                {
-                    "label": each.label,
-                    "name": each.name,
-                    "parameters": _written(each.parameters),
-                    "limit": each.limit,
-                    "suite": each.suite,
-                    "eps": None if np.isnan(each.eps) else each.eps,
-                }
-                for each in grid.attacks.values()
+        counts = Counter((cell.threat, cell.protocol) for cell in grid.cells)
+        description = Description(
+            name=self._name,
+            model=f"{type(self.classifier).__name__} of {model}, fingerprint {grid.classifier_key}",
+            n_images=len(grid.x),
+            n_bank=None if bank is None else len(bank[0]),
+            seed=self._seed,
+            date=date.today().isoformat(),
+            machine=f"{platform.machine()}, {os.cpu_count()} CPU cores",
+            versions=versions(),
+            protocols=list(self._protocols),
+            threats=list(self._threats),
+            attacks=[
+                AttackRecord(
+                    label=entry.label,
+                    name=entry.name,
+                    parameters=_written(entry.parameters),
+                    limit=entry.limit,
+                    suite=entry.suite,
+                    eps=None if np.isnan(entry.eps) else entry.eps,
+                )
+                for entry in grid.attacks.values()
             ],
-            "defences": [
-                {
-                    "label": each.label,
-                    "name": each.name,
-                    "parameters": _written(each.parameters),
-                }
-                for each in grid.defences.values()
+            defences=[
+                DefenceRecord(entry.label, entry.name, _written(entry.parameters))
+                for entry in grid.defences.values()
             ],
-            "channels_first": channels_first(self.classifier),
-            "clip_values": [np.asarray(each).tolist() for each in self.classifier.clip_values],
-            "adversarial": adversarial,
-            "cells": [
-                {"threat": threat, "protocol": protocol, "n": n}
-                for (threat, protocol), n in Counter(
-                    (cell.threat, cell.protocol) for cell in grid.cells
-                ).items()
-            ],
-        }
-        self._store.write_json("benchmark.json", description)
+            channels_first=channels_first(self.classifier),
+            clip_values=[np.asarray(each).tolist() for each in self.classifier.clip_values],
+            adversarial=adversarial,
+            cells=[CellCount(threat, protocol, n) for (threat, protocol), n in counts.items()],
+        )
+        self._store.write_json("benchmark.json", description.to_json())
 
 
-def _ready(grid: Grid, defence: str, protocol: str) -> ReadyDefence:
+def _ready(grid: Grid, defence: str, protocol: Protocol) -> ReadyDefence:
     entry = grid.defences[defence]
     bank = grid.banks[protocol] if entry.learns else None
     return ReadyDefence(entry, grid.defence_key(entry, protocol), bank)
+
+
+def _check_names(what: str, given: Any, allowed: Sequence[str]) -> None:
+    """Raise an error unless names are a list of some that are allowed."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"The {what}s are {given!r}; give a list, also of one: [{given!r}].")
+    names = list(given)
+    if not names:
+        raise ValueError(f"There is no {what}: give one at least of {', '.join(allowed)}.")
+    for name in names:
+        check_choice(what, name, allowed)
+
+
+def _pair(bank: Any) -> Data:
+    """Return the images and the classes of a bank."""
+    if not isinstance(bank, (tuple, list)) or len(bank) != 2:
+        raise TypeError(
+            f"The bank is one {type(bank).__name__}; give a pair of images and their classes: "
+            "run(x, y, bank=(bank_x, bank_y))."
+        )
+    return bank[0], bank[1]
 
 
 def _shared(x: npt.NDArray[Any], bank: npt.NDArray[Any]) -> int:

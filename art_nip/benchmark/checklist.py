@@ -14,60 +14,54 @@ from typing import Any
 import numpy as np
 
 from art_nip.benchmark import suite
-from art_nip.benchmark.grid import Grid
-from art_nip.benchmark.store import Store
+from art_nip.benchmark.results import Run
+from art_nip.benchmark.schema import ChecklistItem, Role, Status
 from art_nip.benchmark.worst_case import Outcome
 
-PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
-Finding = tuple[str, str]
+Finding = tuple[Status, str]
 """A status and the evidence for it."""
 
-TOLERATED = 0.02
+TOLERATED_SHARE = 0.02
 """What share of the images an attack may break alone, by chance; one image in any case."""
 
-SLOPES = (0.8, 1.25)
+TRUE_SLOPES = (0.8, 1.25)
 """Between what the slope of the loss is, over that which its gradient promises, if that is true."""
 
 
-def checklist(grid: Grid, store: Store, suites: Sequence[Outcome]) -> list[dict[str, str]]:
+def checklist(run: Run, suites: Sequence[Outcome]) -> list[ChecklistItem]:
     """Return the items, for each suite, defence and protocol of which there are results.
 
     :param suites: what the adaptive suites did.
-    :return: each with `suite`, `defence`, `protocol`, `item`, `status` ("passed", "failed" or
-        "not run") and `evidence`, what the status rests on.
+    :return: what became of each, and what says so.
     """
-    keys = {(each.defence, each.protocol): each.key for each in grid.inspected()}
+    keys = {(each.defence, each.protocol): each.key for each in run.grid.inspected()}
     rows = []
     for outcome in suites:
-        inspection = store.get("inspections", keys[outcome.defence, outcome.protocol])
+        inspection = run.inspection(keys[outcome.defence, outcome.protocol])
         facts = {} if inspection is None or inspection.error else inspection.facts
-        for item, (status, evidence) in _findings(outcome, facts, grid.nb_classes).items():
+        for item, (status, evidence) in _findings(outcome, facts, run.grid.nb_classes).items():
             rows.append(
-                {
-                    "suite": outcome.suite,
-                    "defence": outcome.defence,
-                    "protocol": outcome.protocol,
-                    "item": item,
-                    "status": status,
-                    "evidence": evidence,
-                }
+                ChecklistItem(
+                    outcome.suite, outcome.defence, outcome.protocol, item, status, evidence
+                )
             )
     return rows
 
 
 def _findings(outcome: Outcome, facts: dict[str, Any], nb_classes: int) -> dict[str, Finding]:
-    grown = [f"{suite.TRANSFERRED} {factor}ε" for factor in suite.GROWING]
     direct = [*suite.BY_GRADIENT, *suite.WITHOUT_GRADIENT]
     return {
-        "several steps beat one": _adds_nothing(outcome, ["fgsm"], ["pgd"]),
-        "more steps and restarts add nothing": _adds_nothing(outcome, ["pgd, more"], ["pgd"]),
+        "several steps beat one": _adds_nothing(outcome, [Role.FGSM], [Role.PGD]),
+        "more steps and restarts add nothing": _adds_nothing(
+            outcome, [Role.PGD_LONGER], [Role.PGD]
+        ),
         "without a bound, accuracy falls to chance": _unbounded(outcome, 1 / nb_classes),
         "attacks without gradients add nothing": _adds_nothing(
             outcome, suite.WITHOUT_GRADIENT, suite.BY_GRADIENT
         ),
-        "random noise adds nothing": _adds_nothing(outcome, ["noise"], suite.BY_GRADIENT),
+        "random noise adds nothing": _adds_nothing(outcome, [Role.NOISE], suite.BY_GRADIENT),
         "transferred examples add nothing": _adds_nothing(
-            outcome, [suite.TRANSFERRED], direct, also=grown
+            outcome, [Role.TRANSFER], direct, also=list(suite.OUTSIDE_THE_BUDGET)
         ),
         "gradients are not zero": _nonzero(facts),
         "gradients are those of the loss": _true_slopes(facts),
@@ -77,7 +71,7 @@ def _findings(outcome: Outcome, facts: dict[str, Any], nb_classes: int) -> dict[
 
 
 def _adds_nothing(
-    outcome: Outcome, roles: Sequence[str], others: Sequence[str], also: Sequence[str] = ()
+    outcome: Outcome, roles: Sequence[Role], others: Sequence[Role], also: Sequence[Role] = ()
 ) -> Finding:
     """Return whether some attacks break hardly an image that none of the others breaks.
 
@@ -86,10 +80,10 @@ def _adds_nothing(
     these, those = outcome.broken_by(roles), outcome.broken_by(others)
     if these is None or those is None:
         missing = roles if these is None else others
-        return NOT_RUN, f"no result of {', '.join(missing)}"
+        return Status.NOT_RUN, f"no result of {', '.join(missing)}"
     n = len(these)
     alone = int(np.count_nonzero(these & ~those))
-    status = PASSED if alone <= max(1, TOLERATED * n) else FAILED
+    status = Status.PASSED if alone <= max(1, TOLERATED_SHARE * n) else Status.FAILED
     accuracies = [
         f"{role} {1 - outcome.wrong[role].mean():.2f}"
         for role in (*roles, *also)
@@ -102,37 +96,46 @@ def _adds_nothing(
 
 
 def _unbounded(outcome: Outcome, chance: float) -> Finding:
-    if suite.UNBOUNDED not in outcome.wrong:
-        return NOT_RUN, f"no result of {suite.UNBOUNDED}"
-    left = float(1 - outcome.wrong[suite.UNBOUNDED].mean())
-    return PASSED if left <= chance else FAILED, f"accuracy {left:.2f}, chance {chance:.2f}"
+    if Role.PGD_UNBOUNDED not in outcome.wrong:
+        return Status.NOT_RUN, f"no result of {Role.PGD_UNBOUNDED}"
+    left = float(1 - outcome.wrong[Role.PGD_UNBOUNDED].mean())
+    return (
+        Status.PASSED if left <= chance else Status.FAILED,
+        f"accuracy {left:.2f}, chance {chance:.2f}",
+    )
 
 
 def _nonzero(facts: dict[str, Any]) -> Finding:
     if "nonzero" not in facts:
-        return NOT_RUN, "the classifier gives no gradients"
+        return Status.NOT_RUN, "the classifier gives no gradients"
     share = facts["nonzero"]
-    return PASSED if share == 1 else FAILED, f"not zero for {share:.0%} of the images"
+    return Status.PASSED if share == 1 else Status.FAILED, f"not zero for {share:.0%} of the images"
 
 
 def _true_slopes(facts: dict[str, Any]) -> Finding:
     if not facts.get("slopes"):
-        return NOT_RUN, "random, or without gradients"
+        return Status.NOT_RUN, "random, or without gradients"
     middle = median(facts["slopes"])
-    status = PASSED if SLOPES[0] <= middle <= SLOPES[1] else FAILED
+    status = Status.PASSED if TRUE_SLOPES[0] <= middle <= TRUE_SLOPES[1] else Status.FAILED
     return status, f"the loss rises {middle:.2f} times as fast as the gradient says (median)"
 
 
 def _deterministic(facts: dict[str, Any]) -> Finding:
     if "deterministic" not in facts:
-        return NOT_RUN, "the classifier could not be inspected"
+        return Status.NOT_RUN, "the classifier could not be inspected"
     if facts["deterministic"]:
-        return PASSED, "two predictions are equal"
-    return FAILED, "random: gradients were averaged over draws, other attacks met single ones"
+        return Status.PASSED, "two predictions are equal"
+    return (
+        Status.FAILED,
+        "random: gradients were averaged over draws, other attacks met single ones",
+    )
 
 
 def _cost(facts: dict[str, Any]) -> Finding:
     if "forward_per_image" not in facts:
-        return NOT_RUN, "passes cannot be counted here"
+        return Status.NOT_RUN, "passes cannot be counted here"
     forward, backward = facts["forward_per_image"], facts["backward_per_image"]
-    return PASSED, f"{forward:.3g} forward and {backward:.3g} backward passes for a benign image"
+    return (
+        Status.PASSED,
+        f"{forward:.3g} forward and {backward:.3g} backward passes for a benign image",
+    )

@@ -11,12 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.benchmark.fingerprints import fingerprint
-from art_nip.benchmark.resolve import BENIGN, NONE, AttackEntry, DefenceEntry
+from art_nip.benchmark.resolve import AttackEntry, DefenceEntry
+from art_nip.benchmark.schema import BENIGN, NONE, Protocol, Threat
 
-PROTOCOLS = ("held-out", "leaked")
-THREATS = ("oblivious", "adaptive")
-
-INSPECTED = 8
+IMAGES_TO_INSPECT = 8
 """On how many images a defended classifier is looked at more closely."""
 
 
@@ -31,8 +29,8 @@ class Cell:
 
     attack: str
     defence: str
-    protocol: str
-    threat: str
+    protocol: Protocol
+    threat: Threat
     adversarial: str | None
     predictions: str
     through: bool = False
@@ -46,7 +44,7 @@ class Inspected:
     """
 
     defence: str
-    protocol: str
+    protocol: Protocol
     key: str
 
 
@@ -56,8 +54,8 @@ class Grid:
     :param classifier: the undefended classifier.
     :param attacks: what attacks it.
     :param defences: what defends it.
-    :param protocols: of `PROTOCOLS`.
-    :param threats: of `THREATS`.
+    :param protocols: how defences are fitted.
+    :param threats: what attacks know.
     :param x: the images to evaluate on, shape (N, *input_shape).
     :param y: their classes, shape (N,).
     :param bank: benign images and their classes to fit on, for the held-out protocol.
@@ -69,8 +67,8 @@ class Grid:
         classifier: Any,
         attacks: Sequence[AttackEntry],
         defences: Sequence[DefenceEntry],
-        protocols: Sequence[str],
-        threats: Sequence[str],
+        protocols: Sequence[Protocol],
+        threats: Sequence[Threat],
         x: npt.NDArray[np.float32],
         y: npt.NDArray[np.int64],
         bank: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None,
@@ -79,7 +77,7 @@ class Grid:
         self.attacks = {each.label: each for each in attacks}
         self.defences = {each.label: each for each in defences}
         self.x, self.y = x, y
-        self.banks = {"held-out": bank, "leaked": (x, y)}
+        self.banks = {Protocol.HELD_OUT: bank, Protocol.LEAKED: (x, y)}
         self.clip_values, self.nb_classes = classifier.clip_values, int(classifier.nb_classes)
         self.classifier_key = fingerprint(classifier)
         self._common = fingerprint(self.classifier_key, fixed)
@@ -95,16 +93,16 @@ class Grid:
         limit = self.attacks[attack].limit
         return len(self.x) if limit is None else min(limit, len(self.x))
 
-    def _cells(self, protocols: Sequence[str], threats: Sequence[str]) -> Iterator[Cell]:
+    def _cells(self, protocols: Sequence[Protocol], threats: Sequence[Threat]) -> Iterator[Cell]:
         for threat, protocol, defence in product(threats, protocols, self.defences.values()):
             ready = self.defence_key(defence, protocol)
             benign = fingerprint("predictions", ready, self._images_key(len(self.x)))
             yield Cell(BENIGN, defence.label, protocol, threat, None, benign)
             for attack in self.attacks.values():
-                if attack.suite and (threat != "adaptive" or defence.kind not in attack.kinds):
+                if attack.suite and (threat != Threat.ADAPTIVE or defence.kind not in attack.kinds):
                     continue
                 # Through none is the same as without knowing of one.
-                through = threat == "adaptive" and defence.label != NONE and attack.through
+                through = threat == Threat.ADAPTIVE and defence.label != NONE and attack.through
                 images = self._images_key(self.attacked(attack.label))
                 adversarial = fingerprint(
                     "adversarial",
@@ -135,16 +133,16 @@ class Grid:
                 fingerprint(
                     "inspection",
                     self.defence_key(self.defences[cell.defence], cell.protocol),
-                    self._images_key(INSPECTED),
+                    self._images_key(IMAGES_TO_INSPECT),
                 ),
             )
             for cell in self.cells
             if cell.attack == BENIGN
-            and cell.threat == "adaptive"
+            and cell.threat == Threat.ADAPTIVE
             and (cell.defence, cell.protocol) in met
         ]
 
-    def defence_key(self, defence: DefenceEntry, protocol: str) -> str:
+    def defence_key(self, defence: DefenceEntry, protocol: Protocol) -> str:
         """Return the key of a fitted defence."""
         fit = self._fits[protocol] if defence.learns else None
         return fingerprint("defence", self._common, defence.identity, fit)

@@ -6,24 +6,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
+import numpy as np
 from art.attacks.attack import EvasionAttack
 from art.defences.preprocessor.preprocessor import Preprocessor
 from art.estimators.estimator import BaseEstimator
 
 from art_nip import attacks, defences
+from art_nip.attacks.labels import takes_true_classes
 from art_nip.benchmark import suite as adaptive
 from art_nip.benchmark.fingerprints import fingerprint
+from art_nip.benchmark.schema import BENIGN, NONE, Kind, Role, Threat
 from art_nip.benchmark.serialization import Detached, alike, packed, unpacked
+from art_nip.estimators.clones import defended
 from art_nip.nip.preprocessor import NIPPreprocessor
-from art_nip.utils.validation import check_whole
+from art_nip.utils.validation import check_choice, check_whole
 from art_nip.zoo.suppression import suppressing_layers
-
-BENIGN = "benign"
-NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class AttackEntry:
     :param suite: the label of the adaptive suite that it belongs to; "" for none.
     :param budget: of the suite: ε in L∞, a share of the clip range.
     :param role: its name there.
-    :param kinds: the kinds of defence that it is made for, see `suite.KINDS`.
+    :param kinds: the kinds of defence that it is made for, see :class:`Kind`.
     :param through: whether it goes through the defence where the threat is adaptive.
     """
 
@@ -86,8 +88,8 @@ class AttackEntry:
     per_image: bool
     suite: str = ""
     budget: float = math.nan
-    role: str = ""
-    kinds: tuple[str, ...] = adaptive.KINDS
+    role: Role | None = None
+    kinds: tuple[Kind, ...] = adaptive.KINDS
     through: bool = True
 
 
@@ -101,7 +103,7 @@ class DefenceEntry:
     :param identity: what determines it.
     :param make: from the classifier to the defence.
     :param learns: whether it is to be fitted on benign images.
-    :param kind: of `suite.KINDS`.
+    :param kind: what it is.
     """
 
     label: str
@@ -110,7 +112,7 @@ class DefenceEntry:
     identity: str
     make: Callable[[Any], Any]
     learns: bool
-    kind: str
+    kind: Kind
 
 
 class _Named:
@@ -148,7 +150,11 @@ def attack_entries(given: Iterable[Any], classifier: Any) -> list[AttackEntry]:
     :raises ValueError: if a name or a parameter is not known, or two have one label.
     :raises TypeError: if one is none of these.
     """
-    entries = [entry for each in given for entry in _attack_entries(each, classifier)]
+    entries = [
+        entry
+        for each in _listed("attack", given, Attack)
+        for entry in _attack_entries(each, classifier)
+    ]
     _check_labels("attack", [each.label for each in entries], reserved=BENIGN)
     return entries
 
@@ -156,7 +162,7 @@ def attack_entries(given: Iterable[Any], classifier: Any) -> list[AttackEntry]:
 def check_suites(entries: Iterable[AttackEntry], threats: Sequence[str]) -> None:
     """Raise a ValueError if there is an adaptive suite, and nothing is attacked adaptively."""
     for entry in entries:
-        if entry.suite and "adaptive" not in threats:
+        if entry.suite and Threat.ADAPTIVE not in threats:
             raise ValueError(
                 f'The attacks {entry.suite!r} go through the defences: add "adaptive" to threats, '
                 f"which are {', '.join(threats)}."
@@ -174,18 +180,71 @@ def defence_entries(
     :raises ValueError: if a name or a parameter is not known, or two have one label.
     :raises TypeError: if one is none of these.
     """
-    if isinstance(given, Mapping):
-        listed: list[Any] = [
-            Defence(each.defence, label, each.parameters)
-            if isinstance(each, Defence)
-            else Defence(each, label)
-            for label, each in given.items()
-        ]
-    else:
-        listed = list(given)
+    listed = _listed("defence", given, Defence)
     entries = [_defence_entry(each, classifier) for each in listed if each != NONE]
     _check_labels("defence", [each.label for each in entries], reserved=NONE)
-    return [DefenceEntry(NONE, NONE, {}, NONE, _no_defence, learns=False, kind="none"), *entries]
+    return [DefenceEntry(NONE, NONE, {}, NONE, _no_defence, learns=False, kind=Kind.NONE), *entries]
+
+
+def _listed(what: str, given: Any, kind: type[Attack] | type[Defence]) -> list[Any]:
+    """Return attacks or defences as a list.
+
+    :param what: they are.
+    :param given: several, or a mapping from labels to them.
+    :param kind: what holds one with a label.
+    """
+    if isinstance(given, Mapping):
+        return [
+            replace(each, label=label) if isinstance(each, kind) else kind(each, label)
+            for label, each in given.items()
+        ]
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(
+            f"The {what}s are {given!r}; give a list, also of one: [{given!r}]."
+            if isinstance(given, str)
+            else f"The {what}s are one {type(given).__name__}; give a list, also of one: [{what}]."
+        )
+    return list(given)
+
+
+def check_made(
+    attack_entries: Iterable[AttackEntry],
+    defence_entries: Iterable[DefenceEntry],
+    classifier: Any,
+    threats: Sequence[str],
+) -> None:
+    """Make all that has a name once, so that its own checks speak before anything is computed.
+
+    :param classifier: the undefended classifier; attacks that are made for a defended one are made
+        for that, if the threats have adaptive ones.
+    :raises ValueError: if one cannot be made; the message says which, and why.
+    """
+    estimators = [classifier]
+    for entry in defence_entries:
+        defence = _made("defence", entry, [classifier])
+        if Threat.ADAPTIVE in threats and isinstance(defence, Preprocessor):
+            with suppress(ValueError):  # ART cannot chain it: an error of its cells
+                estimators.append(defended(classifier, defence, in_front=True))
+    for attack in attack_entries:
+        if not attack.suite:
+            _made("attack", attack, estimators)
+
+
+def _made(what: str, entry: AttackEntry | DefenceEntry, estimators: Sequence[Any]) -> Any:
+    """Return what an entry makes for the first estimator that it can be made for."""
+    if not isinstance(entry.make, _Named):
+        return None
+    errors: list[Exception] = []
+    for estimator in estimators:
+        try:
+            return entry.make(estimator)
+        except ImportError:
+            raise
+        except Exception as error:  # ART refuses by whatever kind of error
+            errors.append(error)
+    raise ValueError(
+        f"The {what} {entry.label!r} cannot be made for this classifier: {errors[0]}"
+    ) from errors[0]
 
 
 def _no_defence(classifier: Any) -> None:
@@ -194,8 +253,10 @@ def _no_defence(classifier: Any) -> None:
 
 def _attack_entries(given: Any, classifier: Any) -> list[AttackEntry]:
     chosen = given if isinstance(given, Attack) else Attack(given)
-    if chosen.attack != adaptive.SUITE:
+    chosen = replace(chosen, parameters=_plain(chosen.parameters))
+    if not isinstance(chosen.attack, str) or chosen.attack.lower() != adaptive.SUITE:
         return [_attack_entry(chosen, classifier)]
+    check_choice("attack", chosen.attack, (adaptive.SUITE, *attacks.NAMES))
     parameters = adaptive.settled(chosen.parameters)
     label = chosen.label or adaptive.SUITE
     limit = adaptive.LIMIT if chosen.limit is None else chosen.limit
@@ -248,6 +309,8 @@ def _attack_entry(chosen: Attack, classifier: Any) -> AttackEntry:
             "benchmark's, or for one with other defences: make it for the benchmark's. Through "
             'defences it goes with threats=["adaptive"].'
         )
+    # Refuses attacks that can only lead to classes of the user's choice.
+    takes_true_classes(attack)
     parameters = {name: getattr(attack, name, None) for name in attack.attack_params}
     return AttackEntry(
         label=chosen.label or kind,
@@ -263,6 +326,7 @@ def _attack_entry(chosen: Attack, classifier: Any) -> AttackEntry:
 
 def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
     chosen = given if isinstance(given, Defence) else Defence(given)
+    chosen = replace(chosen, parameters=_plain(chosen.parameters))
     defence = chosen.defence
     if isinstance(defence, str):
         named = defences.get(defence)
@@ -274,8 +338,8 @@ def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
             parameters=parameters,
             identity=fingerprint("defence", defence, parameters),
             make=_Named(named, chosen.parameters),
-            learns=_learns(named.classes[0]),
-            kind=_kind(named.classes[0]),
+            learns=named.learns,
+            kind=_kind(named.family),
         )
     if chosen.parameters:
         raise ValueError("A defence that is no name has its parameters already: give none with it.")
@@ -305,7 +369,7 @@ def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
             identity,
             make,
             learns=False,
-            kind="suppressing" if suppressing else "trained",
+            kind=Kind.SUPPRESSING if suppressing else Kind.TRAINED,
         )
     raise TypeError(
         f"{defence!r} is no defence: give a name ({', '.join(defences.NAMES)}), an ART "
@@ -318,11 +382,18 @@ def _learns(kind: Any) -> bool:
     return getattr(kind, "fit", Preprocessor.fit) is not Preprocessor.fit
 
 
-def _kind(kind: Any) -> str:
-    """Return which of `suite.KINDS` a class is."""
+def _kind(kind: Any) -> Kind:
+    """Return which kind of defence a class is."""
     if issubclass(kind, NIPPreprocessor):
-        return "nip"
-    return "preprocessor" if issubclass(kind, Preprocessor) else "trained"
+        return Kind.NIP
+    return Kind.PREPROCESSOR if issubclass(kind, Preprocessor) else Kind.TRAINED
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with Python's own numbers in place of NumPy's, which ART refuses."""
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _number(value: Any) -> float:

@@ -40,14 +40,13 @@ from pydantic_core import ErrorDetails
 from art_nip import attacks, defences
 from art_nip.benchmark import suite
 from art_nip.benchmark.benchmark import Benchmark
-from art_nip.benchmark.grid import PROTOCOLS, THREATS
-from art_nip.benchmark.resolve import NONE, Attack, Defence
+from art_nip.benchmark.resolve import Attack, Defence
+from art_nip.benchmark.schema import NONE, Protocol, Threat
 from art_nip.benchmark.yaml_file import YAMLFile
 from art_nip.data import NAMES, Images, Labels, check_same_classes, load
 from art_nip.utils.validation import check_choice, nearest_name
-from art_nip.zoo import DEFENCES as TRAINED_DEFENCES
 from art_nip.zoo import NAMES as MODELS
-from art_nip.zoo import classifiers
+from art_nip.zoo import TRAINED_DEFENCES, classifiers
 
 FRAMEWORKS = ("pytorch", "tensorflow")
 TRAINED = "trained"
@@ -153,7 +152,8 @@ class AttackItem(_Item):
 
     @model_validator(mode="after")
     def _check(self) -> AttackItem:
-        if self.name == suite.SUITE:
+        if self.name.lower() == suite.SUITE:
+            check_choice("attack", self.name, (suite.SUITE, *attacks.NAMES))
             check: Callable[[dict[str, Any]], None] = suite.check_parameters
         else:
             check = attacks.get(self.name).check_parameters
@@ -229,10 +229,12 @@ class Spec(_Section):
     data: Data
     attacks: list[AttackItem] = Field(min_length=1)
     defences: list[DefenceItem] = []
-    protocols: list[Annotated[str, _one_of("protocol", PROTOCOLS)]] = Field(
+    protocols: list[Annotated[str, _one_of("protocol", tuple(Protocol))]] = Field(
         ["held-out"], min_length=1
     )
-    threats: list[Annotated[str, _one_of("threat", THREATS)]] = Field(["oblivious"], min_length=1)
+    threats: list[Annotated[str, _one_of("threat", tuple(Threat))]] = Field(
+        ["oblivious"], min_length=1
+    )
     seed: int = Field(0, ge=0, lt=2**32)
     store: Annotated[Path, Field(strict=False)]
 
@@ -323,7 +325,7 @@ class Spec(_Section):
                 f"data.images asks for {images} images, and the test part of {self.data.name} has "
                 f"{len(x)}: ask for these."
             )
-        if "held-out" not in self.protocols:
+        if Protocol.HELD_OUT not in self.protocols:
             return benchmark, x, y, None
         try:
             bank_x, bank_y, train_names = load(

@@ -14,8 +14,6 @@ import numpy.typing as npt
 
 from art_nip.utils.files import reading, write_arrays, write_bytes
 
-FORMAT = 1
-
 
 @dataclass(frozen=True)
 class Result:

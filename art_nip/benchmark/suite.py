@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
+from art_nip.benchmark.schema import Kind, Role
 from art_nip.utils.validation import check_choice, check_whole
 
 SUITE = "adaptive"
@@ -19,14 +20,13 @@ SUITE = "adaptive"
 DEFAULTS: dict[str, Any] = {"eps": 8 / 255, "max_iter": 20, "queries": 500}
 """ε, a share of the clip range; steps of the attacks by gradient; calls of those without."""
 
-LEAST = {"max_iter": 2, "queries": 50}
+SMALLEST = {"max_iter": 2, "queries": 50}
 
 LIMIT = 100
 """On how many images it runs unless more are asked for."""
 
-KINDS = ("none", "trained", "suppressing", "preprocessor", "nip")
-"""What a defence can be: nothing, another classifier (the second kind has channel-wise activation
-suppressing), or what comes before the classifier."""
+KINDS = tuple(Kind)
+"""What a defence can be."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +41,20 @@ class Member:
         classifier, and transferred.
     """
 
-    role: str
+    role: Role
     attack: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    kinds: tuple[str, ...] = KINDS
+    kinds: tuple[Kind, ...] = KINDS
     through: bool = True
 
 
 BY_GRADIENT = (
-    *("fgsm", "pgd", "pgd, more", "apgd ce", "apgd dlr", "apgd targeted", "bpda"),
-    *("auxiliary", "steering"),
+    *(Role.FGSM, Role.PGD, Role.PGD_LONGER, Role.APGD_CE, Role.APGD_DLR, Role.APGD_TARGETED),
+    *(Role.BPDA, Role.AUXILIARY, Role.STEERING),
 )
-WITHOUT_GRADIENT = ("square", "hopskipjump", "noise")
-TRANSFERRED = "transfer"
-GROWING = (2, 4)
-"""Multiples of ε at which examples are transferred too, outside the budget."""
-
-UNBOUNDED = "pgd, unbounded"
+WITHOUT_GRADIENT = (Role.SQUARE, Role.HOPSKIPJUMP, Role.NOISE)
+OUTSIDE_THE_BUDGET = {Role.TRANSFER_2: 2, Role.TRANSFER_4: 4}
+"""At which multiples of ε examples are transferred too."""
 
 
 def members(eps: float, max_iter: int, queries: int) -> Iterator[Member]:
@@ -67,27 +64,29 @@ def members(eps: float, max_iter: int, queries: int) -> Iterator[Member]:
     pgd = {**size, "eps_step": 2.5 * eps / steps, "max_iter": steps}
     longer = {**pgd, "eps_step": 1.25 * eps / steps, "max_iter": 2 * steps}
     apgd = {**size, "eps_step": 2 * eps, "max_iter": 2 * steps}
-    yield Member("fgsm", "fgsm", size)
-    yield Member("pgd", "eot", pgd)
-    yield Member("pgd, more", "eot", {**longer, "num_random_init": 2})
-    yield Member("apgd ce", "apgd", apgd)
-    yield Member("apgd dlr", "apgd", {**apgd, "loss_type": "difference_logits_ratio"})
-    yield Member("apgd targeted", "apgd", {**apgd, "max_iter": steps, "targets": 3})
-    yield Member("bpda", "bpda", pgd, kinds=("preprocessor", "nip"))
-    yield Member("auxiliary", "eot", {**longer, "auxiliary": 2.0}, kinds=("suppressing",))
-    yield Member("steering", "steering", {**longer, "restarts": 2}, kinds=("nip",))
-    yield Member("square", "square", {**size, "max_iter": queries})
+    yield Member(Role.FGSM, "fgsm", size)
+    yield Member(Role.PGD, "eot", pgd)
+    yield Member(Role.PGD_LONGER, "eot", {**longer, "num_random_init": 2})
+    yield Member(Role.APGD_CE, "apgd", apgd)
+    yield Member(Role.APGD_DLR, "apgd", {**apgd, "loss_type": "difference_logits_ratio"})
+    yield Member(Role.APGD_TARGETED, "apgd", {**apgd, "max_iter": steps, "targets": 3})
+    yield Member(Role.BPDA, "bpda", pgd, kinds=(Kind.PREPROCESSOR, Kind.NIP))
+    yield Member(Role.AUXILIARY, "eot", {**longer, "auxiliary": 2.0}, kinds=(Kind.SUPPRESSING,))
+    yield Member(Role.STEERING, "steering", {**longer, "restarts": 2}, kinds=(Kind.NIP,))
+    yield Member(Role.SQUARE, "square", {**size, "max_iter": queries})
     evaluations = {"init_eval": queries // 10, "max_eval": queries // 5}
     hops = {"norm": float("inf"), "max_iter": 5, **evaluations}
-    yield Member("hopskipjump", "hopskipjump", hops)
-    yield Member("noise", "noise", size)
+    yield Member(Role.HOPSKIPJUMP, "hopskipjump", hops)
+    yield Member(Role.NOISE, "noise", size)
     # Long runs: the surer the undefended classifier of its error, the better that carries over.
     elsewhere: dict[str, Any] = {"kinds": KINDS[1:], "through": False}
-    yield Member(TRANSFERRED, "eot", longer, **elsewhere)
-    for factor in GROWING:
+    yield Member(Role.TRANSFER, "eot", longer, **elsewhere)
+    for role, factor in OUTSIDE_THE_BUDGET.items():
         grown = {**longer, "eps": factor * eps, "eps_step": factor * longer["eps_step"]}
-        yield Member(f"{TRANSFERRED} {factor}ε", "eot", grown, **elsewhere)
-    yield Member(UNBOUNDED, "eot", {"eps": 1.0, "eps_step": 2.5 / steps, "max_iter": steps})
+        yield Member(role, "eot", grown, **elsewhere)
+    yield Member(
+        Role.PGD_UNBOUNDED, "eot", {"eps": 1.0, "eps_step": 2.5 / steps, "max_iter": steps}
+    )
 
 
 def settled(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,6 +103,13 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     for name, value in parameters.items():
         check_choice(f"parameter of the attacks {SUITE!r}", name, list(DEFAULTS))
         if name != "eps":
-            check_whole(name, value, least=LEAST[name])
+            check_whole(name, value, least=SMALLEST[name])
         elif not isinstance(value, Real) or not 0 < float(value) <= 1:
-            raise ValueError(f"eps={value!r}; give a share of the clip range, above 0, at most 1.")
+            meant = (
+                f" Did you mean {float(value):g}/255?"
+                if isinstance(value, Real) and 1 < float(value) <= 255
+                else ""
+            )
+            raise ValueError(
+                f"eps={value!r}; give a share of the clip range, above 0, at most 1.{meant}"
+            )

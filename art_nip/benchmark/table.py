@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from functools import cache, partial
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -12,88 +11,88 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from art_nip.benchmark.grid import Cell, Grid
-from art_nip.benchmark.resolve import BENIGN, NONE
-from art_nip.benchmark.store import Result, Store
+from art_nip.benchmark.grid import Cell
+from art_nip.benchmark.results import Crafted, Run
+from art_nip.benchmark.schema import BENIGN, COLUMNS, NONE, Threat
+from art_nip.benchmark.store import Result
 from art_nip.benchmark.worst_case import Outcome
 from art_nip.metrics import (
     Proportion,
     accuracy,
     attack_success_rate,
     defence_success_rate,
-    l2_norm,
-    linf_norm,
     successful,
 )
 
-COLUMNS = (
-    *("attack", "defence", "protocol", "threat", "metric"),
-    *("value", "low", "high", "n", "seconds", "eps", "error"),
-)
 BOUNDS = {"tknc": (0, 1), "psnr": (-math.inf, math.inf)}
 """Between what a mean can lie, where it is not 0 and infinity."""
 
-Measured = tuple[str, float, float, float, int]
+Figure = tuple[str, float, float, float, int]
 """Metric, value, lower and upper bound, number of images."""
 
 
-def tidy(grid: Grid, store: Store, suites: Sequence[Outcome]) -> pd.DataFrame:
+def tidy(run: Run, suites: Sequence[Outcome]) -> pd.DataFrame:
     """Return the table of all cells that are there; see :meth:`art_nip.benchmark.Benchmark.run`.
 
     :param suites: what the adaptive suites did.
     """
-    rows = []
-    # Many cells compare with the same few.
-    read = cache(partial(store.get, "predictions"))
-    cells = {(each.attack, each.defence, each.protocol, each.threat): each for each in grid.cells}
-    for cell in grid.cells:
-        adversarial, missing = None, False
-        if cell.adversarial and _is_of_the_attack(cell):
-            adversarial = store.get("adversarial", cell.adversarial)
-            missing = adversarial is None
-        elif cell.adversarial:
-            # It measures nothing of the images, which may be large, and fails where they did.
-            adversarial = store.failure("adversarial", cell.adversarial)
-        predictions = read(cell.predictions)
-        eps = math.nan if cell.attack == BENIGN else grid.attacks[cell.attack].eps
-        where = (cell.attack, cell.defence, cell.protocol, cell.threat)
-        compared = {"benign": (BENIGN, cell.defence, cell.protocol, cell.threat)}
-        if not _is_of_the_attack(cell):
-            compared["bare benign"] = (BENIGN, NONE, cell.protocol, cell.threat)
-            compared["bare"] = (cell.attack, NONE, cell.protocol, cell.threat)
-        others = {name: read(cells[key].predictions) for name, key in compared.items()}
-        needed = (adversarial, predictions, *others.values())
-        failed = next((each for each in needed if each and each.error), None)
-        if failed is not None:
-            nothing = ("error", math.nan, math.nan, math.nan, 0)
-            rows.append((*where, *nothing, math.nan, eps, failed.error))
-            continue
-        if missing or predictions is None or None in others.values():
-            continue
-        seconds = predictions.facts["seconds"]
-        if adversarial is not None:
-            seconds += adversarial.facts["seconds"]
-        for measured in _measure(cell, grid, adversarial, predictions, others):
-            rows.append((*where, *measured, seconds, eps, ""))
+    cells = {
+        (each.attack, each.defence, each.protocol, each.threat): each for each in run.grid.cells
+    }
+    rows = [row for cell in run.grid.cells for row in _rows(cell, cells, run)]
     for outcome in suites:
         worst = _rate("worst_case_accuracy", Proportion.of(outcome.robust))
-        where = (outcome.suite, outcome.defence, outcome.protocol, "adaptive")
+        where = (outcome.suite, outcome.defence, str(outcome.protocol), str(Threat.ADAPTIVE))
         rows.append((*where, *worst, math.nan, outcome.eps, ""))
     table: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS))
     return table
 
 
+def _rows(cell: Cell, cells: Mapping[Any, Cell], run: Run) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a cell, none if it is not there yet.
+
+    :param cells: by attack, defence, protocol and threat.
+    """
+    eps = math.nan if cell.attack == BENIGN else run.grid.attacks[cell.attack].eps
+    where = (cell.attack, cell.defence, str(cell.protocol), str(cell.threat))
+    compared = {"benign": (BENIGN, cell.defence, cell.protocol, cell.threat)}
+    if not _is_of_the_attack(cell):
+        compared["bare benign"] = (BENIGN, NONE, cell.protocol, cell.threat)
+        compared["bare"] = (cell.attack, NONE, cell.protocol, cell.threat)
+    predictions = run.predictions(cell)
+    others = {name: run.predictions(cells[key]) for name, key in compared.items()}
+    errors = [each.error for each in (predictions, *others.values()) if each and each.error]
+    if cell.adversarial and (failure := run.failure(cell)):
+        errors.insert(0, failure)
+    if errors:
+        yield (*where, "error", math.nan, math.nan, math.nan, 0, math.nan, eps, errors[0])
+        return
+    crafted = run.crafted(cell) if cell.adversarial and _is_of_the_attack(cell) else None
+    missing = cell.adversarial and _is_of_the_attack(cell) and crafted is None
+    if missing or predictions is None or None in others.values():
+        return
+    seconds = predictions.facts["seconds"]
+    if crafted is not None:
+        seconds += crafted.facts["seconds"]
+    for figure in _measure(cell, run.grid.y, crafted, predictions, others):
+        yield (*where, *figure, seconds, eps, "")
+
+
 def _is_of_the_attack(cell: Cell) -> bool:
     """Return whether this is the cell in which the adversarial examples themselves are measured."""
-    return cell.defence == NONE or cell.threat == "adaptive"
+    return cell.defence == NONE or cell.threat == Threat.ADAPTIVE
 
 
 def _measure(
-    cell: Cell, grid: Grid, adversarial: Result | None, predictions: Result, others: Any
-) -> Iterator[Measured]:
+    cell: Cell,
+    labels: npt.NDArray[np.int64],
+    crafted: Crafted | None,
+    predictions: Result,
+    others: Any,
+) -> Iterator[Figure]:
     classes = predictions.arrays["classes"]
     n = len(classes)
-    y = grid.y[:n]
+    y = labels[:n]
     yield _rate("accuracy", accuracy(y, classes))
     if cell.attack == BENIGN:
         yield from _cost(predictions.facts, "forward_per_image", "backward_per_image", n, 1)
@@ -102,13 +101,13 @@ def _measure(
                 yield _mean(name, predictions.arrays[name])
         return
     before = {name: other.arrays["classes"][:n] for name, other in others.items()}
-    if adversarial is not None:
-        x, benign = grid.x[:n], before["benign"]
+    if crafted is not None:
+        benign = before["benign"]
         hit = successful(y, benign, classes)
         yield _rate("asr", attack_success_rate(y, benign, classes))
-        yield _mean("l2", l2_norm(x, adversarial.arrays["x"])[hit])
-        yield _mean("linf", linf_norm(x, adversarial.arrays["x"])[hit])
-        yield from _cost(adversarial.facts, "forward", "backward", n, n)
+        yield _mean("l2", crafted.l2[hit])
+        yield _mean("linf", crafted.linf[hit])
+        yield from _cost(crafted.facts, "forward", "backward", n, n)
     else:
         bare_benign, bare = before["bare benign"], before["bare"]
         hit = successful(y, bare_benign, bare)
@@ -118,11 +117,11 @@ def _measure(
             yield _mean(name, predictions.arrays[name][hit])
 
 
-def _rate(metric: str, rate: Proportion) -> Measured:
+def _rate(metric: str, rate: Proportion) -> Figure:
     return metric, rate.value, rate.low, rate.high, rate.n
 
 
-def _mean(metric: str, values: npt.NDArray[np.float64]) -> Measured:
+def _mean(metric: str, values: npt.NDArray[np.float64]) -> Figure:
     """Return a mean with its 95 % interval by the normal approximation, within what can be."""
     if not len(values):
         return metric, math.nan, math.nan, math.nan, 0
@@ -135,7 +134,7 @@ def _mean(metric: str, values: npt.NDArray[np.float64]) -> Measured:
 
 def _cost(
     facts: dict[str, Any], forward: str, backward: str, n: int, images: int
-) -> Iterator[Measured]:
+) -> Iterator[Figure]:
     """Yield what an image costs.
 
     :param n: how many images took `facts["seconds"]`.

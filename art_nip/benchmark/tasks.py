@@ -12,33 +12,42 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from art.defences.transformer.transformer import Transformer
 from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
+from art_nip.attacks.labels import labels_for
 from art_nip.benchmark.gradient_checks import inspect
+from art_nip.benchmark.protection import own, protected
 from art_nip.benchmark.resolve import AttackEntry, DefenceEntry
-from art_nip.benchmark.serialization import packed, unpacked
+from art_nip.benchmark.serialization import Detached, packed, unpacked
 from art_nip.benchmark.store import Result
 from art_nip.estimators.clones import defended
 from art_nip.estimators.pass_counting import counting
-from art_nip.estimators.single_precision import single_precision
 from art_nip.metrics import psnr, top_k_neuron_consistency
 from art_nip.nip.preprocessor import NIPPreprocessor
 from art_nip.utils.seeds import seeded
-from art_nip.utils.validation import clip_range
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
-COUNTED = 4
+IMAGES_TO_COUNT_PASSES = 4
 """On how many images the passes of a classification are counted; this also warms up."""
 
-LONG = 30
-"""Seconds from which a task says how long it will take."""
+SECONDS_TO_ANNOUNCE = 30
+"""How long a task must take for it to be said beforehand."""
+
+WORKBENCHES_KEPT = 2
+"""Of how many classifiers a worker keeps the models; one may work for many benchmarks."""
+
+FITTED_KEPT = 32
+"""How many fitted defences a worker keeps of one classifier; others are fitted again if needed."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,30 @@ class ReadyDefence:
     bank: tuple[Images, Labels] | None
 
 
+class Latest(Generic[T]):
+    """The things that were asked for last, by their keys; others are forgotten.
+
+    :param size: how many are kept.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._things: dict[str, T] = {}
+        self._lock = threading.RLock()
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def get(self, key: str, make: Callable[[], T]) -> T:
+        """Return the thing of a key, made if it is not there."""
+        with self._lock:
+            thing = self._things.pop(key) if key in self._things else make()
+            self._things[key] = thing
+            while len(self._things) > self._size:
+                del self._things[next(iter(self._things))]
+            return thing
+
+
 class Workbench:
     """The classifier in a process, and the defences that were fitted for it there.
 
@@ -64,9 +97,9 @@ class Workbench:
 
     def __init__(self, classifier: Any, key: str) -> None:
         self._given, self._key = classifier, key
-        self._defences: dict[str, Any] = {}
+        self._fitted: Latest[Any] = Latest(FITTED_KEPT)
         self._payload: bytes | None = None
-        self.classifier = single_precision(classifier)
+        self.classifier = protected(classifier)
 
     @cached_property
     def influence(self) -> Callable[[Images], npt.NDArray[np.float32]] | None:
@@ -79,26 +112,36 @@ class Workbench:
             return None
 
     def defence(self, ready: ReadyDefence) -> Any:
-        """Return a defence, fitted if it learns."""
+        """Return a defence, fitted if it learns, and one that no other task has.
+
+        It may have a state, of which no other task is to know.
+        """
         if ready.bank is None:
-            # Anew for each task: it may have a state, of which no other task is to know.
             return ready.entry.make(self.classifier)
-        if ready.key not in self._defences:
-            defence = ready.entry.make(self.classifier)
-            with seeded(_seed(ready.key)):
-                fitted = defence.fit(*ready.bank)
-            # What is no preprocessor becomes a classifier when it is fitted.
-            self._defences[ready.key] = fitted if isinstance(fitted, BaseEstimator) else defence
-        return self._defences[ready.key]
+        bank = ready.bank
+        fitted = self._fitted.get(ready.key, lambda: self._fit(ready, *bank))
+        return fitted.bind(self.classifier) if isinstance(fitted, Detached) else fitted
 
     def defended(self, ready: ReadyDefence) -> Any:
         """Return the classifier with a defence before it, or the one that takes its place."""
-        defence = self.defence(ready)
+        return self.behind(self.defence(ready))
+
+    def behind(self, defence: Any) -> Any:
+        """Return the classifier behind a defence, or the one that takes its place."""
         if defence is None:
             return self.classifier
         if isinstance(defence, BaseEstimator):
-            return single_precision(defence)
+            return protected(defence)
         return defended(self.classifier, defence, in_front=True)
+
+    def _fit(self, ready: ReadyDefence, images: Images, classes: Labels) -> Any:
+        """Return a fitted defence, ready to be bound; or the classifier that it makes."""
+        defence = ready.entry.make(self.classifier)
+        with seeded(_seed(ready.key)):
+            defence.fit(images.copy(), classes.copy())
+        if isinstance(defence, Transformer):
+            return defence.get_classifier()
+        return Detached(defence, self.classifier)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._payload is None:
@@ -106,14 +149,12 @@ class Workbench:
         return _arrived, (self._key, self._payload)
 
 
-_workbenches: dict[str, Workbench] = {}
+_workbenches: Latest[Workbench] = Latest(WORKBENCHES_KEPT)
 _one_at_a_time = threading.Lock()
 
 
 def _arrived(key: str, payload: bytes) -> Workbench:
-    if key not in _workbenches:
-        _workbenches[key] = Workbench(unpacked(payload), key)
-    return _workbenches[key]
+    return _workbenches.get(key, lambda: Workbench(unpacked(payload), key))
 
 
 @dataclass(frozen=True)
@@ -139,25 +180,31 @@ class Crafting:
 
     def run(self, workbench: Workbench) -> Result:
         """Return the adversarial examples, `x`, and what they cost."""
-        target = workbench.defended(self.through) if self.through else workbench.classifier
         if self.verbose and self.attack.limit is not None and self.attack.per_image:
-            self._try_one(target)
+            self._try_one(self._target(workbench))
+        target = self._target(workbench)
         with seeded(_seed(self.key)), counting(target) as passes:
             attack = self.attack.make(target)
             started = time.perf_counter()
-            adversarial = np.asarray(attack.generate(self.x, self.y), np.float32)
+            adversarial = np.asarray(
+                attack.generate(self.x.copy(), labels_for(attack, self.y.copy())), np.float32
+            )
             seconds = time.perf_counter() - started
         facts: dict[str, Any] = {"seconds": seconds}
         if passes is not None:
             facts |= {"forward": passes.forward, "backward": passes.backward}
         return Result({"x": adversarial}, facts)
 
+    def _target(self, workbench: Workbench) -> Any:
+        """Return what is attacked, with a defence that nobody else has."""
+        return workbench.defended(self.through) if self.through else workbench.classifier
+
     def _try_one(self, target: Any) -> None:
         """Attack one image for the time that it takes, and leave no trace in the results."""
         with seeded(_seed(self.key)):
             attack = self.attack.make(target)
             started = time.perf_counter()
-            attack.generate(self.x[:1], self.y[:1])
+            attack.generate(self.x[:1].copy(), labels_for(attack, self.y[:1].copy()))
             _announce(self.attack.label, time.perf_counter() - started, len(self.x))
 
 
@@ -188,19 +235,19 @@ class Classifying:
         """
         defence, bare = workbench.defence(self.defence), workbench.classifier
         trained = isinstance(defence, BaseEstimator)
-        decider = single_precision(defence) if trained else bare
+        decider = protected(defence) if trained else bare
 
         def seen(images: Images) -> Images:
             if trained or defence is None:
                 return images
-            return np.asarray(defence(images)[0], np.float32)
+            return np.asarray(defence(own(images))[0], np.float32)
 
         with seeded(_seed(self.key)):
             with counting(decider) as passes:
                 started = time.perf_counter()
-                decider.predict(seen(self.x[:COUNTED]))
+                decider.predict(seen(self.x[:IMAGES_TO_COUNT_PASSES]))
                 if self.verbose:
-                    each = (time.perf_counter() - started) / len(self.x[:COUNTED])
+                    each = (time.perf_counter() - started) / len(self.x[:IMAGES_TO_COUNT_PASSES])
                     _announce(self.defence.entry.label, each, len(self.x))
             started = time.perf_counter()
             images = seen(self.x)
@@ -208,18 +255,17 @@ class Classifying:
             seconds = time.perf_counter() - started
         facts: dict[str, Any] = {"seconds": seconds}
         if passes is not None:
-            n = min(COUNTED, len(self.x))
+            n = min(IMAGES_TO_COUNT_PASSES, len(self.x))
             facts |= {
                 "forward_per_image": passes.forward / n,
                 "backward_per_image": passes.backward / n,
             }
         arrays = {"classes": classes.astype(np.int64)}
         if not trained:
-            low, high = clip_range(bare.clip_values)
-            arrays["psnr"] = psnr(self.reference, images, peak=high - low)
+            arrays["psnr"] = psnr(self.reference, images, bare.clip_values)
             if workbench.influence is not None:
                 arrays["tknc"] = top_k_neuron_consistency(
-                    workbench.influence(self.reference), workbench.influence(images)
+                    workbench.influence(own(self.reference)), workbench.influence(own(images))
                 )
         return Result(arrays, facts)
 
@@ -262,7 +308,7 @@ def perform(workbench: Workbench, task: Task) -> tuple[str, str, Result]:
 
 def _announce(label: str, seconds: float, n: int) -> None:
     """Say how long a slow task will take, from what its first images took each."""
-    if n * seconds > LONG:
+    if n * seconds > SECONDS_TO_ANNOUNCE:
         tqdm.write(
             f"{label}: {seconds:.1f} s for the first of {n} images, at most about "
             f"{n * seconds / 60:.1f} min for all.",

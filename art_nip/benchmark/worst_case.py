@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.benchmark.grid import Cell, Grid
-from art_nip.benchmark.resolve import BENIGN
-from art_nip.benchmark.store import Store
-from art_nip.metrics import linf_norm
+from art_nip.benchmark.grid import Cell
+from art_nip.benchmark.results import Run
+from art_nip.benchmark.schema import BENIGN, Protocol, Role, Threat
 from art_nip.utils.validation import clip_range
 
 Mask = npt.NDArray[np.bool_]
 
-ROUNDING = 1e-5
+ROUNDING_SHARE = 1e-5
 """By how much of the clip range float32 may exceed the budget."""
 
 
@@ -38,14 +37,14 @@ class Outcome:
 
     suite: str
     defence: str
-    protocol: str
+    protocol: Protocol
     eps: float
     benign_wrong: Mask
-    wrong: dict[str, Mask]
-    broken: dict[str, Mask]
+    wrong: dict[Role, Mask]
+    broken: dict[Role, Mask]
     benign: dict[str, Any]
 
-    def broken_by(self, roles: Iterable[str]) -> Mask | None:
+    def broken_by(self, roles: Iterable[Role]) -> Mask | None:
         """Return which images any of these attacks breaks; None if none of them is there."""
         masks = [self.broken[role] for role in roles if role in self.broken]
         return _any(masks) if masks else None
@@ -56,12 +55,13 @@ class Outcome:
         return ~_any([self.benign_wrong, *self.broken.values()])
 
 
-def outcomes(grid: Grid, store: Store) -> Iterator[Outcome]:
+def outcomes(run: Run) -> Iterator[Outcome]:
     """Yield one for each suite, defence and protocol of which an attack is there."""
-    groups: dict[tuple[str, str, str], list[Cell]] = {}
-    benign: dict[tuple[str, str], Cell] = {}
+    grid = run.grid
+    groups: dict[tuple[str, str, Protocol], list[Cell]] = {}
+    benign: dict[tuple[str, Protocol], Cell] = {}
     for cell in grid.cells:
-        if cell.threat != "adaptive":
+        if cell.threat != Threat.ADAPTIVE:
             continue
         if cell.attack == BENIGN:
             benign[cell.defence, cell.protocol] = cell
@@ -69,23 +69,23 @@ def outcomes(grid: Grid, store: Store) -> Iterator[Outcome]:
             groups.setdefault((suite, cell.defence, cell.protocol), []).append(cell)
     low, high = clip_range(grid.clip_values)
     for (suite, defence, protocol), cells in groups.items():
-        unattacked = store.get("predictions", benign[defence, protocol].predictions)
+        unattacked = run.predictions(benign[defence, protocol])
         if unattacked is None or unattacked.error:
             continue
         n = grid.attacked(cells[0].attack)
         y = grid.y[:n]
         eps = grid.attacks[cells[0].attack].budget
         benign_wrong = unattacked.arrays["classes"][:n] != y
-        wrong, broken = {}, {}
+        wrong: dict[Role, Mask] = {}
+        broken: dict[Role, Mask] = {}
         for cell in cells:
-            adversarial = store.get("adversarial", str(cell.adversarial))
-            predictions = store.get("predictions", cell.predictions)
-            if adversarial is None or predictions is None or adversarial.error or predictions.error:
-                continue
+            crafted, predictions = run.crafted(cell), run.predictions(cell)
             role = grid.attacks[cell.attack].role
-            size = linf_norm(grid.x[:n], adversarial.arrays["x"]) / (high - low)
+            if crafted is None or predictions is None or predictions.error or role is None:
+                continue
+            size = crafted.linf / (high - low)
             wrong[role] = benign_wrong | (predictions.arrays["classes"] != y)
-            broken[role] = benign_wrong | (wrong[role] & (size <= eps + ROUNDING))
+            broken[role] = benign_wrong | (wrong[role] & (size <= eps + ROUNDING_SHARE))
         if broken:
             yield Outcome(
                 suite, defence, protocol, eps, benign_wrong, wrong, broken, unattacked.facts

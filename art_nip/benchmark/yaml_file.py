@@ -13,8 +13,15 @@ import yaml
 TEXT = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
 
+DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
+
+
 class _Loader(yaml.SafeLoader):
-    """Takes 1e-3 and 8/255 for numbers, and no key that is no text or is there twice."""
+    """Takes 1e-3 and 8/255 for numbers, and refuses what YAML may take for something else.
+
+    That is a key that is no text or is there twice, and what differs between versions of YAML:
+    numbers to other bases than ten, and yes, no, on and off for true and false.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -26,19 +33,64 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if not DECIMAL.fullmatch(node.value):
+            _refuse_number(node)
+        return int(node.value)
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        if ":" in node.value:
+            _refuse_number(node)
+        number: float = super().construct_yaml_float(node)
+        return number
+
+    def construct_yaml_bool(self, node: yaml.ScalarNode) -> bool:
+        if node.value.lower() not in ("true", "false"):
+            _refuse(
+                f"{node.value} stands for true or false in some versions of YAML: write true or "
+                f'false, or "{node.value}" for the text',
+                node,
+            )
+        return str(node.value).lower() == "true"
+
+    def construct_octal(self, node: yaml.ScalarNode) -> NoReturn:
+        _refuse_number(node)
+
     def construct_fraction(self, node: yaml.ScalarNode) -> float:
         return float(Fraction(node.value))
 
 
 def _refuse(problem: str, node: yaml.Node) -> NoReturn:
-    raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
+    raise _Refusal(problem=problem, problem_mark=node.start_mark)
+
+
+def _refuse_number(node: yaml.ScalarNode) -> NoReturn:
+    _refuse(
+        f"{node.value} is a number that is not to the base of ten in some versions of YAML: write "
+        f'it as a decimal, or "{node.value}" for the text',
+        node,
+    )
 
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), None
 )
 _Loader.add_implicit_resolver("!fraction", re.compile(r"[0-9]+/[1-9][0-9]*$"), None)
+_Loader.add_implicit_resolver("!octal", re.compile(r"[-+]?0o[0-7_]+$"), None)
+for _kind in ("int", "float", "bool"):
+    _construct = getattr(_Loader, f"construct_yaml_{_kind}")
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _construct)
+_Loader.add_constructor("!octal", _Loader.construct_octal)
 _Loader.add_constructor("!fraction", _Loader.construct_fraction)
+
+
+class _Refusal(yaml.constructor.ConstructorError):
+    """What is YAML, and not taken here."""
+
+
+def _said(error: yaml.MarkedYAMLError) -> str:
+    what = "" if isinstance(error, _Refusal) else "this is not valid YAML: "
+    return f"{what}{error.problem}"
 
 
 class YAMLFile:
@@ -58,7 +110,7 @@ class YAMLFile:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = f", line {mark.line + 1}" if mark else ""
-            raise ValueError(f"{path}{line}: this is not valid YAML: {error.problem}.") from error
+            raise ValueError(f"{path}{line}: {_said(error)}.") from error
         except yaml.YAMLError as error:
             raise ValueError(f"{path}: this is not valid YAML: {error}") from error
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 
+from art_nip.benchmark.failures import FailedCellsWarning, causes
 from art_nip.benchmark.spec import Spec
 from art_nip.cli.tables import success_rates, worst_cases
 
@@ -27,12 +29,14 @@ def run(arguments: argparse.Namespace) -> int:
         print(plan.to_string(index=False))
         print(f"{plan['cached'].sum()} of {len(plan)} cells are in {spec.store} already.")
         return 0
-    table = benchmark.run(x, y, bank=bank)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FailedCellsWarning)  # told below
+        table = benchmark.run(x, y, bank=bank)
     print(success_rates(table))
     print(worst_cases(table))
     print(f"Table: {spec.store / 'table.csv'}")
     print(f"Report: {benchmark.report()}")
-    failed = table[table["metric"] == "error"]
-    for (attack, error), cells in failed.groupby(["attack", "error"], sort=False):
-        print(f"art-nip: {attack}: {error} ({len(cells)} cells)", file=sys.stderr)
-    return 1 if len(failed) else 0
+    failed = causes(table.itertuples())
+    for cause in failed:
+        print(f"art-nip: {cause}", file=sys.stderr)
+    return 1 if failed else 0

@@ -13,7 +13,7 @@ from art_nip import zoo
 from art_nip.data import check_same_classes, load
 from art_nip.metrics import Proportion, accuracy
 from art_nip.zoo import classifiers, training
-from art_nip.zoo.classifiers import Trained
+from art_nip.zoo.classifiers import TrainedModel
 from art_nip.zoo.training import Recipe
 
 MEAN, STD = 0.5, 0.25
@@ -73,7 +73,7 @@ def train(
     :param out: the file to write; its folder is made if need be.
     :param folder: of local files, see `art_nip.data.load`; None takes the hub's.
     :param framework: "pytorch" or "tensorflow".
-    :param defence: one of `art_nip.zoo.DEFENCES`, which changes the model; None leaves it.
+    :param defence: one of `art_nip.zoo.TRAINED_DEFENCES`, which changes the model; None leaves it.
     :param adversarial: ε in L∞ of the attack that is trained on; None trains on images as they are.
     :param attack_steps: of that attack.
     :param start: a file of weights to start from, of the same model with the same defence or with
@@ -103,7 +103,7 @@ def train(
     if epochs is not None:
         recipe = replace(recipe, epochs=epochs)
     shape = x.shape[1:] if channels_first else (x.shape[3], x.shape[1], x.shape[2])
-    trained = Trained(model, shape, len(names), MEAN, STD, defence=defence)
+    trained = TrainedModel(model, shape, len(names), MEAN, STD, defence=defence)
     training.seed_weights(framework, seed)
     network = trained.create(framework)
     if start is not None:
@@ -126,7 +126,7 @@ def train(
     return reached
 
 
-def _weights(start: Path, trained: Trained) -> dict[str, npt.NDArray[Any]]:
+def _weights(start: Path, trained: TrainedModel) -> dict[str, npt.NDArray[Any]]:
     """Return the weights of a file, which are of the model to be trained or of the plain one.
 
     :param start: the file.

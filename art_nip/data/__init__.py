@@ -11,10 +11,11 @@ import numpy as np
 
 from art_nip.data import files, hub
 from art_nip.data.embedded import mnist, mnist_part
-from art_nip.data.files import parquet
-from art_nip.data.images import Images, Labels, Part
+from art_nip.data.images import Images, Part
+from art_nip.data.labels import Labels
+from art_nip.data.parquet_files import parquet
 from art_nip.data.splits import split
-from art_nip.utils.validation import nearest_name
+from art_nip.utils.validation import check_whole, nearest_name
 
 __all__ = [
     "NAMES",
@@ -64,6 +65,10 @@ def load(
     The hub's images and those of folders lie sorted by class; here they come in an order that is
     drawn once for all, so that the first ones are a fair sample. Parquet and npz keep their order.
 
+    Images are read as a viewer shows them: 16 bits rounded to 8, palettes looked up, turned as
+    their EXIF data says. Those that could be read in several ways, such as transparent ones, are
+    refused.
+
     :param name: one of `NAMES`; with a folder, any.
     :param part: "train" or "test".
     :param folder: the folder of local files; None for none.
@@ -78,13 +83,16 @@ def load(
     :raises ConnectionError: if the hub cannot be reached.
     :raises ImportError: if a library to read them is not installed.
     :raises ValueError: if the name or the part is not known, `limit` or `stratified` is not
-        possible, or the files are not as above.
+        possible, the files are not as above, a label is no class index, or an image can be read in
+        several ways; the message says in which file and row.
+    :raises OSError: if an image is missing or damaged; the message says in which file and row.
     """
     if part not in PARTS:
         raise ValueError(f"part={part!r}; give 'train' or 'test'.")
     source = _source(name, part, folder)
     indices = source.first(limit)
     if stratified is not None:
+        check_whole("stratified", stratified, 1)
         ((indices, _),) = split(indices, source.labels[indices], [stratified], seed)
     return source.arrays(indices, channels_first)
 

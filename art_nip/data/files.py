@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.npyio import NpzFile
 
-from art_nip.data.images import Images, Indices, Labels, Part, Pixels, decode
-from art_nip.utils.optional import require
+from art_nip.data.decoding import decode
+from art_nip.data.images import Part
+from art_nip.data.labels import class_indices
+from art_nip.data.parquet_files import parquet_part
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp")
 
@@ -24,7 +25,7 @@ def part(folder: Path, stem: str) -> Part:
     :raises FileNotFoundError: If none is; the message names all three.
     """
     forms: tuple[tuple[str, Callable[[Path], Part]], ...] = (
-        (".parquet", _parquet),
+        (".parquet", parquet_part),
         (".npz", _npz),
         ("", _image_folder),
     )
@@ -39,89 +40,39 @@ def part(folder: Path, stem: str) -> Part:
     )
 
 
-def parquet(
-    path: str | Path, *, limit: int | None = None, channels_first: bool = True
-) -> tuple[Images, Labels, list[str]]:
-    """Read a local image set in the layout of the `datasets` library.
-
-    That is: a column `image` with encoded bytes (PNG, JPEG, …), a column `label` with class
-    indices, and the label names in the schema's metadata.
-
-    :param path: The parquet file.
-    :param limit: Read the first `limit` images only, and no more of the file than they need;
-        None reads all.
-    :param channels_first: Whether images are (C, H, W), as PyTorch wants them, or (H, W, C).
-    :return: Images, float32 in [0, 1], shape (N, C, H, W) or (N, H, W, C) where C is 1 if
-        every image read is greyscale and 3 otherwise; labels, int64, shape (N,); label names, or
-        the indices as text where the file has none.
-    :raises FileNotFoundError: If there is no such file.
-    :raises ImportError: If pyarrow or Pillow is not installed.
-    :raises ValueError: If a column is missing, `limit` is not positive, there is no image, or the
-        images are not all of one size.
-    """
-    source = _parquet(Path(path))
-    return source.arrays(source.first(limit), channels_first)
-
-
-def _parquet(path: Path) -> Part:
-    pyarrow = require("pyarrow.parquet", to="read parquet files", install="art-nip[benchmark]")
-    with pyarrow.ParquetFile(path) as file:
-        schema = file.schema_arrow
-        if not {"image", "label"} <= set(schema.names):
-            raise ValueError(
-                f"{path} needs the columns image and label, and has {', '.join(schema.names)}."
-            )
-        labels = file.read(columns=["label"])["label"].to_numpy().astype(np.int64)
-
-    def read(indices: Indices) -> list[Pixels]:
-        with pyarrow.ParquetFile(path) as opened:
-            return _rows(opened, indices)
-
-    return Part(str(path), labels, _label_names(schema.metadata), read)
-
-
-def _rows(file: Any, indices: Indices) -> list[Pixels]:
-    """Return images in the order of their indices, reading no row after the last one wanted."""
-    end = int(indices.max()) + 1
-    found: dict[int, Pixels] = {}
-    start = 0
-    for batch in file.iter_batches(batch_size=min(end, 1024), columns=["image"]):
-        wanted = indices[(indices >= start) & (indices < start + batch.num_rows)]
-        for index, row in zip(wanted, batch.take(wanted - start).to_pylist(), strict=True):
-            found[int(index)] = decode(io.BytesIO(row["image"]["bytes"]))
-        start += batch.num_rows
-        if start >= end:
-            break
-    return [found[int(index)] for index in indices]
-
-
-def _label_names(metadata: dict[bytes, bytes] | None) -> list[str]:
-    features = json.loads((metadata or {}).get(b"huggingface", b"{}"))
-    for key in ("info", "features", "label"):
-        features = features.get(key, {})
-    names: list[str] = features.get("names", [])
-    return names
-
-
 def _npz(path: Path) -> Part:
-    try:
-        file = np.load(path)
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is truncated or not a file of np.savez ({error}).") from error
-    with file:
-        if not {"x", "y"} <= set(file.files):
-            raise ValueError(f"{path} needs the arrays x and y, and has {', '.join(file.files)}.")
-        labels = file["y"]
-        names = [str(name) for name in file["names"]] if "names" in file.files else []
-        x = _height_width_channels(file["x"], path)
-    if len(x) != len(labels):
-        raise ValueError(f"{path} has {len(x)} images in x and {len(labels)} labels in y.")
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or (labels < 0).any():
+    arrays = _arrays(path)
+    if not {"x", "y"} <= arrays.keys():
+        raise ValueError(f"{path} needs the arrays x and y, and has {', '.join(arrays)}.")
+    x, y = _height_width_channels(arrays["x"], path), arrays["y"]
+    names = [str(name) for name in arrays.get("names", np.array([])).ravel()]
+    if y.ndim != 1:
         raise ValueError(
-            f"y of {path} must be class indices, whole numbers from 0 on, shape (N,); got "
-            f"{labels.dtype}, shape {labels.shape}."
+            f"y of {path} must be class indices, one for each image, shape (N,); got shape "
+            f"{y.shape}."
         )
-    return Part(str(path), labels.astype(np.int64), names, lambda indices: x[indices])
+    if len(x) != len(y):
+        raise ValueError(f"{path} has {len(x)} images in x and {len(y)} labels in y.")
+    labels = class_indices(y, f"y of {path}")
+    return Part(str(path), labels, names, lambda indices: x[indices])
+
+
+def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays x, y and names of a file, those that are there."""
+    try:
+        with np.load(path) as file:
+            if not isinstance(file, NpzFile):
+                raise ValueError("it holds a single array")
+            wanted = [name for name in ("x", "y", "names") if name in file.files]
+            return {name: file[name] for name in wanted}
+    except MemoryError:
+        raise
+    # A damaged archive can fail in each of the layers that read it, with errors of their own.
+    except Exception as error:
+        raise ValueError(
+            f"{path} is truncated or not a file of np.savez, or holds objects, such as texts of "
+            f"dtype object, instead of numbers ({error})."
+        ) from error
 
 
 def _height_width_channels(x: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
@@ -144,17 +95,40 @@ def _height_width_channels(x: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
 
 
 def _image_folder(path: Path) -> Part:
-    names = sorted(
-        each.name for each in path.iterdir() if each.is_dir() and not each.name.startswith(".")
+    folders = sorted(
+        (entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")),
+        key=lambda entry: entry.name,
     )
-    images = [
-        (image, label)
-        for label, name in enumerate(names)
-        for image in sorted((path / name).iterdir())
-        if image.suffix.lower() in SUFFIXES
-    ]
+    found: list[tuple[Path, int]] = []
+    skipped = [entry for entry in path.iterdir() if entry not in folders]
+    for label, folder in enumerate(folders):
+        for entry in sorted(folder.iterdir()):
+            if _is_image(entry):
+                found.append((entry, label))
+            else:
+                skipped.append(entry)
+    if skipped:
+        _warn(path, skipped, len(found))
     # They are sorted by class: the first ones would be of one class only.
-    order = np.random.default_rng(0).permutation(len(images))
-    files = [images[i][0] for i in order]
-    labels = np.array([images[i][1] for i in order], np.int64)
-    return Part(str(path), labels, names, lambda indices: [decode(files[i]) for i in indices])
+    order = np.random.default_rng(0).permutation(len(found))
+    files = [found[i][0] for i in order]
+    labels = np.array([found[i][1] for i in order], np.int64)
+    names = [folder.name for folder in folders]
+    return Part(
+        str(path), labels, names, lambda indices: [decode(files[i], str(files[i])) for i in indices]
+    )
+
+
+def _is_image(entry: Path) -> bool:
+    hidden = entry.name.startswith(".")
+    # A link to a file that is missing counts: reading it will say so.
+    return entry.suffix.lower() in SUFFIXES and not hidden and not entry.is_dir()
+
+
+def _warn(path: Path, skipped: list[Path], images: int) -> None:
+    first = sorted(skipped)[0].relative_to(path)
+    warnings.warn(
+        f"{path}: skipped {len(skipped)} of its entries, such as {first}, and read {images} images "
+        f"({', '.join(SUFFIXES)} in one folder for each class).",
+        stacklevel=2,
+    )

@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from art_nip.data.decoding import as_shown, unreadable
 from art_nip.data.images import Indices, Part, Pixels
+from art_nip.data.labels import class_indices
 from art_nip.utils.optional import require
 
 
@@ -71,7 +73,7 @@ def from_dataset(dataset: Any, repository: Repository) -> Part:
 
     :param dataset: with a column of images, of any name, and a column `label` of class indices.
     :param repository: what it is of.
-    :raises ValueError: If a column is missing.
+    :raises ValueError: If a column is missing, or a label is no class index.
     """
     features = dataset.features
     columns = [name for name, kind in features.items() if type(kind).__name__ == "Image"]
@@ -82,13 +84,23 @@ def from_dataset(dataset: Any, repository: Repository) -> Part:
         )
     # Some are sorted by class: the first images would be of one class only.
     order = np.random.default_rng(0).permutation(len(dataset))
-    labels = np.asarray(dataset["label"][:], np.int64)[order]
     names = getattr(features["label"], "names", [])
+    labels = class_indices(dataset["label"], repository.path)[order]
     images = dataset.select_columns(columns[:1])
 
+    def pixels_of(row: int) -> Pixels:
+        place = f"{repository.path}, row {row}"
+        try:
+            image = images[row][columns[0]]
+        # `datasets` decodes the image here, and passes on whatever Pillow raises.
+        except Exception as error:
+            raise unreadable(place, error) from error
+        if image is None:
+            raise ValueError(f"{place}: the image is missing (null).")
+        return np.asarray(_fitted(as_shown(image, place).convert("RGB"), repository))
+
     def read(indices: Indices) -> list[Pixels]:
-        chosen = (images[int(order[i])][columns[0]] for i in indices)
-        return [np.asarray(_fitted(image.convert("RGB"), repository)) for image in chosen]
+        return [pixels_of(int(order[i])) for i in indices]
 
     return Part(repository.path, labels, names, read)
 

@@ -7,28 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.utils.optional import require
+from art_nip.data.labels import Labels
 
 Images = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.intp]
 Pixels = npt.NDArray[Any]
 """One image, (height, width, 1 or 3), uint8 or floats in [0, 1]."""
-
-
-def decode(file: Any) -> npt.NDArray[np.uint8]:
-    """Return an encoded image, a path or an open file, as (height, width, 1 or 3)."""
-    images = require("PIL.Image", to="decode images", install="art-nip[benchmark]")
-    with images.open(file) as image:
-        pixels: npt.NDArray[np.uint8] = np.asarray(
-            image if image.mode == "L" else image.convert("RGB")
-        )
-    return pixels.reshape(*pixels.shape[:2], -1)
 
 
 @dataclass(frozen=True)
@@ -37,7 +27,7 @@ class Part:
 
     :param source: what to call it in errors.
     :param labels: of all images, shape (N,).
-    :param names: of the classes; none for their indices as text.
+    :param names: of the first classes; the others are called by their indices as text.
     :param read: from indices to the pixels of these images.
     """
 
@@ -51,8 +41,11 @@ class Part:
 
         :raises ValueError: if there is no image, or `limit` is not positive.
         """
-        if limit is not None and limit < 1:
-            raise ValueError(f"limit must be at least 1, or None for all images; got {limit}.")
+        whole = isinstance(limit, Integral) and not isinstance(limit, bool)
+        if limit is not None and not (whole and limit >= 1):
+            raise ValueError(
+                f"limit={limit!r}; give a whole number of at least 1, or None for all images."
+            )
         if not len(self.labels):
             raise ValueError(f"{self.source} holds no image.")
         return np.arange(len(self.labels))[:limit]
@@ -80,5 +73,5 @@ class Part:
         scaled = np.ascontiguousarray(x, dtype=np.float32)
         if whole_numbers:
             scaled /= 255
-        names = list(self.names) or [str(i) for i in range(self.labels.max() + 1)]
+        names = [*self.names, *map(str, range(len(self.names), self.labels.max() + 1))]
         return scaled, self.labels[indices], names

@@ -4,18 +4,32 @@ Alfarra et al., "Combating Adversaries with Anti-Adversaries", AAAI 2022,
 https://arxiv.org/abs/2103.14347.
 """
 
-from abc import abstractmethod
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence
-from art_nip.estimators.base import EstimatorAdapter, for_framework
+from art_nip.defences.base import ImageDefence, Settings
+from art_nip.defences.pytorch import PyTorchDefence
+from art_nip.defences.tensorflow import TensorFlowDefence
+from art_nip.estimators.base import adapter_for, seen_in
 from art_nip.utils.arrays import Array, namespace
-from art_nip.utils.validation import check_images, check_number, check_whole, numeric
+from art_nip.utils.validation import (
+    check_classifier,
+    check_images,
+    check_number,
+    check_whole,
+    numeric,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+USER = "The anti-adversary layer"
 
 
 class AntiAdversary(ImageDefence):
@@ -26,11 +40,11 @@ class AntiAdversary(ImageDefence):
     further in: the layer corrects nothing that was made without it. What it may do is to make the
     boundary harder to find for attacks that go through it.
 
-    From the paper: the above, K and α; so is that nothing is fitted. Our choices: α is in units of
-    the images, before the estimator's (mean, std), where the authors' code has it behind these, and
-    the result is clipped, which theirs is not. The sign is taken of the gradient of c's log-odds,
-    log p_c / (1 − p_c). In exact numbers that is the same; in float32, that of the cross-entropy
-    loses terms, and in the end all, as p_c rounds to 1.
+    From the paper: the above, K and α; so is that nothing is fitted. Our choices: α is a share of
+    the range of the images, before the estimator's (mean, std), where the authors' code has it
+    behind these, and the result is clipped, which theirs is not. The sign is taken of the gradient
+    of c's log-odds, log p_c / (1 − p_c). In exact numbers that is the same; in float32, that of the
+    cross-entropy loses terms, and in the end all, as p_c rounds to 1.
 
     The paper's α suits its adversarially trained models. On GTSRB models trained without, moves of
     0.3 also lose benign images: LeNet-5 falls from .92 to .78, ResNet-20 from .98 to .65, and with
@@ -45,43 +59,40 @@ class AntiAdversary(ImageDefence):
         `preprocessing` of (mean, std) is honoured, its preprocessing defences are not looked
         through.
     :param steps: K, at least 1; the authors' is 2.
-    :param step_size: α, above 0, in units of the images; the authors' is 0.15.
-    :param clip_values: range (min, max) of the images, two numbers; None takes the estimator's, and
-        if it has none, leaves the result as it is: that is the authors' layer.
-    :param apply_fit: whether the defence is applied when the defended classifier is trained.
-    :param apply_predict: whether the defence is applied when it predicts.
-    :param batch_size: how many images are treated at once.
+    :param step_size: α, above 0, as a share of the range of the images; the authors' is 0.15.
+    :param settings: `apply_fit`, `apply_predict` and `batch_size` of
+        :class:`art_nip.defences.base.ImageDefence`, and `clip_values`: the range of the images;
+        None takes the estimator's. If that has none, the range counts as 1, and the result is left
+        as it is: that is the authors' layer.
     :raises ValueError: if a parameter is not allowed.
     :raises TypeError: if the estimator is not one that can be looked into.
     """
 
     params = ["steps", "step_size", "clip_values", "batch_size"]  # noqa: RUF012 - as ART has it
+    default_batch_size = 64
 
     def __init__(
         self,
         estimator: Any,
         steps: int = 2,
         step_size: float = 0.15,
-        clip_values: tuple[float, float] | None = None,
-        apply_fit: bool = False,
-        apply_predict: bool = True,
-        batch_size: int = 64,
+        **settings: Unpack[Settings],
     ) -> None:
-        super().__init__(
-            # Images are in the model's own order, whichever that is, and stay in it.
-            channels_first=True,
-            clip_values=estimator.clip_values if clip_values is None else clip_values,
-            apply_fit=apply_fit,
-            apply_predict=apply_predict,
-            batch_size=batch_size,
-        )
+        check_classifier(estimator, USER)
+        if "channels_first" in settings:
+            raise TypeError(f"{type(self).__name__} has no channels_first: it follows the model.")
+        # Images are in the model's own order, whichever that is, and stay in it.
+        settings["channels_first"] = True
+        if settings.get("clip_values") is None:
+            settings["clip_values"] = estimator.clip_values
+        super().__init__(**settings)
         self.steps = steps
         self.step_size = step_size
         self._check_params()
-        self._model = self._seen(estimator)
+        self._model = adapter_for(estimator, None, "probability", USER)
 
-    @staticmethod
-    def for_estimator(estimator: Any, **parameters: Any) -> "AntiAdversary":
+    @classmethod
+    def for_estimator(cls, estimator: Any, **parameters: Any) -> Self:
         """Return the layer for an ART classifier, of the class that its framework needs.
 
         :param estimator: a `PyTorchClassifier`, a `TensorFlowV2Classifier`, or a `KerasClassifier`
@@ -89,31 +100,17 @@ class AntiAdversary(ImageDefence):
         :param parameters: as of the class.
         :raises TypeError: if it is none of these.
         """
-        kind = for_framework(
-            estimator,
-            "The anti-adversary layer",
-            AntiAdversaryPyTorch,
-            AntiAdversaryTensorFlowV2,
+        check_classifier(estimator, USER)
+        return cls._for_framework(seen_in(estimator, USER))(estimator, **parameters)
+
+    @classmethod
+    def check_parameters(cls, **parameters: Any) -> None:
+        """Raise a ValueError if a parameter is not allowed, whatever the classifier is."""
+        unbound: Any = object.__new__(cls)
+        vars(unbound).update(
+            channels_first=True, clip_values=None, batch_size=1, steps=1, step_size=1.0
         )
-        return kind(estimator, **parameters)
-
-    def forward(self, x: Array, y: Any | None = None) -> tuple[Array, Any | None]:
-        """Return the moved images as a tensor on its device; differentiable in x.
-
-        :param x: images, a tensor of shape (N, *input_shape).
-        :param y: anything.
-        :raises ValueError: as of the call.
-        """
-        xp = namespace(x)
-        x = xp.astype(x, xp.float32)
-        fixed = self._constant(x)
-        self._check_images(fixed)
-        if len(x) == 0:
-            return x, y
-        starts = range(0, len(x), self.batch_size)
-        moves = [self._move(fixed[start : start + self.batch_size]) for start in starts]
-        moved = x + xp.concat(moves)
-        return moved if self.clip_values is None else xp.clip(moved, *self.clip_values), y
+        unbound.set_params(**parameters)
 
     def estimate_gradient(self, x: npt.ArrayLike, grad: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return the gradient to x given that to the moved images; see the class.
@@ -125,28 +122,32 @@ class AntiAdversary(ImageDefence):
         images, gradient = numeric(x), np.array(grad, np.float32)
         if self.clip_values is None:
             return gradient
-        low, high = map(np.float32, self.clip_values)
-        for start in range(0, len(images), self.batch_size):
-            batch = slice(start, start + self.batch_size)
-            moved = images[batch] + self._numpy(self._move(self._tensor(images[batch])))
-            inside = (moved >= low) & (moved <= high)
-            gradient[batch] *= inside if gradient.ndim == images.ndim else inside[:, None]
+        with self._undisturbed():
+            for batch in self._batches(len(images)):
+                moved = self._treated(self._tensor(images[batch]))
+                inside = self._numpy(moved == self._clipped(moved))
+                gradient[batch] *= inside if gradient.ndim == images.ndim else inside[:, None]
         return gradient
 
-    def _move(self, x: Array) -> Array:
-        """Return γ; it carries no gradient."""
+    def _treated(self, x: Array) -> Array:
         xp = namespace(x)
-        logits, _ = self._model.logits_and_activations(x, ())
+        step = self.step_size * self._pixel_range(x).span
+        move = xp.zeros_like(x)
+        # A sum, and no part of the caller's: a model may write to its input.
+        logits, _ = self._model.logits_and_activations(x + move, ())
         classes = self._model.numpy(logits).argmax(axis=1)
         is_class = self._model.tensor(np.eye(self._model.nb_classes)[classes]) > 0
-        move = xp.zeros_like(x)
         for _ in range(self.steps):
             way = self._model.gradient(x + move, (), partial(log_odds, is_class))
-            move = move + self.step_size * xp.sign(way)
-        return move
+            move = move + step * xp.sign(way)
+        return x + move
+
+    def _with_gradient(self, treated: Array, change: Array) -> Array:
+        # The move is a constant, and clipping is not.
+        return self._clipped(treated + change)
 
     def _defend(self, x: Array) -> Array:
-        return x + self._move(x)
+        raise NotImplementedError("The layer works in the unit of the images: see _treated.")
 
     def _check_params(self) -> None:
         super()._check_params()
@@ -156,14 +157,10 @@ class AntiAdversary(ImageDefence):
     def _check_images(self, x: Array) -> None:
         # Of any range: attacks on a classifier may leave it.
         check_images(x, self._model.input_shape, clip_values=None)
+        self._check_bounds(tuple(x.shape[1:]))
 
     def _check_size(self, channels: int, height: int, width: int) -> None:
         """Of any size that the model takes."""
-
-    @staticmethod
-    @abstractmethod
-    def _seen(estimator: Any) -> EstimatorAdapter:
-        """Return the model of an estimator."""
 
 
 class AntiAdversaryPyTorch(PyTorchDefence, AntiAdversary):
@@ -174,21 +171,9 @@ class AntiAdversaryPyTorch(PyTorchDefence, AntiAdversary):
         """The device that the model is on."""
         return self._model.device
 
-    @staticmethod
-    def _seen(estimator: Any) -> EstimatorAdapter:
-        from art_nip.estimators.pytorch import PyTorchAdapter
-
-        return PyTorchAdapter(estimator, None, "probability")
-
 
 class AntiAdversaryTensorFlowV2(TensorFlowDefence, AntiAdversary):
     """The layer for an ART `TensorFlowV2Classifier`, or `KerasClassifier` in eager mode."""
-
-    @staticmethod
-    def _seen(estimator: Any) -> EstimatorAdapter:
-        from art_nip.estimators.tensorflow import TensorFlowAdapter
-
-        return TensorFlowAdapter(estimator, None, "probability")
 
 
 def log_odds(is_class: Array, logits: Array, maps: Sequence[Array]) -> Array:

@@ -4,20 +4,33 @@ Liu et al., "Feature Distillation: DNN-Oriented JPEG Compression Against Adversa
 CVPR 2019, https://arxiv.org/abs/1803.05787.
 """
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence
+from art_nip.defences.base import SETTINGS, ImageDefence, Settings
 from art_nip.defences.colour import TO_YCBCR, check_grey_or_rgb, mixed
 from art_nip.defences.dct import dct_matrix
+from art_nip.defences.pytorch import PyTorchDefence
+from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.validation import check_number
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 BLOCK = 8
 LOW_FREQUENCIES = 5
 """Coefficients (i, j) with i + j below this are kept."""
+
+LEVEL_BITS = 12
+"""Binary places of a level of 255 that are not noise in float32, in any unit."""
+
+QUOTIENT_BITS = 20
+"""Binary places of a coefficient in steps that are not noise in float64."""
 
 
 class FeatureDistillation(ImageDefence):
@@ -28,46 +41,22 @@ class FeatureDistillation(ImageDefence):
     to whole blocks by repeating the edge, and cropped again. With straight-through rounding, the
     gradient of this is the identity, and that is what is given, at the clipping too.
 
-    :param clip_values: range (min, max) of the images, two numbers.
     :param qs: how much coarser the step of high frequencies is; 50 is the default of the NIP paper.
-    :param channels_first: whether images are (C, H, W) or (H, W, C); C is 1 or 3 (RGB).
-    :param apply_fit: whether the defence is applied when the defended classifier is trained.
-    :param apply_predict: whether the defence is applied when it predicts.
-    :param batch_size: how many images are treated at once.
-    :param framework: `device_type` of the PyTorch class; see :class:`ImageDefence`.
+    :param settings: see :class:`art_nip.defences.base.ImageDefence`; `clip_values` are needed.
+        Images have 1 or 3 (RGB) channels.
     :raises ValueError: if a parameter is not allowed.
     """
 
-    params = ["clip_values", "qs", "channels_first", "batch_size"]  # noqa: RUF012 - as ART has it
+    params = ["qs", *SETTINGS]  # noqa: RUF012 - as ART has it
+    needs_clip_values = True
 
-    def __init__(
-        self,
-        clip_values: tuple[float, float],
-        qs: float = 50,
-        channels_first: bool = False,
-        apply_fit: bool = False,
-        apply_predict: bool = True,
-        batch_size: int = 128,
-        **framework: Any,
-    ) -> None:
-        super().__init__(
-            channels_first=channels_first,
-            clip_values=clip_values,
-            apply_fit=apply_fit,
-            apply_predict=apply_predict,
-            batch_size=batch_size,
-            **framework,
-        )
+    def __init__(self, qs: float = 50, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
         self.qs = qs
         self._check_params()
 
     def _check_params(self) -> None:
         super()._check_params()
-        if self.clip_values is None:
-            raise ValueError(
-                "clip_values=None; the steps are shares of the range of the images: give "
-                "(min, max)."
-            )
         check_number("qs", self.qs, low=0)
 
     def _check_size(self, channels: int, height: int, width: int) -> None:
@@ -81,15 +70,15 @@ class FeatureDistillation(ImageDefence):
     def _defend(self, x: Array) -> Array:
         xp = namespace(x)
         _, channels, height, width = x.shape
-        low, high = self.clip_values  # type: ignore[misc] # _check_params
-        # float64, lest rounding depend on the framework, or on how many images there are.
-        levels = (xp.astype(x, xp.float64) - low) * (255 / (high - low)) - 128
+        # float64, lest rounding depend on the framework, or on how many images there are. Whole
+        # levels are whole again, whatever the unit of the images was.
+        levels = _rid_of_noise(255 * xp.astype(x, xp.float64), LEVEL_BITS) - 128
         if channels == 3:
             levels = mixed(self._tensor(TO_YCBCR, like=levels), levels)
         levels = self._quantised(self._padded(levels))[:, :, :height, :width]
         if channels == 3:
             levels = mixed(self._tensor(np.linalg.inv(TO_YCBCR), like=levels), levels)
-        return xp.astype((levels + 128) * ((high - low) / 255) + low, xp.float32)
+        return xp.astype((levels + 128) / 255, xp.float32)
 
     def _padded(self, x: Array) -> Array:
         """Repeat the edge up to whole blocks."""
@@ -113,7 +102,8 @@ class FeatureDistillation(ImageDefence):
             x = xp.matmul(rows, xp.reshape(x, (-1, BLOCK, width)))
             return xp.reshape(xp.matmul(xp.reshape(x, (-1, BLOCK)), columns), (-1, BLOCK, width))
 
-        whole = xp.round(transformed(x, dct, inverse) / steps)
+        # A tie, of which images of 8 bits have many, is not to be decided by the last bit.
+        whole = xp.round(_rid_of_noise(transformed(x, dct, inverse) / steps, QUOTIENT_BITS))
         return xp.reshape(transformed(whole * steps, inverse, dct), x.shape)
 
 
@@ -129,3 +119,8 @@ def step_table(qs: float) -> npt.NDArray[np.float64]:
     """Return the quantisation step of each coefficient, shape (8, 8)."""
     i, j = np.mgrid[:BLOCK, :BLOCK]
     return np.where(i + j < LOW_FREQUENCIES, 1.0, 1.0 + qs)
+
+
+def _rid_of_noise(x: Array, bits: int) -> Array:
+    """Round to so many binary places."""
+    return namespace(x).round(x * 2.0**bits) / 2.0**bits

@@ -4,31 +4,35 @@ Mustafa et al., "Image Super-Resolution as a Defense Against Adversarial Attacks
 on Image Processing 2019, https://arxiv.org/abs/1901.01677.
 """
 
-import json
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.exceptions import NotFittedError
 
-from art_nip.defences import edsr, edsr_training
-from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence
+from art_nip.defences import edsr
+from art_nip.defences.base import SETTINGS, Settings
 from art_nip.defences.colour import TO_YCBCR, check_grey_or_rgb, mixed
-from art_nip.defences.edsr_training import Reached, Trained
+from art_nip.defences.edsr import training
+from art_nip.defences.edsr.training import Reached, Trained
+from art_nip.defences.learned import Arrays, LearnedDefence, read_learned, refusing
+from art_nip.defences.pytorch import PyTorchDefence
+from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.defences.wavelets import bayes_shrink
 from art_nip.utils.arrays import Array, namespace
-from art_nip.utils.files import reading, write_arrays
 from art_nip.utils.seeds import generator
-from art_nip.utils.validation import check_images, check_number, check_whole, numeric
+from art_nip.utils.validation import check_flag, check_number, check_whole
 
-FORMAT = "art-nip EDSR"
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 LEAST_SIDE = 4
 """Of an image, which is halved in training."""
 
 
-class SuperResolution(ImageDefence):
+class SuperResolution(LearnedDefence):
     """Denoise by wavelets, double the size by EDSR, and bring it back (Mustafa et al. 2019).
 
     The details of YCbCr that noise of standard deviation `sigma` could have made are removed by
@@ -41,62 +45,40 @@ class SuperResolution(ImageDefence):
     No weights of EDSR come with this package: `fit` trains a small one on benign images, in PyTorch
     if that is installed, else in TensorFlow; this class runs it there too.
 
-    :param clip_values: range (min, max) of the images, two numbers.
     :param sigma: of the noise, as a share of the range; 0 skips the denoising. 0.04 is that of the
         authors' code.
-    :param weights: a file that `save` wrote, which is then used, and `fit` does nothing; None: what
-        `fit` learns.
+    :param weights: a file that `save` wrote: its network is used, whatever `fit` is given, so that
+        spec files can name it; None takes what `fit` learns.
     :param features: channels between the convolutions of the network that `fit` trains.
     :param blocks: its residual blocks. EDSR's baseline has 64 and 16; 32 and 6 are trained in
         minutes.
     :param steps: how long `fit` trains, in batches of 16 images.
     :param seed: of `fit`; None draws one from NumPy's global state.
-    :param channels_first: whether images are (C, H, W) or (H, W, C); C is 1 or 3 (RGB).
-    :param apply_fit: whether the defence is applied when the defended classifier is trained.
-    :param apply_predict: whether the defence is applied when it predicts.
-    :param batch_size: how many images are treated at once.
     :param verbose: whether `fit` shows progress.
-    :param framework: `device_type` of the PyTorch class; see :class:`ImageDefence`.
+    :param settings: see :class:`art_nip.defences.base.ImageDefence`; `clip_values` are needed.
+        Images have 1 or 3 (RGB) channels.
     :raises ValueError: if a parameter is not allowed, or `weights` is no such file.
+    :raises FileNotFoundError: if there is no file `weights`.
     """
 
-    params = [  # noqa: RUF012 - as ART has it
-        "clip_values",
-        "sigma",
-        "weights",
-        "features",
-        "blocks",
-        "steps",
-        "seed",
-        "channels_first",
-        "batch_size",
-        "verbose",
-    ]
+    of_the_fit = ("weights", "features", "blocks", "steps", "seed")
+    params = ["sigma", *of_the_fit, "verbose", *SETTINGS]  # noqa: RUF012 - as ART has it
+    default_batch_size = 16
+    needs_clip_values = True
+    file_format = "art-nip EDSR"
 
     def __init__(
         self,
-        clip_values: tuple[float, float],
         sigma: float = 0.04,
         weights: str | Path | None = None,
         features: int = 32,
         blocks: int = 6,
         steps: int = 1500,
         seed: int | None = None,
-        channels_first: bool = False,
-        apply_fit: bool = False,
-        apply_predict: bool = True,
-        batch_size: int = 16,
         verbose: bool = True,
-        **framework: Any,
+        **settings: Unpack[Settings],
     ) -> None:
-        super().__init__(
-            channels_first=channels_first,
-            clip_values=clip_values,
-            apply_fit=apply_fit,
-            apply_predict=apply_predict,
-            batch_size=batch_size,
-            **framework,
-        )
+        super().__init__(**settings)
         self.sigma = sigma
         self.weights = weights
         self.features = features
@@ -110,18 +92,23 @@ class SuperResolution(ImageDefence):
 
     def _check_params(self) -> None:
         super()._check_params()
-        if self.clip_values is None:
-            raise ValueError(
-                "clip_values=None; the noise is a share of the range of the images: give "
-                "(min, max)."
-            )
         check_number("sigma", self.sigma, low=0)
         for name in ("features", "blocks", "steps"):
             check_whole(name, getattr(self, name), least=1)
         if self.seed is not None:
             check_whole("seed", self.seed, least=0)
-        if self.weights is not None and (self._file is None or self._file[0] != self.weights):
-            self._file = self.weights, _read(self.weights)
+        check_flag("verbose", self.verbose)
+        if self.weights is None or (self._file and self._file[0] == self.weights):
+            return
+        if not isinstance(self.weights, (str, Path)):
+            raise ValueError(f"weights={self.weights!r}; give the path of a file, or None.")
+        self._file = self.weights, self._read(self.weights)
+
+    def _read(self, path: str | Path) -> Trained:
+        """Read the network of a file."""
+        saved = read_learned(path, SuperResolution)
+        with refusing(path, SuperResolution):
+            return _network_of(saved.arrays, saved.facts)
 
     def _check_size(self, channels: int, height: int, width: int) -> None:
         check_grey_or_rgb(channels, self.channels_first)
@@ -155,23 +142,17 @@ class SuperResolution(ImageDefence):
         :raises ValueError: if images are not as above.
         :raises ImportError: if neither PyTorch nor TensorFlow is installed.
         """
-        if kwargs:
-            raise TypeError(f"fit takes x and y only; it was given {', '.join(kwargs)} too.")
         if self.weights is not None:
             return
-        images = numeric(x)
-        super()._check_images(images)
-        check_images(images, images.shape[1:], self.clip_values)
+        images = self._to_learn_from(x, kwargs)
         if len(images) < 2:
             raise ValueError(
                 f"fit was given {len(images)} images; give at least two, one to train on and one "
                 "to keep apart. A good network takes some hundreds."
             )
-        low, high = self._range
-        first = images if self.channels_first else np.moveaxis(images, 3, 1)
-        like = edsr.in_framework(self._tensor(first[:1]))
-        self._learned = edsr_training.train(
-            (first - np.float32(low)) / np.float32(high - low),
+        like = edsr.in_framework(self._tensor(images[:1]))
+        self._learned = training.train(
+            images,
             features=self.features,
             blocks=self.blocks,
             steps=self.steps,
@@ -190,60 +171,46 @@ class SuperResolution(ImageDefence):
         """PSNR of the network on the images that `fit` kept apart, and that of bicubic resizing."""
         return self._network().reached
 
-    def save(self, path: str | Path) -> None:
-        """Save the network to one safetensors file, whole or not at all.
+    def _saved_parameters(self) -> dict[str, Any]:
+        # The file holds the network itself.
+        return {**super()._saved_parameters(), "weights": None}
 
-        :param path: the file; an existing one is replaced. Give it as `weights`.
-        :raises NotFittedError: if nothing was fitted.
-        """
+    def _learned_arrays(self) -> tuple[Arrays, Any]:
         weights, reached = self._network()
-        header = {"format": FORMAT, "reached": json.dumps(reached)}
-        write_arrays(Path(path), weights, header)
+        return weights, reached
 
-    def load(self, path: str | Path) -> None:
-        """Use a saved network, in either framework, as if it had been fitted here.
+    def _adopt_arrays(self, arrays: Arrays, facts: Any) -> None:
+        self._learned = _network_of(arrays, facts)
 
-        :param path: a file that `save` wrote.
-        :raises ValueError: if there is no such file, or it is of another kind.
-        """
-        self._learned = _read(path)
+    def _forget(self) -> None:
+        self._learned = None
 
     def _network(self) -> Trained:
         if self.weights is not None and self._file is not None:
             return self._file[1]
         if self._learned is None:
-            raise NotFittedError(
-                f"This {type(self).__name__} has no network yet: call fit(x_benign), or load a "
-                "saved one."
-            )
+            raise self._not_fitted("network")
         return self._learned
 
     # Defending
-
-    @property
-    def _range(self) -> tuple[float, float]:
-        low, high = self.clip_values  # type: ignore[misc] # _check_params
-        return float(low), float(high)
 
     def _defend(self, x: Array) -> Array:
         if isinstance(x, np.ndarray):  # NumPy has no convolutions.
             return edsr.array(self._defend(edsr.in_framework(x)))
         xp = namespace(x)
         weights = self._network().weights
-        low, high = self._range
         # float64, lest what counts as noise depend on the framework.
-        x = (xp.astype(x, xp.float64) - low) / (high - low)
-        x = xp.clip(xp.astype(self._denoised(x), xp.float32), 0.0, 1.0)
-        large = edsr.doubled(x, {name: edsr.tensor(each, x) for name, each in weights.items()})
+        x = xp.clip(xp.astype(self._denoised(xp.astype(x, xp.float64)), xp.float32), 0.0, 1.0)
+        large = edsr.doubled(x, {name: edsr.tensor(array, x) for name, array in weights.items()})
         # By nearest neighbour.
-        return low + (high - low) * xp.clip(large[:, :, ::2, ::2], 0.0, 1.0)
+        return xp.clip(large[:, :, ::2, ::2], 0.0, 1.0)
 
     def _denoised(self, x: Array) -> Array:
         if x.shape[1] == 1:
             return bayes_shrink(x, self.sigma)
         # Divided so that noise that is the same in R, G and B is the same in Y, Cb and Cr.
         matrix = TO_YCBCR / np.linalg.norm(TO_YCBCR, axis=1, keepdims=True)
-        there, back = (edsr.tensor(each, x) for each in (matrix, np.linalg.inv(matrix)))
+        there, back = (edsr.tensor(one_way, x) for one_way in (matrix, np.linalg.inv(matrix)))
         return mixed(back, bayes_shrink(mixed(there, x), self.sigma))
 
 
@@ -255,15 +222,9 @@ class SuperResolutionTensorFlowV2(TensorFlowDefence, SuperResolution):
     """The same for TensorFlow tensors; parameters as of :class:`SuperResolution`."""
 
 
-def _read(path: str | Path) -> Trained:
-    """Read a file that `save` wrote."""
-    advice = "Give a file that SuperResolution.save wrote."
-    try:
-        with reading(Path(path), advice) as file:
-            header = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise ValueError(f"There is no file {path}. {advice}") from error
-    if header.get("format") != FORMAT or not edsr.is_network(weights):
-        raise ValueError(f"{path} is a safetensors file, but not of this network. {advice}")
-    return Trained(weights, Reached(*json.loads(header["reached"])))
+def _network_of(arrays: Arrays, facts: Any) -> Trained:
+    """Return a network and how good it is, as `_learned_arrays` took them apart."""
+    if not edsr.is_network(arrays):
+        raise ValueError("its arrays are not the weights of a network")
+    psnr, bicubic, n = facts
+    return Trained(arrays, Reached(float(psnr), float(bicubic), int(n)))

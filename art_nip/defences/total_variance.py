@@ -4,15 +4,22 @@ Guo et al., "Countering Adversarial Images using Input Transformations", ICLR 20
 https://arxiv.org/abs/1711.00117.
 """
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from art_nip.defences.base import ImageDefence, PyTorchDefence, TensorFlowDefence
+from art_nip.defences.base import SETTINGS, ImageDefence, Settings
 from art_nip.defences.dct import dct_matrix
+from art_nip.defences.pytorch import PyTorchDefence
+from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.seeds import generator
 from art_nip.utils.validation import check_number, check_whole
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 SMOOTHING = 1e-3
 """Norms are sqrt(‖·‖² + this²), for images of range 1: below it, a difference counts as none."""
@@ -36,25 +43,12 @@ class TotalVarianceMinimization(ImageDefence):
         what 200 of ART reach and 2 % above the minimum, ten 0.1 %; strong smoothing takes more.
     :param seed: None draws a mask for each image at each call, from NumPy's global state as ART
         does; a number draws from this seed one mask for all images of a size, and repeats it.
-    :param channels_first: whether images are (C, H, W) or (H, W, C).
-    :param clip_values: range (min, max) of the images, two numbers; None leaves the result as it
-        is.
-    :param apply_fit: whether the defence is applied when the defended classifier is trained.
-    :param apply_predict: whether the defence is applied when it predicts.
-    :param batch_size: how many images are treated at once.
-    :param framework: `device_type` of the PyTorch class; see :class:`ImageDefence`.
+    :param settings: see :class:`art_nip.defences.base.ImageDefence`.
     :raises ValueError: if a parameter is not allowed.
     """
 
-    params = [  # noqa: RUF012 - as ART has it
-        "prob",
-        "lamb",
-        "max_iter",
-        "seed",
-        "channels_first",
-        "clip_values",
-        "batch_size",
-    ]
+    params = ["prob", "lamb", "max_iter", "seed", *SETTINGS]  # noqa: RUF012 - as ART has it
+    default_batch_size = 64
 
     def __init__(
         self,
@@ -62,21 +56,9 @@ class TotalVarianceMinimization(ImageDefence):
         lamb: float = 0.5,
         max_iter: int = 5,
         seed: int | None = None,
-        channels_first: bool = False,
-        clip_values: tuple[float, float] | None = None,
-        apply_fit: bool = False,
-        apply_predict: bool = True,
-        batch_size: int = 64,
-        **framework: Any,
+        **settings: Unpack[Settings],
     ) -> None:
-        super().__init__(
-            channels_first=channels_first,
-            clip_values=clip_values,
-            apply_fit=apply_fit,
-            apply_predict=apply_predict,
-            batch_size=batch_size,
-            **framework,
-        )
+        super().__init__(**settings)
         self.prob = prob
         self.lamb = lamb
         self.max_iter = max_iter

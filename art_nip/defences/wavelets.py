@@ -8,7 +8,7 @@ import numpy as np
 
 from art_nip.utils.arrays import Array, namespace
 
-KEPT = 3
+COARSE_LEVELS = 3
 """The coarsest levels, of all that the image's size allows, that are not denoised."""
 
 
@@ -23,7 +23,7 @@ def bayes_shrink(x: Array, sigma: float) -> Array:
     :param sigma: σ; 0 leaves all details as they are.
     """
     possible = min(x.shape[2:]).bit_length() - 1
-    return _shrunk(x, sigma**2, levels=max(possible - KEPT, 1))
+    return _shrunk(x, sigma**2, levels=max(possible - COARSE_LEVELS, 1))
 
 
 def _shrunk(x: Array, variance: float, levels: int) -> Array:

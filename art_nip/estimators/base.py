@@ -18,6 +18,7 @@ import numpy.typing as npt
 from art_nip.estimators.layers import Call, Layer, layer_before_dense, named_layer
 from art_nip.utils.arrays import Array
 from art_nip.utils.frameworks import Framework, code_of, framework_of
+from art_nip.utils.validation import check_classifier
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -86,9 +87,8 @@ def seen_in(estimator: Any, user: str = "NIP") -> Framework:
     :param user: who wants to see them, for the error.
     :raises TypeError: if it is none of these.
     """
-    from art.estimators.estimator import BaseEstimator
-
-    framework = framework_of(estimator) if isinstance(estimator, BaseEstimator) else None
+    check_classifier(estimator, user)
+    framework = framework_of(estimator)
     if framework is None:
         raise TypeError(
             f"{user} needs a classifier whose layers and gradients it can see, and "
@@ -297,6 +297,23 @@ class EstimatorAdapter(ABC):
     @abstractmethod
     def _weights(self) -> Iterable[npt.NDArray[Any]]:
         """Return the model's parameters and buffers in their order."""
+
+    @abstractmethod
+    def weights_mark(self) -> object:
+        """Return a sign of the weights that is cheap to get, for each use.
+
+        As long as it is equal, the weights most probably are what they were; where it is not, they
+        may be: `fingerprint` tells.
+        """
+
+    def standardises_as(self, estimator: Any) -> bool:
+        """Return whether an ART estimator takes images by the mean and std that this one does."""
+
+        def moments(given: Standardisation | None) -> tuple[Any, Any]:
+            return (0.0, 1.0) if given is None else (given.mean, given.std)
+
+        ours, theirs = moments(self._standardisation), moments(Standardisation.of(estimator))
+        return all(bool(np.all(a == b)) for a, b in zip(ours, theirs, strict=True))
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the model's weights: their order, shapes, dtypes and values.

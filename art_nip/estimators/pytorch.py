@@ -7,6 +7,7 @@ forward pass.
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,14 @@ class PyTorchAdapter(EstimatorAdapter):
             if isinstance(value, Tensor):
                 flat = value.detach().cpu().contiguous().reshape(-1)
                 yield flat.view(torch.uint8).numpy().reshape(*value.shape, value.element_size())
+
+    def weights_mark(self) -> object:
+        """Return versions, which PyTorch counts up with each change in place; see the base class.
+
+        Changes by way of `.data` are not counted.
+        """
+        weights = chain(self.model.parameters(), self.model.buffers())
+        return tuple((w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights)
 
     def _trace(self, x: npt.NDArray[np.float32]) -> tuple[list[Call], npt.NDArray[np.float32]]:
         calls: list[Call] = []

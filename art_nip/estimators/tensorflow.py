@@ -32,6 +32,7 @@ class TensorFlowAdapter(EstimatorAdapter):
     _cached_looks: dict[tuple[tuple[Layer, ...], bool], Callable[[Tensor], list[Tensor]]] | None = (
         None
     )
+    _cached_mark: Callable[[], list[Tensor]] | None = None
     _cached_lead_gradient: Callable[[Tensor, Tensor], Tensor] | None = None
     _cached_observer: tuple[Weights, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]] | None = (
         None
@@ -145,6 +146,15 @@ class TensorFlowAdapter(EstimatorAdapter):
 
     def _weights(self) -> Iterator[npt.NDArray[Any]]:
         return (np.asarray(weight) for weight in self.model.weights)
+
+    def weights_mark(self) -> object:
+        """Return one value of each weight, as TensorFlow counts no changes; see the base class."""
+        if self._cached_mark is None:
+            weights = [weight for weight in self.model.weights if math.prod(weight.shape)]
+            self._cached_mark = tf.function(
+                lambda: [tf.cast(tf.reshape(w.value, [-1])[0], tf.float32) for w in weights]
+            ).get_concrete_function()
+        return tuple(value.numpy().item() for value in self._cached_mark())
 
     def _trace(self, x: npt.NDArray[np.float32]) -> tuple[list[Call], npt.NDArray[np.float32]]:
         calls: list[Call] = []

@@ -1,26 +1,19 @@
-"""The bank of NIP candidates [6]: what is stored of each benign image, and the file it is kept in.
+"""The bank of NIP candidates [6]: what is stored of each benign image."""
 
-A file is one safetensors file: arrays that are memory-mapped when opened, and JSON metadata.
-Nothing in it is ever executed.
-"""
-
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from art_nip.utils.arrays import Array, namespace
-from art_nip.utils.files import reading, write_arrays
 
-FORMAT = "art-nip candidates"
-FORMAT_VERSION = 2
-READABLE_VERSIONS = ("1", "2")  # 1 had no choice of retrieval
-LEARNED = "retrieval."
+LEARNED_PREFIX = "retrieval."
+"""Before the names of what a retrieval has learned, in a file."""
+
 DTYPES = ("float32", "float16", "uint8")
+"""How ρ̂ can be stored."""
 
 
 @dataclass(frozen=True)
@@ -76,32 +69,64 @@ class Fitted(NamedTuple):
     :param template: the neuron template T, float32, shape (n,).
     :param bank: the candidates.
     :param learned: what the retrieval keeps of them beside the bank, arrays by name.
+    :param fingerprint: of the weights that all this was found with; see
+        :meth:`art_nip.estimators.base.EstimatorAdapter.fingerprint`.
     """
 
     template: npt.NDArray[np.float32]
     bank: CandidateBank
     learned: Mapping[str, npt.NDArray[Any]]
+    fingerprint: str
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all arrays under the names that they have in a file."""
-        learned = {LEARNED + name: array for name, array in self.learned.items()}
+        learned = {LEARNED_PREFIX + name: array for name, array in self.learned.items()}
         return {"template": self.template, **vars(self.bank), **learned}
 
     @classmethod
-    def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "Fitted":
-        """Return what has these arrays under those names."""
+    def of_arrays(
+        cls,
+        arrays: Mapping[str, npt.NDArray[Any]],
+        fingerprint: str,
+        n_neurons: int,
+        input_shape: tuple[int, ...],
+    ) -> "Fitted":
+        """Return what has these arrays under those names.
+
+        :param arrays: by name, as `arrays` returned them.
+        :param fingerprint: of the weights.
+        :param n_neurons: how many the layer has.
+        :param input_shape: shape of one image.
+        :raises ValueError: if some are missing, or are no such arrays.
+        """
+        missing = {"template", *(field.name for field in fields(CandidateBank))} - set(arrays)
+        if missing:
+            raise ValueError(f"it has no {', '.join(sorted(missing))}")
         learned = {
-            name.removeprefix(LEARNED): arrays[name] for name in arrays if name.startswith(LEARNED)
+            name.removeprefix(LEARNED_PREFIX): arrays[name]
+            for name in arrays
+            if name.startswith(LEARNED_PREFIX)
         }
         bank = CandidateBank(**{field.name: arrays[field.name] for field in fields(CandidateBank)})
-        return cls(arrays["template"], bank, learned)
+        kinds = (
+            (arrays["template"], 1, ("float32",)), (bank.similarities, 1, ("float32",)),
+            (bank.labels, 1, ("int64",)), (bank.lows, 1, ("float32",)),
+            (bank.codes, max(1, bank.codes.ndim), DTYPES),
+        )  # fmt: skip
+        if any(array.ndim != axes or array.dtype not in of for array, axes, of in kinds):
+            raise ValueError("its arrays have other axes or dtypes")
+        if len({len(array) for array in vars(bank).values()}) != 1 or not len(bank):
+            raise ValueError("its arrays are not of the same candidates")
+        if len(arrays["template"]) != n_neurons or bank.codes.shape[1:] != input_shape:
+            raise ValueError("its arrays are of other neurons or other images")
+        return cls(arrays["template"], bank, learned, fingerprint)
 
 
 def encode(perturbation: Array, dtype: str) -> tuple[Array, Array]:
     """Return the codes of perturbations ρ̂ of range 1, and the smallest value of each.
 
     uint8 counts steps of 1/255 from the smallest value: an error of at most 1/510, so at most
-    mean(x)/510 in an image that is defended with it.
+    mean(x)/510 of the range in an image that is defended with it.
 
     :param perturbation: ρ̂, float32, shape (N, *input_shape).
     :param dtype: one of `DTYPES`.
@@ -127,61 +152,3 @@ def decode(codes: Array, lows: Array) -> Array:
 
 def _per_image(values: Array, images: Array) -> Array:
     return namespace(images).reshape(values, (-1,) + (1,) * (len(images.shape) - 1))
-
-
-def save(path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, Any]) -> None:
-    """Write arrays and metadata to one file, whole or not at all.
-
-    :param path: the file; an existing one is replaced when the new one is complete.
-    :param arrays: by name.
-    :param metadata: anything that JSON can hold.
-    """
-    header = {
-        "format": FORMAT,
-        "format_version": str(FORMAT_VERSION),
-        "metadata": json.dumps(metadata),
-    }
-    write_arrays(path, arrays, header)
-
-
-def load(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """Open a file that `save` wrote; its arrays are mapped into memory, not read.
-
-    :param path: the file.
-    :return: arrays by name, and the metadata.
-    :raises FileNotFoundError: if there is none.
-    :raises ValueError: if it is truncated, not a file of this package, or of another format
-        version.
-    """
-    with reading(path, "Copy it again, or fit and save anew.") as file:
-        header = file.metadata() or {}
-    if header.get("format") != FORMAT:
-        raise ValueError(f"{path} is a safetensors file, but holds no NIP candidates.")
-    if header.get("format_version") not in READABLE_VERSIONS:
-        raise ValueError(
-            f"{path} has format version {header.get('format_version')}, this art-nip reads "
-            f"{' and '.join(READABLE_VERSIONS)}. Use the art-nip that wrote it, or fit and save "
-            "anew."
-        )
-    return _mapped(path), json.loads(header["metadata"])
-
-
-def _mapped(path: Path) -> dict[str, npt.NDArray[Any]]:
-    # safetensors has checked the header; its NumPy reader copies, so the arrays are mapped here.
-    with open(path, "rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        entries = json.loads(file.read(size))
-    del entries["__metadata__"]
-    dtypes = {"F32": np.float32, "F16": np.float16, "U8": np.uint8, "I64": np.int64}
-    return {
-        name: np.memmap(
-            path,
-            dtype=dtypes[entry["dtype"]],
-            # Copy-on-write: PyTorch wants arrays that it could write to, and the file never
-            # changes.
-            mode="c",
-            offset=8 + size + entry["data_offsets"][0],
-            shape=tuple(entry["shape"]),
-        )
-        for name, entry in entries.items()
-    }

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.ranges import PixelRange
 
-CONSTANT = 1e-4
-"""A perturbation with a range this small beside its largest value is constant but for rounding."""
+ROUNDING = 1e-4
+"""What varies by no more than this share of its largest value is constant but for rounding."""
 
 
 class Parts(NamedTuple):
@@ -125,53 +126,71 @@ def perturbation_weights(influence: Array, k1: int, k2: int) -> Array:
 def normalised(perturbation: Array) -> Array:
     """Return ρ divided by its range per image, as [7] uses it; a constant ρ becomes 0.
 
-    :param perturbation: ρ [5], shape (N, *input_shape).
+    :param perturbation: ρ [5] of images in [0, 1], shape (N, *input_shape): ∂loss/∂x times the
+        range of the values, where that differs between them.
     """
     xp = namespace(perturbation)
     axes = tuple(range(1, len(perturbation.shape)))
     high = xp.max(perturbation, axis=axes, keepdims=True)
     low = xp.min(perturbation, axis=axes, keepdims=True)
     span = high - low
-    varies = span > CONSTANT * xp.where(high > -low, high, -low)
+    varies = span > ROUNDING * xp.where(high > -low, high, -low)
     return xp.where(varies, perturbation / xp.where(varies, span, span + 1), perturbation * 0)
 
 
-def defended(x: Array, perturbation: Array, strength: float, clip: tuple[Array, Array]) -> Array:
-    """Return x_def = clip(x + strength · mean(x) · ρ̂) [7]; differentiable in x.
+def brightness(x: Array, pixels: PixelRange) -> Array:
+    """Return mean(x) of [7], per image, as a share of the range: 0 is black, 1 is white.
+
+    The paper's images start at 0. On a range that does not, the mean of the values would depend on
+    the unit of the images, and turn ρ round where it is negative.
 
     :param x: images, shape (N, *input_shape).
-    :param perturbation: ρ̂ of the candidate that each image receives, already divided by its range.
-    :param strength: factor on the added term; 1 is the paper's.
-    :param clip: lower and upper bound of the input range, numbers or arrays that broadcast to an
-        image.
+    :param pixels: their range.
+    :return: shape (N, 1, …), as many axes as x.
     """
-    xp = namespace(x)
-    return xp.clip(_shifted(x, perturbation, strength), *clip)
+    axes = tuple(range(1, len(x.shape)))
+    return namespace(x).mean(pixels.unit(x), axis=axes, keepdims=True)
+
+
+def defended(x: Array, perturbation: Array, strength: float, pixels: PixelRange) -> Array:
+    """Return x_def = clip(x + strength · mean(x) · ρ̂) [7]; differentiable in x.
+
+    The equation is that of images in [0, 1]: mean(x) is their `brightness`, and what is added is
+    scaled to the range. So the same pictures give the same defended pictures in any range.
+
+    :param x: images, shape (N, *input_shape).
+    :param perturbation: ρ̂ of the candidate that each image receives, in units of the range and
+        already divided by its own range.
+    :param strength: factor on the added term; 1 is the paper's.
+    :param pixels: range of the images.
+    """
+    shifted = _shifted(x, perturbation, strength, pixels)
+    return namespace(x).clip(shifted, pixels.low, pixels.high)
 
 
 def defended_gradient(
-    x: Array, perturbation: Array, strength: float, clip: tuple[Array, Array], gradient: Array
+    x: Array, perturbation: Array, strength: float, pixels: PixelRange, gradient: Array
 ) -> Array:
     """Return the gradient to x given that to x_def: the vector-Jacobian product of `defended`.
 
     :param x: images, shape (N, *input_shape).
     :param perturbation: ρ̂, shape of x.
     :param strength: as in `defended`.
-    :param clip: as in `defended`.
+    :param pixels: as in `defended`.
     :param gradient: gradient to x_def, shape of x, or (N, C, *input_shape) for one gradient per
         class.
     :return: shape of `gradient`.
     """
     xp = namespace(x)
-    shifted = _shifted(x, perturbation, strength)
-    inside = xp.astype((shifted >= clip[0]) & (shifted <= clip[1]), x.dtype)
+    shifted = _shifted(x, perturbation, strength, pixels)
+    inside = xp.astype((shifted >= pixels.low) & (shifted <= pixels.high), x.dtype)
+    added = pixels.span * perturbation
     if len(gradient.shape) > len(x.shape):
-        inside, perturbation = inside[:, None], perturbation[:, None]
+        inside, added = inside[:, None], added[:, None]
     passed = gradient * inside
     axes = tuple(range(len(gradient.shape) - len(x.shape) + 1, len(gradient.shape)))
-    return passed + strength * xp.mean(passed * perturbation, axis=axes, keepdims=True)
+    return passed + strength * xp.mean(passed * added, axis=axes, keepdims=True) / pixels.span
 
 
-def _shifted(x: Array, perturbation: Array, strength: float) -> Array:
-    axes = tuple(range(1, len(x.shape)))
-    return x + strength * namespace(x).mean(x, axis=axes, keepdims=True) * perturbation
+def _shifted(x: Array, perturbation: Array, strength: float, pixels: PixelRange) -> Array:
+    return x + pixels.span * (strength * brightness(x, pixels) * perturbation)

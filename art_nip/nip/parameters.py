@@ -1,22 +1,47 @@
 """The choices that the paper leaves open, each a parameter; checked once, here."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
 from art_nip.nip.bank import DTYPES
 from art_nip.nip.retrieval import Retrieval, Similarity, chosen
-from art_nip.utils.validation import check_whole, nearest_name
+from art_nip.utils.validation import (
+    check_choice,
+    check_flag,
+    check_positive,
+    check_whole,
+    nearest_name,
+    plain,
+)
 
 CHOICES = {
     "confidence": ("probability", "logit"),
     "template": ("mean", "quorum"),
     "bank_dtype": DTYPES,
 }
+
+
+class ParameterKeywords(TypedDict, total=False):
+    """The parameters of `Parameters` as keywords, for a type checker and an editor."""
+
+    clip_values: Any
+    layer: str
+    k1: int
+    k2: int
+    fractions: Sequence[float]
+    confidence: Literal["probability", "logit"]
+    template: Literal["mean", "quorum"]
+    quorum: float
+    retrieval: Retrieval | str | Mapping[str, Any]
+    strength: float
+    batch_size: int
+    bank_dtype: Literal["float32", "float16", "uint8"]
+    verbose: bool
 
 
 @dataclass(frozen=True)
@@ -59,10 +84,11 @@ class Parameters:
     verbose: bool = True
 
     def __post_init__(self) -> None:
+        for name in self.names():
+            # NumPy's scalars are no JSON, in which parameters are saved.
+            object.__setattr__(self, name, plain(getattr(self, name)))
         for name, allowed in CHOICES.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(f"{name}={value!r}; allowed are {', '.join(map(repr, allowed))}.")
+            check_choice(name, getattr(self, name), allowed)
         if not isinstance(self.layer, str):
             raise TypeError(f"layer={self.layer!r}; give a layer's name, or 'auto'.")
         for name, least in (("k1", 0), ("k2", 0), ("batch_size", 1)):
@@ -71,42 +97,20 @@ class Parameters:
             raise ValueError(
                 "k1 and k2 are both 0: the perturbation would be zero. Set one of them."
             )
-        if not isinstance(self.strength, Real) or not math.isfinite(self.strength):
+        if not _is_number(self.strength) or not math.isfinite(self.strength):
             raise ValueError(
                 f"strength={self.strength!r}; give a finite number, 1 for the paper's."
             )
-        if not isinstance(self.quorum, Real) or not 0 < self.quorum <= 1:
-            raise ValueError(f"quorum={self.quorum!r}; give a share above 0 and at most 1.")
+        check_positive("quorum", self.quorum, most=1)
+        check_flag("verbose", self.verbose)
         object.__setattr__(self, "retrieval", chosen(self.retrieval))
-        self._check_fractions()
-        self._check_clip_values()
-
-    def _check_fractions(self) -> None:
-        fractions = tuple(self.fractions)
-        if len(fractions) != 3 or not all(share > 0 for share in fractions):
-            raise ValueError(
-                f"fractions={self.fractions!r}; give three positive shares: front, middle, tail."
-            )
-        if not math.isclose(sum(fractions), 1, abs_tol=1e-6):
-            raise ValueError(f"fractions={self.fractions!r} sum to {sum(fractions):g}, not to 1.")
-        object.__setattr__(self, "fractions", fractions)
-
-    def _check_clip_values(self) -> None:
-        given = self.clip_values
-        if given is None:
-            raise ValueError(
-                "The estimator has no clip_values, and equation 7 needs them: give "
-                "clip_values=(min, max), the range of the images."
-            )
-        if len(given) != 2 or not np.all(np.asarray(given[0]) < np.asarray(given[1])):
-            raise ValueError(f"clip_values={given!r}; give (min, max) with min below max.")
-        low, high = (np.asarray(bound, np.float32) for bound in given)
-        object.__setattr__(self, "clip_values", (low.tolist(), high.tolist()))
+        object.__setattr__(self, "fractions", _checked_fractions(self.fractions))
+        object.__setattr__(self, "clip_values", _checked_clip_values(self.clip_values))
 
     @classmethod
     def names(cls) -> list[str]:
         """Return the names of all parameters."""
-        return [each.name for each in fields(cls)]
+        return [field.name for field in fields(cls)]
 
     def changed(self, changes: Mapping[str, Any]) -> "Parameters":
         """Return these parameters with some changed.
@@ -116,12 +120,88 @@ class Parameters:
         check_names(changes)
         return replace(self, **changes)
 
+    def as_keywords(self) -> dict[str, Any]:
+        """Return all parameters by name, as `Parameters` takes them."""
+        return dict(vars(self))
+
     def as_dict(self) -> dict[str, Any]:
         """Return all parameters by name, as JSON can hold them.
 
         :raises ValueError: if JSON cannot hold the retrieval.
         """
         return {**vars(self), "retrieval": self.retrieval.as_dict()}
+
+
+class HasParameters:
+    """What has parameters, and shows each of them as an attribute: ART reads them so."""
+
+    parameters: Parameters
+
+    @property
+    def clip_values(self) -> tuple[Any, Any]:
+        """Range (min, max) of the images, numbers or nested lists."""
+        low, high = self.parameters.clip_values
+        return low, high
+
+    @property
+    def layer(self) -> str:
+        """The layer as it was asked for: "auto" or a name."""
+        return self.parameters.layer
+
+    @property
+    def k1(self) -> int:
+        """How many front neurons ρ strengthens."""
+        return self.parameters.k1
+
+    @property
+    def k2(self) -> int:
+        """How many tail neurons ρ weakens."""
+        return self.parameters.k2
+
+    @property
+    def fractions(self) -> tuple[float, float, float]:
+        """Shares of front, middle and tail neurons."""
+        return self.parameters.fractions
+
+    @property
+    def confidence(self) -> Literal["probability", "logit"]:
+        """What y_c of [1] is."""
+        return self.parameters.confidence
+
+    @property
+    def template(self) -> Literal["mean", "quorum"]:
+        """What T of [2] is."""
+        return self.parameters.template
+
+    @property
+    def quorum(self) -> float:
+        """Share of the images of which a neuron of T must be a middle neuron."""
+        return self.parameters.quorum
+
+    @property
+    def retrieval(self) -> Retrieval:
+        """How an image finds its inverse perturbation."""
+        return self.parameters.retrieval
+
+    @property
+    def strength(self) -> float:
+        """Factor on the perturbation added in [7]."""
+        return self.parameters.strength
+
+    @property
+    def batch_size(self) -> int:
+        """How many images the model sees at once."""
+        return self.parameters.batch_size
+
+    @property
+    def bank_dtype(self) -> Literal["float32", "float16", "uint8"]:
+        """How candidates are stored."""
+        return self.parameters.bank_dtype
+
+    @property
+    def verbose(self) -> bool:
+        """Whether fitting shows a progress bar."""
+        return self.parameters.verbose
 
 
 def check_names(given: Mapping[str, Any]) -> None:
@@ -132,4 +212,58 @@ def check_names(given: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"NIPPreprocessor has no parameter {name!r}. The nearest is {near!r}; all: "
                 f"{', '.join(Parameters.names())}."
+            )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _checked_fractions(given: Any) -> tuple[float, float, float]:
+    shares = tuple(given) if isinstance(given, (tuple, list, np.ndarray)) else ()
+    shares = tuple(map(plain, shares))
+    if len(shares) != 3 or not all(_is_number(share) and share > 0 for share in shares):
+        raise ValueError(f"fractions={given!r}; give three positive shares: front, middle, tail.")
+    if not math.isclose(sum(shares), 1, abs_tol=1e-6):
+        raise ValueError(f"fractions={given!r} sum to {sum(shares):g}, not to 1.")
+    return shares
+
+
+def _checked_clip_values(given: Any) -> tuple[Any, Any]:
+    """Return the range as JSON can hold it: numbers or nested lists."""
+    if given is None:
+        raise ValueError(
+            "The estimator has no clip_values, and equation 7 needs them: give "
+            "clip_values=(min, max), the range of the images."
+        )
+    try:
+        low, high = (np.asarray(bound, np.float32) for bound in given)
+        below = bool(np.all(low < high))
+    except (TypeError, ValueError):
+        below = False
+    if not below or isinstance(given, str):
+        raise ValueError(
+            f"clip_values={given!r}; give (min, max) with min below max: numbers, or arrays that "
+            "broadcast to an image."
+        )
+    return low.tolist(), high.tolist()
+
+
+def check_range_of(clip_values: tuple[Any, Any], input_shape: tuple[int, ...]) -> None:
+    """Raise a ValueError unless a range is one of images of a shape.
+
+    :param clip_values: (min, max), numbers or nested lists.
+    :param input_shape: shape of one image.
+    """
+    for bound in clip_values:
+        shape = np.shape(bound)
+        # A batch has one more axis in front, which bounds may have too, of length 1.
+        fits = len(shape) <= len(input_shape) + 1 and all(
+            size in (1, of) for size, of in zip(shape[::-1], (*input_shape[::-1], 1), strict=False)
+        )
+        if not fits:
+            channels = "(C, 1, 1) with channels first, (C,) with channels last"
+            raise ValueError(
+                f"clip_values of shape {shape} do not broadcast to images of shape {input_shape}. "
+                f"Give numbers, or one for each channel in an array of shape {channels}."
             )

@@ -4,14 +4,17 @@ The body is one for all frameworks; the two classes at the end make it the kind 
 ART chains.
 """
 
-from abc import ABC, abstractmethod
+from __future__ import annotations
+
+import math
+import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,25 +23,39 @@ from art.defences.preprocessor.preprocessor import (
     PreprocessorPyTorch,
     PreprocessorTensorFlowV2,
 )
+from art.estimators.estimator import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from art_nip.estimators import clones
-from art_nip.estimators.base import EstimatorAdapter, for_framework
-from art_nip.nip import bank, fitting, neurons
+from art_nip.estimators.base import EstimatorAdapter, adapter_for, for_framework
+from art_nip.estimators.protocol import DefendableClassifier
+from art_nip.nip import bank_file, fitting, neurons
 from art_nip.nip.bank import CandidateBank, Fitted
-from art_nip.nip.parameters import Parameters, check_names
-from art_nip.nip.retrieval import Reader
+from art_nip.nip.parameters import HasParameters, Parameters, check_names, check_range_of
+from art_nip.nip.partner import STALE, check_images_alike
+from art_nip.nip.retrieval import Context, Reader
+from art_nip.nip.retrieval.class_evidence import ClassReader
+from art_nip.nip.retrieval.registry import check_loadable
 from art_nip.nip.retrieval.similarity import similarity_to
 from art_nip.utils.arrays import Array, namespace
-from art_nip.utils.validation import check_images, class_indices, numeric
+from art_nip.utils.ranges import PixelRange
+from art_nip.utils.validation import check_flag, check_images, check_shape, class_indices, numeric
 
-Classifier = TypeVar("Classifier")
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-KEEP_THE_FIT = {"strength", "clip_values", "batch_size", "verbose"}
-"""Parameters that can change without fitting anew."""
+    from art_nip.nip.parameters import ParameterKeywords
+
+Classifier = TypeVar("Classifier", bound=DefendableClassifier)
+
+KEEP_THE_FIT = {"strength", "batch_size", "verbose"}
+"""Parameters that can change without fitting anew.
+
+Not `clip_values`: ρ̂ is in units of the range, and views of the image are made in it.
+"""
 
 
-class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
+class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     """Neuron-level inverse perturbation (Chen et al., "NIP", 2021).
 
     An image finds one of the candidates that benign images have left, and receives this one's
@@ -59,30 +76,50 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: DefendableClassifier,
         *,
         apply_fit: bool = False,
         apply_predict: bool = True,
-        **parameters: Any,
+        **parameters: Unpack[ParameterKeywords],
     ) -> None:
+        self._check_class(estimator)
+        check_flag("apply_fit", apply_fit)
+        check_flag("apply_predict", apply_predict)
         super().__init__(is_fitted=False, apply_fit=apply_fit, apply_predict=apply_predict)
         check_names(parameters)
-        given = Parameters(**{"clip_values": estimator.clip_values, **parameters})
-        self._adapter = self._adapter_class()(estimator, given.layer, given.confidence)
+        told: dict[str, Any] = {"clip_values": estimator.clip_values, **parameters}
+        given = Parameters(**told)
+        self._adapter = adapter_for(estimator, given.layer, given.confidence)
         self.parameters = _settled(given, self._adapter)
         self._adopt(None)
 
     @staticmethod
-    def for_estimator(estimator: Any, **parameters: Any) -> "NIPPreprocessor":
+    def for_estimator(
+        estimator: DefendableClassifier,
+        *,
+        apply_fit: bool = False,
+        apply_predict: bool = True,
+        **parameters: Unpack[ParameterKeywords],
+    ) -> NIPPreprocessor:
         """Return an unfitted NIP for an ART classifier, of the class that its framework needs.
 
         :param estimator: a `PyTorchClassifier`, a `TensorFlowV2Classifier`, or a `KerasClassifier`
             in eager mode.
+        :param apply_fit: as of the class.
+        :param apply_predict: as of the class.
         :param parameters: as of the class.
         :raises TypeError: if it is none of these.
         """
-        kind = for_framework(estimator, "NIP", NIPPreprocessorPyTorch, NIPPreprocessorTensorFlowV2)
-        return kind(estimator, **parameters)
+        return _class_for(estimator)(
+            estimator, apply_fit=apply_fit, apply_predict=apply_predict, **parameters
+        )
+
+    def _check_class(self, estimator: Any) -> None:
+        if not isinstance(self, _class_for(estimator)):
+            raise TypeError(
+                f"{type(self).__name__} is not for a {type(estimator).__name__}. Make a NIP with "
+                "NIPPreprocessor.for_estimator(classifier), which picks the class."
+            )
 
     # Fitting
 
@@ -95,11 +132,16 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
             model classifies so become candidates. None: every image does, with the model's own
             prediction.
         :raises TypeError: if images are no numbers.
-        :raises ValueError: if images or labels are not as above, none is classified correctly, or
-            the template is empty.
+        :raises ValueError: if images or labels are not as above, none is classified correctly, no
+            image changes anything in the layer, or the template is empty.
         """
         if kwargs:
             raise TypeError(f"fit takes x and y only; it was given {', '.join(kwargs)} too.")
+        if not np.isfinite(np.hstack([np.ravel(bound) for bound in self.clip_values])).all():
+            raise ValueError(
+                f"clip_values={self.clip_values!r}; equation 7 needs a finite range. Set that of "
+                "the images."
+            )
         x = self._checked(x)
         if len(x) == 0:
             raise ValueError("fit was given no image; NIP needs benign images to learn from.")
@@ -110,6 +152,8 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         self._fitted = fitted
         self._is_fitted = fitted is not None
         self._reader: Reader | None = None
+        self._mark: object = None if fitted is None else self._adapter.weights_mark()
+        self._is_stale = False
 
     # Looking inside
 
@@ -159,6 +203,25 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         """
         return self._batched(x, self._ready().candidate, (), np.int64)
 
+    def evidence(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Return what the evidence of "class" retrieval says of images: log p(c | x).
+
+        Its class, `evidence(x).argmax(axis=1)`, is what defended images are to be classified as; it
+        costs no perturbation. It need not sum to 1.
+
+        :param x: images, shape (N, *input_shape), in the range of `clip_values`.
+        :return: float32, shape (N, nb_classes).
+        :raises NotFittedError: if nothing was fitted.
+        :raises ValueError: if the retrieval is another.
+        """
+        reader = self._ready()
+        if not isinstance(reader, ClassReader):
+            raise ValueError(
+                f'Only "class" retrieval has evidence, and this one is {self.retrieval!r}. Make '
+                'a NIP with retrieval="class".'
+            )
+        return self._batched(x, reader.log_posterior, (self._adapter.nb_classes,))
+
     # Defending
 
     def __call__(
@@ -166,14 +229,19 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
     ) -> tuple[npt.NDArray[np.float32], Any | None]:
         """Return the defended images [7], float32, shape of x, and y as it was.
 
+        Images that leave the range are refused: most often they are of another one. Where one of
+        ART's classifiers calls this while it predicts, as `KerasClassifier` does, what holds of
+        :meth:`forward` holds here: attacks leave the range.
+
         :param x: images, shape (N, *input_shape), in the range of `clip_values`.
         :param y: anything.
         :raises NotFittedError: if nothing was fitted.
         :raises ValueError: if images are not as above.
         """
-        return self._batched(
-            x, partial(self._defended, self._ready()), self._adapter.input_shape
-        ), y
+        reader = self._ready()
+        if sys._getframe(1).f_code is BaseEstimator._apply_preprocessing.__code__:
+            return self._adapter.numpy(self.forward(numeric(x))[0]), y
+        return self._batched(x, partial(self._defended, reader), self._adapter.input_shape), y
 
     def forward(self, x: Array, y: Any | None = None) -> tuple[Array, Any | None]:
         """Return the defended images as a tensor on its device; differentiable in x.
@@ -181,43 +249,59 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         What the retrieval finds counts as constant. Of a candidate that is the exact gradient
         almost everywhere; of an inverse perturbation of the image's own ("class") it is not.
 
+        It takes what a model takes, as ART's classifiers call it in the middle of attacks: values
+        outside the range, as ART's `UniversalPerturbation` makes them, and images with NaN or
+        infinite values, which become NaN as an undefended model's scores would. Others go on.
+
         :param x: images, a tensor of shape (N, *input_shape).
         :param y: anything.
         :raises NotFittedError: if nothing was fitted.
-        :raises ValueError: if images have another shape, or contain NaN or infinite values.
+        :raises ValueError: if images have another shape.
         """
         reader, size = self._ready(), self.parameters.batch_size
         x = self._adapter.tensor(x)
-        # Of any range: attacks on a classifier may leave it (ART's UniversalPerturbation does).
-        check_images(self._adapter.constant(x), self._adapter.input_shape, clip_values=None)
+        check_shape(x, self._adapter.input_shape)
         if len(x) == 0:
             return x, y
         batches = [
-            self._defended(reader, x[start : start + size]) for start in range(0, len(x), size)
+            self._forwarded(reader, x[start : start + size]) for start in range(0, len(x), size)
         ]
         return batches[0] if len(batches) == 1 else namespace(x).concat(batches), y
 
     def estimate_gradient(self, x: npt.ArrayLike, grad: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return the gradient to x given that to the defended images; see `forward`.
 
+        ART's classifiers call it after they have predicted in the middle of an attack, so that it
+        takes all images that `forward` takes. Where these are NaN or infinite the gradient is 0.
+
         :param x: images, shape (N, *input_shape).
         :param grad: gradients, shape of x, or (N, C, *input_shape) for one per class.
         :return: float32, shape of `grad`.
+        :raises NotFittedError: if nothing was fitted.
+        :raises ValueError: if images or gradients have another shape.
         """
-        perturbations = self._batched(x, self._ready().perturbation, self._adapter.input_shape)
-        gradient: npt.NDArray[np.float32] = neurons.defended_gradient(
-            numeric(x),
-            perturbations,
+        images, gradient = numeric(x), numeric(grad)
+        check_shape(images, self._adapter.input_shape)
+        if gradient.shape not in (images.shape, (*gradient.shape[:2], *images.shape[1:])):
+            raise ValueError(
+                f"Gradients have shape {gradient.shape}; to images of shape {images.shape} give "
+                "them in that shape, or with an axis of classes after the first."
+            )
+        finite = np.isfinite(images.reshape(len(images), -1)).all(axis=1)
+        result = np.zeros_like(gradient)
+        result[finite] = neurons.defended_gradient(
+            images[finite],
+            self._each_batch(images[finite], self._ready().perturbation, images.shape[1:]),
             self.parameters.strength,
-            self._clip(np.float32),
-            np.asarray(grad, np.float32),
+            PixelRange.of(self.parameters.clip_values),
+            gradient[finite],
         )
-        return gradient
+        return result
 
     def surrogate_losses(
         self, x: npt.ArrayLike, classes: npt.NDArray[np.int64], draws: int = 1
     ) -> list[npt.NDArray[np.float32]]:
-        """Return ways to make the defended model say classes, for attacks made for NIP.
+        """Return gradients that make the defended model say classes, for attacks made for NIP.
 
         :param x: images, shape (N, *input_shape), in the range of `clip_values`; as many as fit
             into memory at once.
@@ -228,18 +312,30 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         """
         images = self._adapter.tensor(self._checked(x))
         found = self._ready().surrogate_losses(images, classes, self._added, draws)
-        return [self._adapter.numpy(each) for each in found]
+        return [self._adapter.numpy(way) for way in found]
+
+    def _forwarded(self, reader: Reader, x: Array) -> Array:
+        """Return defended images; NaN where an image has NaN or infinite values."""
+        xp, axes = namespace(x), tuple(range(1, len(x.shape)))
+        # A sum is finite only if all its terms are.
+        if math.isfinite(float(xp.sum(self._adapter.constant(x)))):
+            return self._defended(reader, x)
+        # 0 times a number is 0, and of all others NaN, which is not equal to itself.
+        zeros = xp.sum(self._adapter.constant(x) * 0, axis=axes, keepdims=True)
+        finite = zeros == zeros
+        low = xp.zeros_like(x) + self._context.pixels.low
+        return xp.where(finite, self._defended(reader, xp.where(finite, x, low)), zeros)
 
     def _defended(self, reader: Reader, x: Array) -> Array:
         return self._added(x, reader.perturbation(x))
 
     def _added(self, x: Array, perturbation: Array) -> Array:
-        clip = self._clip(self._adapter.tensor)
-        return neurons.defended(x, perturbation, self.parameters.strength, clip)
+        return neurons.defended(x, perturbation, self.strength, self._context.pixels)
 
-    def _clip(self, convert: Callable[[Any], Array]) -> tuple[Array, Array]:
-        low, high = self.parameters.clip_values
-        return convert(low), convert(high)
+    @property
+    def _context(self) -> Context:
+        given = self.parameters
+        return Context(self._adapter, given.clip_values, given.fractions, self._fitted)
 
     def _checked(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
         images = numeric(x)
@@ -253,8 +349,18 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         shape: tuple[int, ...],
         dtype: npt.DTypeLike = np.float32,
     ) -> npt.NDArray[Any]:
+        """Apply a function of tensors to images that are checked; see `_each_batch`."""
+        return self._each_batch(self._checked(x), function, shape, dtype)
+
+    def _each_batch(
+        self,
+        images: npt.NDArray[np.float32],
+        function: Callable[[Array], Array],
+        shape: tuple[int, ...],
+        dtype: npt.DTypeLike = np.float32,
+    ) -> npt.NDArray[Any]:
         """Apply a function of tensors to images, some at a time; `shape` is that of one result."""
-        images, size = self._checked(x), self.parameters.batch_size
+        size = self.parameters.batch_size
         results = np.empty((len(images), *shape), dtype)
         for start in range(0, len(images), size):
             batch = self._adapter.tensor(images[start : start + size])
@@ -272,20 +378,30 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
     def _ready(self) -> Reader:
         """Return the retrieval at work, on the device that the model is on now."""
         fitted, device = self._require_fit(), self._adapter.device
+        self._warn_if_stale(fitted)
         if self._reader is None or self._reader.device != device:
-            given = self.parameters
-            self._reader = given.retrieval.reader(
-                self._adapter, fitted, given.fractions, given.clip_values
-            )
+            self._reader = self.parameters.retrieval.reader(self._context)
         return self._reader
+
+    def _warn_if_stale(self, fitted: Fitted) -> None:
+        """Warn once if the weights are not those of the fit.
+
+        Not an error: who trains on images that attack the defended classifier changes the weights
+        between one use and the next. Only where the cheap mark differs are all weights looked at.
+        """
+        mark = self._adapter.weights_mark()
+        if mark != self._mark and not self._is_stale:
+            self._mark, self._is_stale = mark, self._adapter.fingerprint() != fitted.fingerprint
+            if self._is_stale:
+                warnings.warn(STALE, stacklevel=5)
 
     # As a part of ART
 
     def set_params(self, **kwargs: Any) -> None:
         """Change parameters; all of them, or none if one is not allowed.
 
-        The fit is kept when only `strength`, `clip_values`, `batch_size` or `verbose` change; else
-        it is dropped.
+        The fit is kept when only `strength`, `batch_size` or `verbose` change; else it is dropped.
+        Also with `clip_values`: candidates are in units of the range, and views are made in it.
 
         :param kwargs: see :class:`art_nip.nip.parameters.Parameters`.
         :raises ValueError: if a name or a value is not allowed.
@@ -306,33 +422,70 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         The given one is untouched; both share the model. ART's TensorFlow classifiers cannot be
         deep-copied or pickled, defended or not: save this instead, and attach it anew.
 
+        A classifier of another model with the very weights of the fit, as copies of both have, gets
+        a NIP of the same fit that looks at its model.
+
         :param estimator: the classifier this was made for, or another ART classifier of the same
-            model.
-        :raises ValueError: if it has another model, or defences that ART cannot chain with this
-            one.
+            model, or of a copy of it.
+        :raises ValueError: if it has another model, other `clip_values`, another preprocessing of
+            mean and std, or defences that ART cannot chain with this one; or if the weights have
+            changed since the fit.
         """
         given: Any = estimator
+        self._check_class(given)
+        check_images_alike(self._adapter, self.parameters.clip_values, given)
+        nip = self
         if self._adapter.unwrapped(given.model) is not self._adapter.model:
-            raise ValueError(
-                "This NIPPreprocessor looks at another model than the classifier has. Fit one with "
-                "NIPPreprocessor.for_estimator(classifier), or load a saved one with load(path, "
-                "classifier)."
-            )
-        defended = clones.defended(given, self)
+            nip = self._moved_to(given)
+        elif self._fitted and self._adapter.fingerprint() != self._fitted.fingerprint:
+            raise ValueError(STALE)
+        defended = clones.defended(given, nip)
         defended.clone_for_refitting = _refuse_to_clone
         return defended  # type: ignore[no-any-return]
+
+    def _moved_to(self, estimator: Any) -> NIPPreprocessor:
+        """Return a NIP of the same fit for a classifier of a copy of the model."""
+        refused = ValueError(
+            "This NIPPreprocessor looks at another model than the classifier has. Fit one with "
+            "NIPPreprocessor.for_estimator(classifier), or load a saved one with load(path, "
+            "classifier)."
+        )
+        if self._fitted is None or tuple(estimator.input_shape) != self._adapter.input_shape:
+            raise refused
+        try:
+            other = type(self)(
+                estimator,
+                apply_fit=self.apply_fit,
+                apply_predict=self.apply_predict,
+                **self.parameters.as_keywords(),
+            )
+        except (TypeError, ValueError) as error:
+            raise refused from error
+        if other._adapter.fingerprint() != self._fitted.fingerprint:
+            raise refused
+        other._adopt(self._fitted)
+        return other
 
     def save(self, path: str | Path) -> None:
         """Save the fit to one safetensors file, whole or not at all.
 
+        The file tells which weights the fit belongs to, and `load` refuses others. If the model was
+        trained after the fit, a warning says so: the file is for the weights that it had before.
+
         :param path: the file; an existing one is replaced.
         :raises NotFittedError: if nothing was fitted.
+        :raises ValueError: if a file cannot hold the retrieval: one of your own, or one that asks
+            another classifier.
         """
         fitted, adapter = self._require_fit(), self._adapter
+        parameters = self.parameters.as_dict()
+        check_loadable(self.retrieval)
+        if adapter.fingerprint() != fitted.fingerprint:
+            warnings.warn(f"{STALE} The file is for the weights of then.", stacklevel=2)
         metadata = {
-            "parameters": self.parameters.as_dict(),
+            "parameters": parameters,
             "model": {
-                "fingerprint": adapter.fingerprint(),
+                "fingerprint": fitted.fingerprint,
                 "layer": self.layer_name,
                 "n_neurons": adapter.n_neurons,
                 "input_shape": adapter.input_shape,
@@ -343,10 +496,10 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
                 "framework": adapter.framework,
             },
         }
-        bank.save(Path(path), fitted.arrays(), metadata)
+        bank_file.save(Path(path), fitted.arrays(), metadata)
 
     @staticmethod
-    def load(path: str | Path, estimator: Any) -> "NIPPreprocessor":
+    def load(path: str | Path, estimator: DefendableClassifier) -> NIPPreprocessor:
         """Return the NIP that was saved, for a classifier with the weights that it was fitted on.
 
         The candidates are mapped into memory, not read. Nothing in the file is executed.
@@ -354,11 +507,12 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         :param path: a file written by `save`.
         :param estimator: an ART classifier.
         :raises FileNotFoundError: if there is no such file.
-        :raises ValueError: if it is truncated, of another format version, or was fitted on other
-            weights, another layer or another input shape; the message says which.
+        :raises ValueError: if it is damaged, of another format version, or was fitted on other
+            weights, another layer, another input shape or another range; the message says which.
         """
-        arrays, metadata = bank.load(Path(path))
+        arrays, metadata = bank_file.load(Path(path))
         model = metadata["model"]
+        _class_for(estimator)
         if tuple(model["input_shape"]) != tuple(estimator.input_shape):
             raise ValueError(
                 f"{path} was fitted on images of shape {tuple(model['input_shape'])}; the "
@@ -367,7 +521,8 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         fitted_layer = f"{model['layer']} with {model['n_neurons']} neurons"
         try:
             nip = NIPPreprocessor.for_estimator(estimator, **metadata["parameters"])
-        except ValueError as error:
+            check_images_alike(nip._adapter, nip.parameters.clip_values, estimator)
+        except (TypeError, ValueError) as error:
             raise ValueError(
                 f"{path} was fitted on layer {fitted_layer}, and does not suit this classifier: "
                 f"{error}"
@@ -382,7 +537,13 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
                 f"{path} was fitted on other weights than this classifier has, or with another "
                 "preprocessing of mean and std. Give the classifier these, or fit anew."
             )
-        nip._adopt(Fitted.of_arrays(arrays))
+        try:
+            fitted = Fitted.of_arrays(
+                arrays, model["fingerprint"], nip.n_neurons, nip._adapter.input_shape
+            )
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}. {bank_file.FIT_ANEW}") from error
+        nip._adopt(fitted)
         return nip
 
     def __repr__(self) -> str:
@@ -391,11 +552,8 @@ class NIPPreprocessor(Preprocessor, ABC):  # type: ignore[misc]
         return f"{type(self).__name__}(layer_name={self.layer_name!r}, {given}; {fitted})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_reader": None}
-
-    @staticmethod
-    @abstractmethod
-    def _adapter_class() -> type[EstimatorAdapter]: ...
+        # The mark is of this process; without one, the weights are looked at once.
+        return {**vars(self), "_reader": None, "_mark": None}
 
 
 class NIPPreprocessorPyTorch(NIPPreprocessor, PreprocessorPyTorch):  # type: ignore[misc]
@@ -406,32 +564,24 @@ class NIPPreprocessorPyTorch(NIPPreprocessor, PreprocessorPyTorch):  # type: ign
         """The device that the model is on."""
         return self._adapter.device
 
-    @staticmethod
-    def _adapter_class() -> type[EstimatorAdapter]:
-        from art_nip.estimators.pytorch import PyTorchAdapter
-
-        return PyTorchAdapter
-
 
 class NIPPreprocessorTensorFlowV2(NIPPreprocessor, PreprocessorTensorFlowV2):  # type: ignore[misc]
     """NIP for an ART `TensorFlowV2Classifier`, or `KerasClassifier` in eager mode."""
 
-    @staticmethod
-    def _adapter_class() -> type[EstimatorAdapter]:
-        from art_nip.estimators.tensorflow import TensorFlowAdapter
 
-        return TensorFlowAdapter
-
-
-for _name in Parameters.names():
-    # ART reads a preprocessor's parameters as attributes.
-    setattr(NIPPreprocessor, _name, property(attrgetter(f"parameters.{_name}")))
+def _class_for(estimator: Any) -> type[NIPPreprocessor]:
+    kind: type[NIPPreprocessor] = for_framework(
+        estimator, "NIP", NIPPreprocessorPyTorch, NIPPreprocessorTensorFlowV2
+    )
+    return kind
 
 
 def _settled(parameters: Parameters, adapter: EstimatorAdapter) -> Parameters:
     """Return parameters that suit the model, with the retrieval's choices for it filled in."""
     _check_part_sizes(adapter.n_neurons, parameters)
-    return replace(parameters, retrieval=parameters.retrieval.settled(adapter))
+    check_range_of(parameters.clip_values, adapter.input_shape)
+    context = Context(adapter, parameters.clip_values, parameters.fractions)
+    return replace(parameters, retrieval=parameters.retrieval.settled(context))
 
 
 def _check_part_sizes(n_neurons: int, parameters: Parameters) -> None:

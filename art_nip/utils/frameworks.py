@@ -1,8 +1,9 @@
 """Which framework something is of: the one place that asks, and the way to the code of a framework.
 
-Nothing here imports a framework. What is not imported yet cannot have made a tensor or a model, so
-`sys.modules` tells all there is to know. Code of a framework stands in files named after it:
-`code_of("art_nip.zoo", framework)` is `art_nip.zoo.pytorch` or `art_nip.zoo.tensorflow`.
+Nothing here imports a framework. A framework that is not imported yet cannot have made a tensor or
+a model, so `sys.modules` tells all there is to know. Code of a framework stands in files or folders
+named after it: `code_of("art_nip.zoo", framework)` is `art_nip.zoo.pytorch` or
+`art_nip.zoo.tensorflow`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 
 class Framework(str, Enum):
-    """What computes: NumPy, PyTorch or TensorFlow. Each is equal to its name as a text."""
+    """What computes: NumPy, PyTorch or TensorFlow. A member is equal to its name as a text."""
 
     NUMPY = "numpy"
     PYTORCH = "pytorch"
@@ -35,8 +36,8 @@ class Framework(str, Enum):
 def framework_of(thing: Any) -> Framework | None:
     """Return the framework that something is of, or None if it is of none.
 
-    :param thing: an array or a tensor, a model, or an estimator of ART: this one is of the
-        framework of its class, whatever model it holds.
+    :param thing: an array or a tensor, a model, or an estimator of ART, whose class says the
+        framework, whatever model it holds.
     """
     if isinstance(thing, (np.ndarray, np.generic)):
         return Framework.NUMPY
@@ -55,13 +56,54 @@ def framework_of(thing: Any) -> Framework | None:
     return None
 
 
-def code_of(package: str, framework: Framework | str) -> ModuleType:
-    """Import the file of a package that is of a framework.
+def model_framework(model: Any) -> Framework:
+    """Return the framework of a model.
+
+    :param model: a `torch.nn.Module` or a `keras.Model`.
+    :raises TypeError: if it is anything else, such as an estimator of ART.
+    """
+    # PyTorch first, as in `framework_of`.
+    if _is_of(model, "torch", "nn.Module"):
+        return Framework.PYTORCH
+    if _is_of(model, "keras", "Model"):
+        return Framework.TENSORFLOW
+    raise TypeError(
+        f"Expected a model, a torch.nn.Module or a keras.Model, but got {type(model).__name__}. Of "
+        "an ART estimator, give its `model`."
+    )
+
+
+def is_loaded(framework: Framework | str) -> bool:
+    """Return whether a framework has been imported by now, by whomever.
+
+    :param framework: which one.
+    """
+    package = {"numpy": "numpy", "pytorch": "torch", "tensorflow": "tensorflow"}[str(framework)]
+    return sys.modules.get(package) is not None
+
+
+def loaded_code_of(package: str) -> list[ModuleType]:
+    """Import the files of a package that are of the frameworks imported by now.
+
+    What no framework has been imported for, none can have made: this visits all that may have.
 
     :param package: its dotted name.
-    :param framework: which file of it.
+    """
+    frameworks = (Framework.PYTORCH, Framework.TENSORFLOW)
+    return [code_of(package, framework) for framework in frameworks if is_loaded(framework)]
+
+
+def code_of(package: str, framework: Framework | str) -> ModuleType:
+    """Import the file or folder of a package that is of a framework.
+
+    :param package: its dotted name.
+    :param framework: "pytorch" or "tensorflow".
+    :raises ValueError: if there is no such framework.
     :raises ModuleNotFoundError: if the framework is not installed.
     """
+    known = (Framework.PYTORCH, Framework.TENSORFLOW)
+    if framework not in known:
+        raise ValueError(f"framework={framework!s}; give {' or '.join(known)}.")
     return import_module(f"{package}.{framework}")
 
 

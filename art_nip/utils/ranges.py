@@ -25,10 +25,12 @@ class PixelRange:
 
     :param low: the low end, of all values or of those of a channel.
     :param span: high end minus low end, likewise.
+    :param high: the high end itself, which low end plus span may miss by a rounding.
     """
 
     low: Array
     span: Array
+    high: Array
 
     @classmethod
     def of(
@@ -40,7 +42,7 @@ class PixelRange:
         :param convert: makes an array or a tensor of one of them.
         """
         low, high = convert(clip_values[0]), convert(clip_values[1])
-        return cls(low, high - low)
+        return cls(low, high - low, high)
 
     def unit(self, images: Array) -> Array:
         """Return images in [0, 1], whatever their own range.
@@ -55,3 +57,13 @@ class PixelRange:
         :param unit: shape (N, *input_shape).
         """
         return unit * self.span + self.low
+
+
+def same_range(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
+    """Return whether two `clip_values` are the same range, but for rounding to float32.
+
+    :param one: (min, max), numbers, arrays or nested lists of numbers.
+    :param other: likewise.
+    """
+    pairs = zip(one, other, strict=True)
+    return all(np.allclose(_float32(a), _float32(b), rtol=1e-6, atol=0) for a, b in pairs)

@@ -6,11 +6,12 @@ ART's attacks and defences draw from these, so whoever wants the same result twi
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
+
+from art_nip.utils.frameworks import loaded_code_of
 
 
 def generator(seed: int | None) -> np.random.Generator:
@@ -32,19 +33,14 @@ def seeded(seed: int) -> Iterator[None]:
 
     :param seed: whole number from 0 to 2**32 - 1.
     """
-    torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
-    if tensorflow is not None:
-        tensorflow.random.set_seed(seed)
     try:
-        if torch is None:
+        with ExitStack() as stack:
+            for code in loaded_code_of("art_nip.utils"):
+                stack.enter_context(code.seeded(seed))
             yield
-        else:
-            with torch.random.fork_rng():
-                torch.manual_seed(seed)
-                yield
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)  # noqa: NPY002

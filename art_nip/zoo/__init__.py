@@ -5,25 +5,21 @@ Importing this package imports neither framework; `create` imports the one it is
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from art_nip.utils.validation import check_choice
+from art_nip.utils.frameworks import Framework, code_of, model_framework
+from art_nip.utils.validation import check_choice, check_whole
 from art_nip.zoo.architectures import ARCHITECTURES
-from art_nip.zoo.defences import DEFENCES
+from art_nip.zoo.trained_defences import TRAINED_DEFENCES
 
-if TYPE_CHECKING:
-    from keras import Model
-    from torch.nn import Module
-
-__all__ = ["DEFENCES", "NAMES", "copy_weights", "create", "get_weights", "set_weights"]
+__all__ = ["NAMES", "TRAINED_DEFENCES", "copy_weights", "create", "get_weights", "set_weights"]
 
 NAMES = tuple(ARCHITECTURES)
-_BUILDERS = {"pytorch": "art_nip.zoo.pytorch", "tensorflow": "art_nip.zoo.keras"}
+FRAMEWORKS = (Framework.PYTORCH.value, Framework.TENSORFLOW.value)
 
 
 def create(
@@ -33,7 +29,7 @@ def create(
     input_shape: tuple[int, ...],
     nb_classes: int,
     defence: str | None = None,
-) -> Module | Model:
+) -> Any:
     """Make an untrained model of the paper's Table I that maps images to logits.
 
     Its modules (PyTorch) or layers (Keras) are called `features.0`, `features.1`, …, `flatten`,
@@ -45,7 +41,8 @@ def create(
     :param input_shape: Shape of one image as in ART's estimators: (C, H, W) for PyTorch, (H, W, C)
         for TensorFlow.
     :param nb_classes: Number of logits, at least 2.
-    :param defence: Of `DEFENCES`, which says what each does to the model; None leaves it as it is.
+    :param defence: One of `TRAINED_DEFENCES`, which says what it does to the model; None leaves the
+        model as it is.
     :return: A model of float32 images (N, *input_shape), in whatever range it will be trained on,
         that returns logits (N, nb_classes).
     :raises ValueError: If a name, the framework, the shape or the number of classes is not allowed,
@@ -53,20 +50,20 @@ def create(
     :raises RuntimeError: If `framework` is "tensorflow" and Keras runs on another backend.
     """
     check_choice("model", name, NAMES)
-    check_choice("framework", framework, tuple(_BUILDERS))
+    check_choice("framework", framework, FRAMEWORKS)
     if defence is not None:
-        check_choice("trained defence", defence, tuple(DEFENCES))
+        check_choice("trained defence", defence, tuple(TRAINED_DEFENCES))
     order = "(C, H, W)" if framework == "pytorch" else "(H, W, C)"
-    if len(input_shape) != 3 or min(input_shape) < 1:
+    sides = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else ()
+    if len(sides) != 3 or not all(isinstance(n, (int, np.integer)) and n > 0 for n in sides):
         raise ValueError(
-            f"input_shape {input_shape} is not a shape of {framework} images: "
+            f"input_shape {input_shape!r} is not a shape of {framework} images: "
             f"give three positive numbers, {order}."
         )
-    if nb_classes < 2:
-        raise ValueError(f"nb_classes is {nb_classes}: a classifier needs at least 2.")
+    check_whole("nb_classes", nb_classes, 2)
     architecture = ARCHITECTURES[name](nb_classes)
     if defence is not None:
-        architecture = DEFENCES[defence](architecture, nb_classes)
+        architecture = TRAINED_DEFENCES[defence](architecture, nb_classes)
     height, width = input_shape[1:] if framework == "pytorch" else input_shape[:2]
     smallest = architecture.smallest_image
     if min(height, width) < smallest:
@@ -75,10 +72,10 @@ def create(
             f"{smallest}×{smallest}: enlarge them or choose another model. The input_shape "
             f"{input_shape} was read as {order}."
         )
-    return import_module(_BUILDERS[framework]).build(architecture, tuple(input_shape))
+    return code_of(__name__, framework).build(architecture, tuple(map(int, sides)))
 
 
-def get_weights(model: Module | Model) -> dict[str, NDArray[Any]]:
+def get_weights(model: Any) -> dict[str, NDArray[Any]]:
     """Return the weights of a zoo model in one form for both frameworks.
 
     :param model: A model from `create`.
@@ -86,11 +83,11 @@ def get_weights(model: Module | Model) -> dict[str, NDArray[Any]]:
         PyTorch's state dict.
     :raises TypeError: If the model is of neither framework.
     """
-    weights: dict[str, NDArray[Any]] = _backend(model).read(model)
+    weights: dict[str, NDArray[Any]] = _code_for(model).read(model)
     return weights
 
 
-def set_weights(model: Module | Model, weights: Mapping[str, NDArray[Any]]) -> None:
+def set_weights(model: Any, weights: Mapping[str, NDArray[Any]]) -> None:
     """Set the weights of a zoo model, trained in whichever framework.
 
     :param model: A model from `create`.
@@ -111,10 +108,10 @@ def set_weights(model: Module | Model, weights: Mapping[str, NDArray[Any]]) -> N
             f"{ours.get(name, '(absent)')} in the model. Both must be of the same name, "
             "input_shape and nb_classes."
         )
-    _backend(model).write(model, weights)
+    _code_for(model).write(model, weights)
 
 
-def copy_weights(source: Module | Model, target: Module | Model) -> None:
+def copy_weights(source: Any, target: Any) -> None:
     """Copy all weights and BatchNorm statistics between zoo models, also across frameworks.
 
     :param source: A model from `create`, left as it is.
@@ -125,16 +122,5 @@ def copy_weights(source: Module | Model, target: Module | Model) -> None:
     set_weights(target, get_weights(source))
 
 
-def _backend(model: object) -> Any:
-    # A framework that was not imported cannot have made the model.
-    for framework, package, base in (
-        ("pytorch", "torch.nn", "Module"),
-        ("tensorflow", "keras", "Model"),
-    ):
-        module = sys.modules.get(package)
-        if module is not None and isinstance(model, getattr(module, base)):
-            return import_module(_BUILDERS[framework])
-    raise TypeError(
-        f"Expected a model from art_nip.zoo.create, a torch.nn.Module or a keras.Model, "
-        f"but got {type(model).__name__}. Of an ART estimator, give its `model`."
-    )
+def _code_for(model: object) -> Any:
+    return code_of(__name__, model_framework(model))

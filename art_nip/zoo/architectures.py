@@ -1,7 +1,7 @@
 """The networks of the paper's Table I, each written once as a list of layers of no framework.
 
-`pytorch.py` and `keras.py` turn such a list into a model. Parameters are counted as in Table I,
-which is as Keras does: BatchNorm's moving statistics included.
+The folders `pytorch` and `tensorflow` turn such a list into a model. Parameters are counted as in
+Table I, which is as Keras does: BatchNorm's moving statistics included.
 """
 
 from __future__ import annotations
@@ -89,11 +89,11 @@ class Dense:
 class Residual:
     """body(x) + shortcut(x); an empty shortcut is the identity."""
 
-    body: tuple[Layer, ...]
-    shortcut: tuple[Layer, ...] = ()
+    body: tuple[LayerSpec, ...]
+    shortcut: tuple[LayerSpec, ...] = ()
 
 
-Layer: TypeAlias = (
+LayerSpec: TypeAlias = (
     Conv
     | Depthwise
     | BatchNorm
@@ -112,8 +112,8 @@ Layer: TypeAlias = (
 class Architecture:
     """A convolutional part, whose output is flattened, and a dense part that ends in the logits."""
 
-    features: tuple[Layer, ...]
-    classifier: tuple[Layer, ...]
+    features: tuple[LayerSpec, ...]
+    classifier: tuple[LayerSpec, ...]
 
     @property
     def smallest_image(self) -> int:
@@ -172,7 +172,7 @@ def vgg19(nb_classes: int, dense: tuple[int, ...] = (4096, 4096)) -> Architectur
     :param nb_classes: Number of logits.
     :param dense: Widths of the hidden dense layers.
     """
-    hidden: list[Layer] = []
+    hidden: list[LayerSpec] = []
     for units in dense:
         hidden += (Dense(units), BatchNorm(), ReLU(), Dropout())
     return Architecture(
@@ -193,8 +193,8 @@ def vgg19_small(nb_classes: int) -> Architecture:
     )
 
 
-def _vgg19_features(bias: bool) -> tuple[Layer, ...]:
-    layers: list[Layer] = []
+def _vgg19_features(bias: bool) -> tuple[LayerSpec, ...]:
+    layers: list[LayerSpec] = []
     for channels, repeats in ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4)):
         layers += (Conv(channels, bias=bias), BatchNorm(), ReLU()) * repeats
         layers.append(MaxPool())
@@ -208,7 +208,7 @@ def resnet20(nb_classes: int) -> Architecture:
     are not normalised. 276,587 parameters at three channels and 43 classes, whatever the image's
     size (GTSRB, Table I).
     """
-    layers: list[Layer] = [Conv(16), BatchNorm(), ReLU()]
+    layers: list[LayerSpec] = [Conv(16), BatchNorm(), ReLU()]
     for channels, stride in ((16, 1), (32, 2), (64, 2)):
         layers += _residual(channels, stride, (Conv(channels, 1, stride),) if stride > 1 else ())
         layers += _residual(channels) * 2
@@ -219,8 +219,8 @@ def resnet20(nb_classes: int) -> Architecture:
 
 
 def _residual(
-    channels: int, stride: int = 1, shortcut: tuple[Layer, ...] = ()
-) -> tuple[Layer, ...]:
+    channels: int, stride: int = 1, shortcut: tuple[LayerSpec, ...] = ()
+) -> tuple[LayerSpec, ...]:
     body = (Conv(channels, stride=stride), BatchNorm(), ReLU(), Conv(channels), BatchNorm())
     return Residual(body, shortcut), ReLU()
 
@@ -236,7 +236,7 @@ def mobilenet(nb_classes: int) -> Architecture:
     blocks = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2),
               *((512, 1),) * 5, (1024, 2), (1024, 1))
     # fmt: on
-    layers: list[Layer] = [Conv(32, stride=2, bias=False)]
+    layers: list[LayerSpec] = [Conv(32, stride=2, bias=False)]
     for channels, stride in blocks:
         layers += (Depthwise(stride), BatchNorm(), ReLU())
         layers += (Conv(channels, kernel=1, bias=False), BatchNorm(), ReLU())
@@ -256,7 +256,7 @@ ARCHITECTURES: dict[str, Callable[[int], Architecture]] = {
 }
 
 
-def output_shape(layers: Iterable[Layer], shape: tuple[int, ...]) -> tuple[int, ...]:
+def output_shape(layers: Iterable[LayerSpec], shape: tuple[int, ...]) -> tuple[int, ...]:
     """Shape of what the layers make of one image.
 
     :param layers: Layers, each fed with the one before.
@@ -266,7 +266,7 @@ def output_shape(layers: Iterable[Layer], shape: tuple[int, ...]) -> tuple[int, 
     return reduce(_output_shape, layers, shape)
 
 
-def _output_shape(shape: tuple[int, ...], layer: Layer) -> tuple[int, ...]:
+def _output_shape(shape: tuple[int, ...], layer: LayerSpec) -> tuple[int, ...]:
     channels, *size = shape
     match layer:
         case Conv():

@@ -7,20 +7,24 @@ needed to use it as JSON metadata.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from art_nip import zoo
 from art_nip.utils.files import reading, write_arrays
+from art_nip.utils.frameworks import code_of
+from art_nip.utils.validation import check_choice, check_number, check_whole, is_number
 
 FORMAT = "art-nip weights"
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """What a file of weights is of.
 
     :param name: of the model, one of `zoo.NAMES`.
@@ -29,7 +33,7 @@ class Trained:
     :param mean: subtracted from images in [0, 1] before the model sees them.
     :param std: they are divided by it then.
     :param note: how it was trained, and how well; for people.
-    :param defence: that changed the model, one of `zoo.DEFENCES`, or None.
+    :param defence: that changed the model, one of `zoo.TRAINED_DEFENCES`, or None.
     """
 
     name: str
@@ -39,6 +43,17 @@ class Trained:
     std: float
     note: str = ""
     defence: str | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("model", self.name, zoo.NAMES)
+        for side in self.image_shape:
+            check_whole("image_shape", side, 1)
+        check_whole("nb_classes", self.nb_classes, 2)
+        check_number("mean", self.mean, -math.inf)
+        if not (is_number(self.std) and self.std > 0):
+            raise ValueError(f"std={self.std!r}; give a number above 0, to divide images by.")
+        if self.defence is not None:
+            check_choice("trained defence", self.defence, tuple(zoo.TRAINED_DEFENCES))
 
     def input_shape(self, framework: str) -> tuple[int, int, int]:
         """Return the shape of one image in a framework."""
@@ -80,20 +95,10 @@ def as_classifier(
     :param keywords: of ART's class; `clip_values` are (0, 1) if not given.
     """
     keywords = {"clip_values": (0, 1), **keywords}
-    if framework == "pytorch":
-        import torch
-        from art.estimators.classification import PyTorchClassifier
-
-        loss = torch.nn.CrossEntropyLoss()
-        return PyTorchClassifier(model, loss, input_shape, nb_classes, **keywords)
-    import keras
-    from art.estimators.classification import TensorFlowV2Classifier
-
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    return TensorFlowV2Classifier(model, nb_classes, input_shape, loss_object=loss, **keywords)
+    return code_of("art_nip.zoo", framework).classifier(model, input_shape, nb_classes, **keywords)
 
 
-def save(path: Path, model: Any, trained: Trained) -> None:
+def save(path: Path, model: Any, trained: TrainedModel) -> None:
     """Write a model's weights, whole or not at all.
 
     :param path: the file.
@@ -114,7 +119,10 @@ def load(path: Path, framework: str) -> Any:
     """
     trained, weights = read(path)
     model = trained.create(framework)
-    zoo.set_weights(model, weights)
+    try:
+        zoo.set_weights(model, weights)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
     if framework == "pytorch":
         model.eval()
     return as_classifier(
@@ -126,19 +134,32 @@ def load(path: Path, framework: str) -> Any:
     )
 
 
-def read(path: Path) -> tuple[Trained, dict[str, npt.NDArray[Any]]]:
+def read(path: Path) -> tuple[TrainedModel, dict[str, npt.NDArray[Any]]]:
     """Return what a file of weights is of, and the weights by name.
 
     :param path: a file that `save` wrote.
     :raises FileNotFoundError: if there is none.
     :raises ValueError: if it is truncated or of another kind.
     """
-    with reading(path, "Train or copy it again.") as file:
+    advice = "Train or copy it again."
+    with reading(path, advice) as file:
         header = file.metadata() or {}
+        if header.get("format") != FORMAT:
+            raise ValueError(f"{path} is a safetensors file, but not one of `art-nip train`.")
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if header.get("format") != FORMAT:
-        raise ValueError(f"{path} is a safetensors file, but not one of `art-nip train`.")
-    entries = json.loads(header["trained"])
-    # A file from before a field was added has the field's default.
-    known = {field.name: entries[field.name] for field in fields(Trained) if field.name in entries}
-    return Trained(**{**known, "image_shape": tuple(entries["image_shape"])}), weights
+    for name, weight in weights.items():
+        if not np.isfinite(weight).all():
+            raise ValueError(f"{path} is damaged: {name} holds NaN or infinite values. {advice}")
+    return _trained(header.get("trained", ""), path, advice), weights
+
+
+def _trained(header: str, path: Path, advice: str) -> TrainedModel:
+    try:
+        entries = json.loads(header)
+        # A file from before a field was added has the field's default.
+        names = {field.name for field in fields(TrainedModel)}
+        known = {name: entry for name, entry in entries.items() if name in names}
+        return TrainedModel(**{**known, "image_shape": tuple(entries["image_shape"])})
+    # Not JSON, not of this form, or values that no model has.
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ValueError(f"{path} does not say what it is of ({error!r}). {advice}") from error

@@ -17,7 +17,7 @@ def median(x: Array, axes: tuple[int, int]) -> Array:
     :return: of the shape of `x`.
     """
     low, middle, high = _sorted(*_neighbours(x, axes[0]))
-    lows, middles, highs = (_neighbours(each, axes[1]) for each in (low, middle, high))
+    lows, middles, highs = (_neighbours(rows, axes[1]) for rows in (low, middle, high))
     xp = namespace(x)
     largest = xp.maximum(xp.maximum(lows[0], lows[1]), lows[2])
     smallest = xp.minimum(xp.minimum(highs[0], highs[1]), highs[2])

@@ -8,15 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tqdm.auto import tqdm
 
-from art_nip.zoo.adversarial import worst
-from art_nip.zoo.suppression import auxiliary_logits
+from art_nip.utils.frameworks import Framework, code_of, model_framework
+from art_nip.utils.validation import check_number, check_whole, is_number
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -60,16 +59,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 2), ("shift", 0), ("attack_steps", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)}; give at least {least}.")
+            check_whole(name, getattr(self, name), least)
         for name in ("learning_rate", "weight_decay", "auxiliary"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name}={value}; give a finite number of at least 0.")
-        if self.adversarial is not None and not 0 < self.adversarial <= 1:
+            check_number(name, getattr(self, name), 0)
+        eps = self.adversarial
+        if eps is not None and not (is_number(eps) and 0 < eps <= 1):
             raise ValueError(
-                f"adversarial={self.adversarial}; give an ε above 0 and at most 1, in units of "
-                "images in [0, 1], such as 8/255, or None."
+                f"adversarial={eps!r}; give an ε above 0 and at most 1, in units of images in "
+                "[0, 1], such as 8/255, or None."
             )
         if self.adversarial is None and self.attack_steps > 1:
             raise ValueError(
@@ -84,14 +81,7 @@ def seed_weights(framework: str, seed: int) -> None:
     :param framework: "pytorch" or "tensorflow".
     :param seed: whole number from 0 to 2**32 - 1.
     """
-    if framework == "pytorch":
-        import torch
-
-        torch.manual_seed(seed)
-    else:
-        import keras
-
-        keras.utils.set_random_seed(seed)
+    code_of("art_nip.zoo", framework).seed_weights(seed)
 
 
 def train(
@@ -116,20 +106,29 @@ def train(
     :param seed: of order, augmentation and attacks; weights are initialised where the model is
         made.
     :param verbose: whether to show progress, with the mean loss of the epoch.
-    :raises ValueError: if there are fewer images than in a batch, or not as many labels, or if the
-        recipe is adversarial and the images are not in [0, 1].
+    :raises ValueError: if there are fewer images than in a batch, or not as many labels, if images
+        or labels are none, or if the recipe is adversarial and the images are not in [0, 1].
+    :raises TypeError: if the model is of neither framework.
     """
     if len(x) != len(y) or len(x) < recipe.batch_size:
         raise ValueError(
             f"There are {len(x)} images and {len(y)} labels; give as many of each, and at least "
             f"one batch of {recipe.batch_size}."
         )
+    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
+        raise ValueError(f"Labels must be class indices, int64, from 0 on; got {y.dtype}: {y[:5]}.")
+    if not np.isfinite(x.sum()):
+        raise ValueError("Images contain NaN or infinite values; clean them first.")
+    check_number("mean", mean, -np.inf)
+    if not (is_number(std) and std > 0):
+        raise ValueError(f"std={std!r}; give a number above 0, by which images are divided.")
     if recipe.adversarial is not None and not (x.min() >= 0 and x.max() <= 1):
         raise ValueError(
             f"Adversarial training takes images in [0, 1]; these range from {x.min():g} to "
             f"{x.max():g}."
         )
-    channels_first, step = _step(model, recipe, mean, std)
+    channels_first = model_framework(model) is Framework.PYTORCH
+    step = training_step(model, recipe, mean, std)
     rng = np.random.default_rng(seed)
     per_epoch = len(x) // recipe.batch_size
     total, done = recipe.epochs * per_epoch, 0
@@ -144,6 +143,21 @@ def train(
                 losses.append(step(images, _start(images, recipe, rng), labels, rate))
                 done += 1
             bar.set_postfix(loss=f"{np.mean(losses):.3f}")
+
+
+def training_step(model: Any, recipe: Recipe, mean: float = 0.0, std: float = 1.0) -> Step:
+    """Return what changes a model by one step, with the state of its optimiser.
+
+    :param model: as of :func:`train`.
+    :param recipe: as of :func:`train`.
+    :param mean: as of :func:`train`.
+    :param std: as of :func:`train`.
+    :raises TypeError: if the model is of neither framework.
+    """
+    step: Step = code_of("art_nip.zoo", model_framework(model)).training_step(
+        model, recipe, mean, std
+    )
+    return step
 
 
 def _cycle(progress: float) -> float:
@@ -195,102 +209,3 @@ def _start(images: Images, recipe: Recipe, rng: np.random.Generator) -> Images:
     if eps is None:
         return images
     return images + rng.uniform(-eps, eps, images.shape).astype(np.float32)
-
-
-def _step(model: Any, recipe: Recipe, mean: float, std: float) -> tuple[bool, Step]:
-    """Return whether the model wants channels first, and its training step."""
-    if type(model).__module__.startswith("keras"):
-        return False, _keras_step(model, recipe, mean, std)
-    return True, _pytorch_step(model, recipe, mean, std)
-
-
-def _pytorch_step(model: Any, recipe: Recipe, mean: float, std: float) -> Step:
-    import torch
-
-    device = next(model.parameters()).device
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)
-    known = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_knows_bfloat16()
-    autocast = recipe.bfloat16 and known
-
-    def loss_of(x: Any, labels: Any, told: Any) -> Any:
-        with (
-            auxiliary_logits(model.modules(), told) as auxiliary,
-            torch.autocast(device.type, torch.bfloat16, enabled=autocast),
-        ):
-            logits = model((x - mean) / std)
-        cross_entropies = [
-            torch.nn.functional.cross_entropy(each.float(), labels) for each in (logits, *auxiliary)
-        ]
-        return cross_entropies[0] + recipe.auxiliary * sum(cross_entropies[1:])
-
-    def gradient(x: Any, labels: Any) -> Any:
-        x = x.detach().requires_grad_()
-        return torch.autograd.grad(loss_of(x, labels, told=None), x)[0]
-
-    def step(images: Images, start: Images, labels: Labels, rate: float) -> float:
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        x = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-        y = torch.from_numpy(labels).to(device)
-        if recipe.adversarial is not None:
-            first = torch.from_numpy(np.ascontiguousarray(start)).to(device)
-            x = worst(
-                x, first, partial(gradient, labels=y), recipe.adversarial, recipe.attack_steps
-            )
-        model.train()
-        loss = loss_of(x, y, told=y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        model.eval()
-        return float(loss.detach())
-
-    model.eval()
-    return step
-
-
-def _cpu_knows_bfloat16() -> bool:
-    import torch
-
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def _keras_step(model: Any, recipe: Recipe, mean: float, std: float) -> Step:
-    import keras
-    import tensorflow as tf
-
-    optimizer = keras.optimizers.AdamW(weight_decay=recipe.weight_decay)
-    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-    def loss_of(x: Any, labels: Any, training: bool) -> Any:
-        with auxiliary_logits(model.layers, labels if training else None) as auxiliary:
-            logits = model((x - mean) / std, training=training)
-        return cross_entropy(labels, logits) + recipe.auxiliary * sum(
-            cross_entropy(labels, each) for each in auxiliary
-        )
-
-    def gradient(x: Any, labels: Any) -> Any:
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            loss = loss_of(x, labels, training=False)
-        return tape.gradient(loss, x)
-
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def apply(x: Any, start: Any, labels: Any) -> Any:
-        if recipe.adversarial is not None:
-            x = worst(
-                x, start, partial(gradient, labels=labels), recipe.adversarial, recipe.attack_steps
-            )
-        with tf.GradientTape() as tape:
-            loss = loss_of(x, labels, training=True)
-        variables = model.trainable_variables
-        optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss
-
-    optimizer.build(model.trainable_variables)
-
-    def step(images: Images, start: Images, labels: Labels, rate: float) -> float:
-        optimizer.learning_rate.assign(rate)
-        return float(apply(*map(tf.convert_to_tensor, (images, start, labels))))
-
-    return step

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from art_nip import NIPPreprocessor
-from art_nip.attacks.adaptive import ProjectedGradientDescent
 from art_nip.attacks.nip_steering import SteeringAttack
+from art_nip.attacks.pgd import ProjectedGradientDescent
 from art_nip.estimators.layers import Layer
 from art_nip.nip.retrieval.class_evidence import ClassEvidence
 from art_nip.nip.retrieval.evidence import EstimatorEvidence, GradedViewEvidence, ViewEvidence
@@ -77,7 +77,7 @@ def test_several_restarts_and_targets_add_up(classifier, images):
     assert (broken(targets=1, restarts=3) >= one).all()
 
 
-def test_the_way_of_evidence_is_its_gradient(classifier, images):
+def test_the_surrogate_loss_of_evidence_has_its_gradient(classifier, images):
     nip = fitted(classifier, images, "class")
     # In noise, as the roots in the vectors are steep where nothing is to be seen.
     noise = np.random.default_rng(0).random(images["test"][0][:3].shape, np.float32)
@@ -85,11 +85,9 @@ def test_the_way_of_evidence_is_its_gradient(classifier, images):
     classes = (classifier.predict(x).argmax(axis=1) + 1) % 10
     model, evidence = nip.surrogate_losses(x, classes)
     assert model.shape == evidence.shape == x.shape
-    reader = nip._ready()
 
     def said(moved):
-        _, posterior = reader._scores(nip._adapter.tensor(moved))
-        return posterior[np.arange(3), classes].astype(np.float64)
+        return nip.evidence(moved)[np.arange(3), classes].astype(np.float64)
 
     axes = (1, 2, 3)
     unit = evidence / np.sqrt((evidence**2).sum(axis=axes, keepdims=True))
@@ -101,7 +99,7 @@ def test_the_way_of_evidence_is_its_gradient(classifier, images):
 def test_what_is_sure_is_not_led(classifier, images):
     nip = fitted(classifier, images, "class")
     x = images["test"][0][:20]
-    logits, posterior = nip._ready()._scores(nip._adapter.tensor(x))
+    logits, posterior = classifier.predict(x), nip.evidence(x)
     agreed = np.flatnonzero(logits.argmax(axis=1) == posterior.argmax(axis=1))[:3]
     model, evidence = nip.surrogate_losses(x[agreed], logits[agreed].argmax(axis=1))
     assert not model.any()
@@ -111,7 +109,7 @@ def test_what_is_sure_is_not_led(classifier, images):
 
 
 def test_gradients_of_any_objective(classifier, images):
-    """The lead's, by way of logits, is that which the adapter has a method of its own for."""
+    """Gradients add up, and those of a layer's output are there too."""
     nip = NIPPreprocessor.for_estimator(classifier, verbose=False)
     adapter, x = nip._adapter, nip._adapter.tensor(images["test"][0][:4])
     first = adapter.gradient(x, (), lambda z, _: z[:, 3])

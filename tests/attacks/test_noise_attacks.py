@@ -308,9 +308,7 @@ def test_bad_input(name):
 
 
 def test_bad_estimator(name):
-    from art.exceptions import EstimatorError
-
-    with pytest.raises(EstimatorError):
+    with pytest.raises(TypeError, match="takes a classifier of ART, and got a object"):
         make_attack(name, object())
     x = np.zeros((2, 1, 4, 4), np.float32)
     unbounded = Counting(lambda x: np.zeros(len(x)), (1, 4, 4), clip_values=None)

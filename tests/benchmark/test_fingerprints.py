@@ -25,7 +25,7 @@ from hypothesis.extra import numpy as hnp
 from art_nip import NIPPreprocessor, zoo
 from art_nip.benchmark.fingerprints import fingerprint, versions
 from art_nip.estimators.single_precision import single_precision
-from art_nip.zoo.classifiers import Trained, load, save
+from art_nip.zoo.classifiers import TrainedModel, load, save
 from tests.helpers import make_classifier, to_framework
 
 # Plain values
@@ -440,7 +440,7 @@ def of_everything(framework, weights):
 
 def test_other_processes_find_the_same(framework, lenet, tmp_path):
     weights = tmp_path / "lenet.safetensors"
-    save(weights, lenet[framework], Trained("lenet5", (1, 28, 28), 10, 0.1, 0.3))
+    save(weights, lenet[framework], TrainedModel("lenet5", (1, 28, 28), 10, 0.1, 0.3))
     here = of_everything(framework, weights)
     assert len(set(here.values())) == len(here)
     root = str(Path(__file__).parents[2])

@@ -9,7 +9,7 @@ from art_nip import zoo
 from art_nip.benchmark import Attack, Defence
 from art_nip.benchmark.spec import Spec
 from art_nip.zoo import classifiers, training
-from art_nip.zoo.classifiers import Trained
+from art_nip.zoo.classifiers import TrainedModel
 
 WHOLE = """\
 model: {weights: weights/gtsrb-lenet5.safetensors, framework: tensorflow}
@@ -130,9 +130,19 @@ def test_what_is_not_said(written):
         (
             "]",
             "]\nattacks: [pgd]",
-            "line 4: this is not valid YAML: the key 'attacks' is there twice",
+            "line 4: the key 'attacks' is there twice",
         ),
-        ("]", "]\n1: 2", "line 4: this is not valid YAML: a key must be text: put it in quotes."),
+        ("]", "]\n1: 2", "line 4: a key must be text: put it in quotes."),
+        *(
+            ("]", f"]\nseed: {number}", f"line 4: {number} is a number that is not to the base of")
+            for number in ("017", "0o17", "0x1F", "0b11", "1:30", "1:30.5", "-017")
+        ),
+        *(
+            ("fgsm", f"{{name: fgsm, label: {word}}}", f"line 3: {word} stands for true or false")
+            for word in ("yes", "No", "on", "OFF")
+        ),
+        ("fgsm", "Adaptive", "Did you mean 'adaptive'?"),
+        ("fgsm", "{name: adaptive, eps: 8}", "at most 1. Did you mean 8/255?"),
         ("[fgsm]", "\0", "this is not valid YAML: unacceptable character"),
     ],
 )
@@ -178,7 +188,7 @@ def folder(digits, lenet, tmp_path_factory):
     for part, name in (("train", "bank"), ("test", "test")):
         x, y = digits[name]
         np.savez(folder / f"own-{part}.npz", x=x, y=y, names=list("0123456789"))
-    trained = Trained("lenet5", (1, 28, 28), 10, 0.0, 1.0)
+    trained = TrainedModel("lenet5", (1, 28, 28), 10, 0.0, 1.0)
     classifiers.save(folder / "own-lenet5.safetensors", lenet["pytorch"], trained)
     return folder
 
@@ -218,7 +228,7 @@ def test_a_benchmark_runs(own, folder, framework, digits, tmp_path):
 def test_a_trained_defence_is_its_own_classifier(written, folder, digits, tmp_path):
     training.seed_weights("pytorch", 0)
     model = zoo.create("lenet5", input_shape=(1, 28, 28), nb_classes=10, defence="cas")
-    trained = Trained("lenet5", (1, 28, 28), 10, 0.0, 1.0, defence="cas")
+    trained = TrainedModel("lenet5", (1, 28, 28), 10, 0.0, 1.0, defence="cas")
     classifiers.save(tmp_path / "own-cas.safetensors", model, trained)
     spec = Spec.load(
         written(

@@ -10,18 +10,11 @@ from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 
 from art_nip import zoo
 from art_nip.benchmark import Attack, Benchmark
-from art_nip.benchmark.checklist import FAILED, NOT_RUN, PASSED, _findings
+from art_nip.benchmark.checklist import _findings
 from art_nip.benchmark.gradient_checks import inspect
 from art_nip.benchmark.resolve import attack_entries, defence_entries
-from art_nip.benchmark.suite import (
-    BY_GRADIENT,
-    DEFAULTS,
-    GROWING,
-    KINDS,
-    TRANSFERRED,
-    UNBOUNDED,
-    members,
-)
+from art_nip.benchmark.schema import Kind, Protocol, Role, Status
+from art_nip.benchmark.suite import DEFAULTS, members
 from art_nip.benchmark.worst_case import Outcome
 from art_nip.estimators.clones import defended
 from art_nip.utils.seeds import seeded
@@ -111,11 +104,8 @@ def test_every_member_is_run_where_it_fits(ran):
 def test_roles_are_the_suite(ran):
     roles = [each.role for each in members(**DEFAULTS)]
     assert len(set(roles)) == len(roles)
-    grown = [f"{TRANSFERRED} {factor}ε" for factor in GROWING]
-    assert {*BY_GRADIENT, "square", "hopskipjump", "noise", TRANSFERRED, *grown, UNBOUNDED} == {
-        *roles
-    }
-    assert all(set(each.kinds) <= set(KINDS) for each in members(**DEFAULTS))
+    assert set(roles) == set(Role)
+    assert all(set(each.kinds) <= set(Kind) for each in members(**DEFAULTS))
 
 
 def test_the_worst_case_is_that_of_each_image(ran):
@@ -172,17 +162,17 @@ def statuses(folder):
 def test_the_checklist_sees_through_a_defence_without_gradients(ran):
     benchmark, *_ = ran
     found = statuses(benchmark._store.folder)
-    assert found["rounding", "gradients are not zero"] == FAILED
-    assert found["dimming", "the same image gets the same answer"] == FAILED
+    assert found["rounding", "gradients are not zero"] == Status.FAILED
+    assert found["dimming", "the same image gets the same answer"] == Status.FAILED
     for defence in ("none", "ss", "nip", "trained"):
-        assert found[defence, "gradients are not zero"] == PASSED
-        assert found[defence, "the same image gets the same answer"] == PASSED
-        assert found[defence, "the cost is known"] == PASSED
+        assert found[defence, "gradients are not zero"] == Status.PASSED
+        assert found[defence, "the same image gets the same answer"] == Status.PASSED
+        assert found[defence, "the cost is known"] == Status.PASSED
     for defence in ("none", "trained"):
-        assert found[defence, "gradients are those of the loss"] == PASSED
-        assert found[defence, "without a bound, accuracy falls to chance"] == PASSED
-    assert found["none", "transferred examples add nothing"] == NOT_RUN
-    assert found["dimming", "gradients are those of the loss"] == NOT_RUN
+        assert found[defence, "gradients are those of the loss"] == Status.PASSED
+        assert found[defence, "without a bound, accuracy falls to chance"] == Status.PASSED
+    assert found["none", "transferred examples add nothing"] == Status.NOT_RUN
+    assert found["dimming", "gradients are those of the loss"] == Status.NOT_RUN
 
 
 def test_the_report_has_the_worst_case_first(ran):
@@ -205,25 +195,29 @@ def test_the_report_has_the_worst_case_first(ran):
 
 def outcome(**broken):
     """Return an outcome of ten images, given how many of the first each attack breaks."""
-    masks = {role.replace("_", " "): np.arange(10) < n for role, n in broken.items()}
-    return Outcome("adaptive", "d", "held-out", 0.1, np.zeros(10, bool), masks, masks, {})
+    masks = {Role(role.replace("_", " ")): np.arange(10) < n for role, n in broken.items()}
+    return Outcome("adaptive", "d", Protocol.HELD_OUT, 0.1, np.zeros(10, bool), masks, masks, {})
 
 
 @pytest.mark.parametrize(
     ("item", "given", "expected"),
     [
-        ("several steps beat one", {"fgsm": 5, "pgd": 8}, PASSED),
-        ("several steps beat one", {"fgsm": 8, "pgd": 5}, FAILED),
-        ("several steps beat one", {"fgsm": 8}, NOT_RUN),
-        ("more steps and restarts add nothing", {"pgd": 8, "pgd, more": 9}, PASSED),
-        ("more steps and restarts add nothing", {"pgd": 6, "pgd, more": 9}, FAILED),
-        ("without a bound, accuracy falls to chance", {"pgd, unbounded": 10}, PASSED),
-        ("without a bound, accuracy falls to chance", {"pgd, unbounded": 8}, FAILED),
-        ("attacks without gradients add nothing", {"square": 9, "apgd dlr": 3}, FAILED),
-        ("attacks without gradients add nothing", {"square": 9, "bpda": 9, "fgsm": 1}, PASSED),
-        ("random noise adds nothing", {"noise": 4, "pgd": 1}, FAILED),
-        ("transferred examples add nothing", {"transfer": 7, "square": 7}, PASSED),
-        ("transferred examples add nothing", {"transfer": 7, "square": 2}, FAILED),
+        ("several steps beat one", {"fgsm": 5, "pgd": 8}, Status.PASSED),
+        ("several steps beat one", {"fgsm": 8, "pgd": 5}, Status.FAILED),
+        ("several steps beat one", {"fgsm": 8}, Status.NOT_RUN),
+        ("more steps and restarts add nothing", {"pgd": 8, "pgd, more": 9}, Status.PASSED),
+        ("more steps and restarts add nothing", {"pgd": 6, "pgd, more": 9}, Status.FAILED),
+        ("without a bound, accuracy falls to chance", {"pgd, unbounded": 10}, Status.PASSED),
+        ("without a bound, accuracy falls to chance", {"pgd, unbounded": 8}, Status.FAILED),
+        ("attacks without gradients add nothing", {"square": 9, "apgd dlr": 3}, Status.FAILED),
+        (
+            "attacks without gradients add nothing",
+            {"square": 9, "bpda": 9, "fgsm": 1},
+            Status.PASSED,
+        ),
+        ("random noise adds nothing", {"noise": 4, "pgd": 1}, Status.FAILED),
+        ("transferred examples add nothing", {"transfer": 7, "square": 7}, Status.PASSED),
+        ("transferred examples add nothing", {"transfer": 7, "square": 2}, Status.FAILED),
     ],
 )
 def test_items_pass_and_fail(item, given, expected):
@@ -252,8 +246,8 @@ def test_slopes_decide(undefended):
         facts = {"deterministic": True, "nonzero": 1.0, "slopes": slopes}
         return _findings(outcome(pgd=1), facts, 10)["gradients are those of the loss"][0]
 
-    assert status([0.9, 1.0, 5.0]) == PASSED
-    assert status([0.1, 0.2, 1.0]) == FAILED
+    assert status([0.9, 1.0, 5.0]) == Status.PASSED
+    assert status([0.1, 0.2, 1.0]) == Status.FAILED
 
 
 def test_a_suite_needs_the_adaptive_threat(undefended, tmp_path):

@@ -7,12 +7,13 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from art.attacks.evasion import FastGradientMethod
 
 from art_nip import cli
 from art_nip.benchmark import engines
 from art_nip.cli import parser, tables
 from art_nip.zoo import classifiers
-from art_nip.zoo.classifiers import Trained
+from art_nip.zoo.classifiers import TrainedModel
 
 SPEC = """\
 model: {weights: own-lenet5.safetensors}
@@ -32,7 +33,7 @@ def folder(digits, lenet, tmp_path, monkeypatch):
     for part, name in (("train", "bank"), ("test", "test")):
         x, y = digits[name]
         np.savez(f"own-{part}.npz", x=x, y=y)
-    trained = Trained("lenet5", (1, 28, 28), 10, 0.0, 1.0)
+    trained = TrainedModel("lenet5", (1, 28, 28), 10, 0.0, 1.0)
     classifiers.save(tmp_path / "own-lenet5.safetensors", lenet["pytorch"], trained)
     (tmp_path / "runs.yaml").write_text(SPEC)
     return tmp_path
@@ -85,18 +86,26 @@ def test_report_command_on_no_results(tmp_path, capsys):
     assert str(tmp_path) in error
 
 
-def test_a_cell_that_raises_is_told(folder, capsys):
-    spec = SPEC.replace("defences:", "  - {name: auna, repeats: 0}\ndefences:")
-    (folder / "runs.yaml").write_text(spec)
+def test_a_cell_that_raises_is_told(folder, capsys, monkeypatch):
+    def raises(*_, **__):
+        raise RuntimeError("no gradient today")
+
+    monkeypatch.setattr(FastGradientMethod, "generate", raises)
     argv = ["benchmark", "runs.yaml", "--data", ".", "--limit", "10", "--quiet"]
     assert cli.main(argv) == 1
     output = capsys.readouterr()
     assert "Table: results/runs/table.csv" in output.out
     lines = [line for line in output.err.splitlines() if line.startswith("art-nip: ")]
     assert len(lines) == 1
-    assert lines[0].startswith("art-nip: auna: ")
-    assert "repeats" in lines[0]
-    assert lines[0].endswith("(8 cells)")
+    assert lines[0].startswith("art-nip: RuntimeError: no gradient today (")
+    assert "fgsm on none, " in lines[0]
+
+
+def test_a_parameter_that_cannot_be_is_refused_before_anything_runs(folder, capsys):
+    spec = SPEC.replace("defences:", "  - {name: auna, repeats: 0}\ndefences:")
+    (folder / "runs.yaml").write_text(spec)
+    assert cli.main(["benchmark", "runs.yaml", "--data", ".", "--dry-run"]) == 2
+    assert "repeats" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

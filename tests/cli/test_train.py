@@ -13,7 +13,7 @@ from PIL import Image
 from art_nip import cli, data, zoo
 from art_nip.cli import parser, train
 from art_nip.zoo import classifiers, training
-from art_nip.zoo.classifiers import Trained, as_classifier
+from art_nip.zoo.classifiers import TrainedModel, as_classifier
 from art_nip.zoo.training import Recipe
 from tests.helpers import to_framework
 
@@ -92,9 +92,9 @@ def test_augmentation_moves_whole_images_and_repeats_edges():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 0}, "epochs=0; give at least 1"),
-        ({"shift": -1}, "shift=-1; give at least 0"),
-        ({"learning_rate": float("nan")}, "learning_rate=nan; give a finite number"),
+        ({"epochs": 0}, "epochs=0; give a whole number of at least 1"),
+        ({"shift": -1}, "shift=-1; give a whole number of at least 0"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan; give a number of at least 0"),
     ],
 )
 def test_a_wrong_recipe_is_refused(change, message):
@@ -117,7 +117,7 @@ def test_too_few_images_are_refused(framework, images):
 @pytest.fixture
 def weights_file(lenet, tmp_path):
     path = tmp_path / "lenet.safetensors"
-    trained = Trained("lenet5", (1, 28, 28), 10, 0.25, 0.5, "as in the tests")
+    trained = TrainedModel("lenet5", (1, 28, 28), 10, 0.25, 0.5, "as in the tests")
     classifiers.save(path, lenet["pytorch"], trained)
     return path
 

@@ -133,7 +133,7 @@ def test_parameters_and_images_that_make_no_sense_are_refused(name, photographs)
     with pytest.raises(ValueError, match="batch_size=0"):
         make(name, batch_size=0)
     defence = make(name)
-    with pytest.raises(ValueError, match="no parameter 'sq'"):
+    with pytest.raises(ValueError, match=r"Unknown parameter of .* 'sq'"):
         defence.set_params(sq=3)
     with pytest.raises(ValueError, match=r"takes \(N, H, W, C\)"):
         defence(photographs[0])
@@ -154,7 +154,7 @@ def test_set_params_changes_all_or_nothing(photographs):
     np.testing.assert_array_equal(
         defence(photographs)[0], make("FeatureDistillation", qs=10)(photographs)[0]
     )
-    assert repr(defence).startswith("FeatureDistillation(clip_values=(0, 1), qs=10, ")
+    assert repr(defence).startswith("FeatureDistillation(qs=10, ")
 
 
 def test_without_clip_values_total_variance_keeps_any_range(photographs):

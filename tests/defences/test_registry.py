@@ -25,7 +25,7 @@ QUICK = {
     "stl": {"n_crops": 16, "iterations": 10},
 }
 LEARN = ("nip", "sr", "stl")
-# Importance masking becomes a classifier: see test_reactive_defences.
+# Importance masking makes a classifier: see test_importance_masking.
 PREPROCESSORS = [name for name in defences.NAMES if name != "importance-masking"]
 
 
@@ -92,7 +92,7 @@ def test_the_papers_parameters(name, expected, digits):
         lambda x: np.zeros((len(x), 10)), (1, 28, 28), 10, clip_values=(0, 1)
     )
     defence = defences.get(name).create(classifier)
-    assert type(defence) is type(expected)
+    assert isinstance(defence, defences.get(name).family)
     with seeded(1):
         found = defence(x)[0]
     with seeded(1):
@@ -176,10 +176,96 @@ def test_what_follows_from_the_classifier_is_no_parameter(name, classifier):
         defences.get("ss").create(classifier, **{name: True})
 
 
+WRONG = [
+    ("ss", "window_size", 0),
+    ("cbdr", "bit_depth", 65),
+    ("jpeg", "quality", 101),
+    ("tvm", "prob", 1.5),
+    ("tvm-art", "norm", 0),
+    ("tvm-art", "lamb", -1),
+    ("tvm-art", "solver", "BFGS"),
+    ("fdistill", "qs", -1),
+    ("sr", "steps", 0),
+    ("sr", "weights", 3),
+    ("stl", "lmbda", 0),
+    ("anti-adversary", "step_size", 0),
+    ("importance-masking", "keep", 1.5),
+    ("importance-masking", "layer", 3),
+    ("nip", "k1", -1),
+]
+NUMBERS = [
+    (name, parameter)
+    for name, parameter, value in WRONG
+    if parameter not in ("solver", "weights", "layer")
+]
+
+
+@pytest.mark.parametrize(("name", "parameter", "value"), WRONG)
+def test_wrong_values_are_refused_before_there_is_a_classifier(name, parameter, value):
+    with pytest.raises(ValueError, match=parameter):
+        defences.get(name).check_parameters({parameter: value})
+
+
+@pytest.mark.parametrize("value", [np.nan, True, "3", None, [1]], ids=repr)
+@pytest.mark.parametrize(("name", "parameter"), NUMBERS)
+def test_what_is_no_number_is_refused(name, parameter, value, lenet):
+    classifier = make_classifier("pytorch", lenet["pytorch"])
+    with pytest.raises((ValueError, TypeError), match=parameter):
+        defences.get(name).create(classifier, **{parameter: value})
+
+
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("cbdr", {"bit_depth": 0}), ("jpeg", {"quality": 0}), ("nip", {"k1": -1})],
+    [
+        ("ss", {"window_size": np.int64(3)}),
+        ("cbdr", {"bit_depth": np.uint8(3)}),
+        ("jpeg", {"quality": np.int32(50)}),
+        ("tvm", {"prob": np.float32(0.5), "seed": np.int64(3)}),
+        ("tvm-art", {"lamb": np.float32(0.1), "max_iter": np.int64(2)}),
+        ("fdistill", {"qs": np.float64(30)}),
+        ("anti-adversary", {"steps": np.int64(1), "step_size": np.float32(0.1)}),
+    ],
 )
-def test_wrong_values_are_refused(name, parameters, classifier):
-    with pytest.raises(ValueError):  # noqa: PT011 - of ART, or of NIP
-        defences.get(name).create(classifier, **parameters)
+def test_numbers_of_numpy_are_numbers(name, parameters, lenet, digits):
+    classifier, x = make_classifier("pytorch", lenet["pytorch"]), digits["test"][0][:3]
+    plain = {each: value.item() for each, value in parameters.items()}
+    found = []
+    for given in (parameters, plain):
+        with seeded(0):
+            found.append(defences.get(name).create(classifier, **given)(x)[0])
+    np.testing.assert_allclose(*found, atol=1e-6)
+
+
+@pytest.mark.parametrize("given", ["JPEG", "Jpeg", "jpg"])
+def test_names_in_another_case_are_answered_with_the_nearest(given):
+    with pytest.raises(ValueError, match="Did you mean 'jpeg'"):
+        defences.get(given)
+
+
+@pytest.mark.parametrize("name", defences.NAMES)
+def test_a_bare_model_is_refused_with_how_to_wrap_it(name, framework, lenet):
+    message = rf"'{name}' takes a classifier of ART, and got .*: wrap it as art\.estimators"
+    with pytest.raises(TypeError, match=message):
+        defences.get(name).create(lenet[framework])
+
+
+@pytest.mark.parametrize("name", defences.NAMES)
+def test_a_family_is_what_a_defence_is_of(name, lenet):
+    named = defences.get(name)
+    assert isinstance(named.create(make_classifier("pytorch", lenet["pytorch"])), named.family)
+    assert named.learns is (name in (*LEARN, "importance-masking"))
+
+
+@pytest.mark.parametrize("name", ["cbdr", "jpeg", "fdistill", "sr"])
+def test_defences_by_range_need_one(name, lenet):
+    classifier = make_classifier("pytorch", lenet["pytorch"], clip_values=None)
+    with pytest.raises(ValueError, match=r"needs the range of the images: .* its clip_values"):
+        defences.get(name).create(classifier)
+
+
+def test_bounds_for_each_channel_have_the_shape_of_an_image(lenet, digits):
+    defence = defences.FeatureSqueezing(
+        channels_first=True, clip_values=(np.zeros(3, np.float32), np.ones(3, np.float32))
+    )
+    with pytest.raises(ValueError, match=r"shape \(3,\), which does not .* shape \(C, 1, 1\)"):
+        defence(digits["test"][0][:2])

@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 from art_nip.nip import neurons
 from art_nip.nip.retrieval import nearest
 from art_nip.nip.template import NeuronTemplate
+from art_nip.utils.ranges import PixelRange
 
 FRACTIONS = (0.1, 0.3, 0.6)
 
@@ -112,7 +113,8 @@ def test_normalised_has_range_one_or_is_zero(tensor, perturbation):
     st.floats(0, 2, width=16),
 )
 def test_equation_7(tensor, x, perturbation, strength):
-    found = neurons.defended(tensor(x), tensor(perturbation), strength, (0.0, 1.0))
+    unit = PixelRange.of((0.0, 1.0), lambda bound: tensor(np.float32([bound])))
+    found = neurons.defended(tensor(x), tensor(perturbation), strength, unit)
     mean = x.astype(np.float64).mean(axis=(1, 2), keepdims=True)
     np.testing.assert_allclose(
         np.asarray(found), np.clip(x + strength * mean * perturbation, 0, 1), atol=1e-5
@@ -122,9 +124,8 @@ def test_equation_7(tensor, x, perturbation, strength):
 def test_equation_7_by_hand():
     x = np.array([[0.2, 0.4], [0.6, 0.8]], np.float32)[None]  # mean 0.5
     rho = neurons.normalised(np.array([[1.0, -3.0], [0.0, 1.0]], np.float32)[None])  # range 4
-    assert neurons.defended(x, rho, 1, (0, 1))[0].ravel() == pytest.approx(
-        [0.325, 0.025, 0.6, 0.925]
-    )
+    found = neurons.defended(x, rho, 1, PixelRange.of((0, 1)))
+    assert found.ravel() == pytest.approx([0.325, 0.025, 0.6, 0.925])
 
 
 @pytest.mark.parametrize("n", [1, 9])

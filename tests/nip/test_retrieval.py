@@ -412,18 +412,18 @@ class Own(Retrieval):
     name: ClassVar[str] = "own"
     least: float = 0.15
 
-    def learn(self, adapter, images, labels, clip_values):
+    def learn(self, context, images, labels):
         passes = [sum(len(batch) for batch in images()) for _ in range(2)]
         return {"counts": np.array([*passes, len(labels)])}
 
-    def reader(self, adapter, fitted, fractions, clip_values):
-        return OwnReader(adapter, fitted, self.least)
+    def reader(self, context):
+        return OwnReader(context, self.least)
 
 
 class OwnReader(Reader):
-    def __init__(self, adapter, fitted, least):
-        super().__init__(adapter, fitted)
-        self._least, self._zeros = least, adapter.rows(np.full(1, -1))
+    def __init__(self, context, least):
+        super().__init__(context)
+        self._least, self._zeros = least, context.adapter.rows(np.full(1, -1))
 
     def candidate(self, x):
         return self._zeros(namespace(x).argmax(x[:, :1, 0, 0], axis=1))

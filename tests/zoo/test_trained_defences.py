@@ -17,7 +17,7 @@ from art_nip import NIPPreprocessor, cli, zoo
 from art_nip.cli import parser, train
 from art_nip.zoo import adversarial, classifiers, training
 from art_nip.zoo.architectures import ARCHITECTURES, Median, ReLU, Residual, Suppress
-from art_nip.zoo.classifiers import Trained
+from art_nip.zoo.classifiers import TrainedModel
 from art_nip.zoo.median import median
 from art_nip.zoo.suppression import auxiliary_logits
 from art_nip.zoo.training import Recipe
@@ -25,7 +25,7 @@ from tests.helpers import make_classifier, to_framework
 
 torch = pytest.importorskip("torch")
 
-DEFENCES = tuple(zoo.DEFENCES)
+DEFENCES = tuple(zoo.TRAINED_DEFENCES)
 
 
 def create(framework, defence=None, name="lenet5", side=28, nb_classes=10):
@@ -81,7 +81,7 @@ def test_the_median_is_that_of_scipy(kind, x):
 
 @given(st.tuples(*[st.integers(1, 6)] * 4), st.integers(0, 99))
 def test_the_gradient_of_the_median_is_that_of_its_minima_and_maxima(shape, seed):
-    from art_nip.zoo.pytorch_median import Median as Module
+    from art_nip.zoo.pytorch.median import Median as Module
 
     rng = np.random.default_rng(seed)
     x, weights = (torch.from_numpy(rng.normal(size=shape)) for _ in range(2))
@@ -94,7 +94,7 @@ def test_the_gradient_of_the_median_is_that_of_its_minima_and_maxima(shape, seed
 
 
 def test_equal_pixels_share_the_gradient_of_the_median():
-    from art_nip.zoo.pytorch_median import Median as Module
+    from art_nip.zoo.pytorch.median import Median as Module
 
     x = torch.zeros(1, 1, 5, 5, requires_grad=True)
     (gradient,) = torch.autograd.grad(Module()(x)[0, 0, 2, 2], x)
@@ -127,11 +127,11 @@ def blocks(architecture):
 )
 def test_where_the_defences_are(name, channels):
     plain = ARCHITECTURES[name](7)
-    denoising = zoo.DEFENCES["feature-denoising"](plain, 7)
+    denoising = zoo.TRAINED_DEFENCES["feature-denoising"](plain, 7)
     assert [block.body[2].channels for block in blocks(denoising)] == channels
     assert len(denoising.features) == len(plain.features)
     assert denoising.classifier == plain.classifier
-    suppressing = zoo.DEFENCES["cas"](plain, 7)
+    suppressing = zoo.TRAINED_DEFENCES["cas"](plain, 7)
     before, after = (
         [*architecture.features, *architecture.classifier] for architecture in (plain, suppressing)
     )
@@ -201,14 +201,14 @@ def test_channels_are_multiplied_by_the_row_of_their_class(framework, size):
     weight = rng.normal(size=(3, 5)).astype(np.float32)
     bias = rng.normal(size=3).astype(np.float32)
     if framework == "pytorch":
-        from art_nip.zoo.pytorch import Suppress as Layer
+        from art_nip.zoo.pytorch.models import Suppress as Layer
 
         layer = Layer(5, 3)
         layer.load_state_dict({"weight": torch.tensor(weight), "bias": torch.tensor(bias)})
         images = torch.from_numpy(x)
     else:
         pytest.importorskip("keras")
-        from art_nip.zoo.keras import Suppress as Layer
+        from art_nip.zoo.tensorflow.models import Suppress as Layer
 
         images = np.moveaxis(x, 1, -1)
         layer = Layer(3)
@@ -263,7 +263,7 @@ def test_a_keras_model_can_be_saved(defence, tmp_path, digits):
 @pytest.mark.parametrize("defence", DEFENCES)
 def test_training_lowers_the_loss(framework, defence, images):
     model = create(framework, defence)
-    step = training._step(model, Recipe(bfloat16=False), 0.5, 0.25)[1]
+    step = training.training_step(model, Recipe(bfloat16=False), 0.5, 0.25)
     x, y = (part[:64] for part in images["train"])
     losses = [step(x, x, y, 3e-3) for _ in range(12)]
     assert max(losses[-3:]) < 0.9 * losses[0]
@@ -275,7 +275,7 @@ def test_the_loss_counts_the_auxiliary_logits(framework, images):
     for auxiliary in (0.0, 1.0, 3.0):
         model = create(framework, "cas")
         recipe = Recipe(bfloat16=False, auxiliary=auxiliary)
-        losses[auxiliary] = training._step(model, recipe, 0.5, 0.25)[1](x, x, y, 0.0)
+        losses[auxiliary] = training.training_step(model, recipe, 0.5, 0.25)(x, x, y, 0.0)
     share = losses[1.0] - losses[0.0]
     assert share > 1  # as that of a guess
     assert losses[3.0] - losses[0.0] == pytest.approx(3 * share, rel=1e-4)
@@ -356,7 +356,7 @@ def test_batch_norm_sees_each_batch_once(digits):
     for eps in (1e-9, None):
         model = create("pytorch", "feature-denoising")
         recipe = Recipe(bfloat16=False, adversarial=eps, attack_steps=3 if eps else 1)
-        training._step(model, recipe, 0.5, 0.25)[1](x, x, y, 0.0)
+        training.training_step(model, recipe, 0.5, 0.25)(x, x, y, 0.0)
         moved.append(zoo.get_weights(model)["features.1.body.3.running_mean"])
     assert np.abs(moved[0]).max() > 0
     np.testing.assert_allclose(*moved, rtol=1e-5)
@@ -368,9 +368,11 @@ def test_batch_norm_sees_each_batch_once(digits):
         ({"adversarial": 0.0}, r"adversarial=0.0; give an ε above 0 and at most 1"),
         ({"adversarial": 8}, "adversarial=8; give an ε above 0"),
         ({"adversarial": float("nan")}, "adversarial=nan"),
-        ({"attack_steps": 0}, "attack_steps=0; give at least 1"),
+        ({"attack_steps": 0}, "attack_steps=0; give a whole number of at least 1"),
         ({"attack_steps": 2}, "attack_steps=2 are of adversarial training: give its ε"),
-        ({"auxiliary": -1.0}, "auxiliary=-1.0; give a finite number"),
+        ({"adversarial": True}, "adversarial=True; give an ε above 0"),
+        ({"attack_steps": 1.5}, r"attack_steps=1\.5; give a whole number"),
+        ({"auxiliary": -1.0}, "auxiliary=-1.0; give a number of at least 0"),
     ],
 )
 def test_a_wrong_recipe_is_refused(change, message):
@@ -392,7 +394,7 @@ def test_images_must_be_in_the_range_of_the_attack(images):
 def test_a_file_serves_both_frameworks(defence, tmp_path, digits):
     pytest.importorskip("keras")
     model = create("tensorflow", defence)
-    trained = Trained("lenet5", (1, 28, 28), 10, 0.25, 0.5, defence=defence)
+    trained = TrainedModel("lenet5", (1, 28, 28), 10, 0.25, 0.5, defence=defence)
     classifiers.save(tmp_path / "w.safetensors", model, trained)
     x = digits["test"][0][:20]
     expected = output(model, (x - 0.25) / 0.5, "tensorflow")
@@ -403,7 +405,7 @@ def test_a_file_serves_both_frameworks(defence, tmp_path, digits):
 
 def test_a_file_from_before_there_were_defences(lenet, tmp_path, digits):
     path = tmp_path / "w.safetensors"
-    classifiers.save(path, lenet["pytorch"], Trained("lenet5", (1, 28, 28), 10, 0.0, 1.0))
+    classifiers.save(path, lenet["pytorch"], TrainedModel("lenet5", (1, 28, 28), 10, 0.0, 1.0))
     with safe_open(path, "numpy") as file:
         header = file.metadata()
     entries = json.loads(header["trained"])
@@ -425,7 +427,7 @@ def folder(digits, lenet, tmp_path, monkeypatch):
     for part in ("train", "test"):
         x, y = digits[part]
         np.savez(f"gtsrb-{part}.npz", x=x[:400], y=y[:400], names=list("0123456789"))
-    trained = Trained("lenet5", (1, 28, 28), 10, train.MEAN, train.STD)
+    trained = TrainedModel("lenet5", (1, 28, 28), 10, train.MEAN, train.STD)
     classifiers.save(tmp_path / "plain.safetensors", lenet["pytorch"], trained)
     return tmp_path
 
@@ -474,7 +476,9 @@ def test_an_eps_that_is_none(eps, capsys):
 
 @pytest.mark.parametrize("defence", ["cas", None])
 def test_a_start_of_another_model(defence, folder, capsys):
-    other = Trained("lenet5", (1, 28, 28), 10, train.MEAN, train.STD, defence="feature-denoising")
+    other = TrainedModel(
+        "lenet5", (1, 28, 28), 10, train.MEAN, train.STD, defence="feature-denoising"
+    )
     classifiers.save(folder / "other.safetensors", create("pytorch", other.defence), other)
     argv = ["train", "gtsrb", "lenet5", "--data", ".", "--quiet", "--start", "other.safetensors"]
     argv += ["--defence", defence] if defence else []

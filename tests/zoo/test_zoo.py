@@ -172,7 +172,10 @@ def test_images_may_be_small_but_not_too_small(framework, name, smallest):
         ({"input_shape": (32, 32)}, r"three positive numbers, \(C, H, W\)"),
         ({"input_shape": (3, 0, 32)}, "three positive numbers"),
         ({"input_shape": (32, 32, 3)}, r"32×3 pixels.*was read as \(C, H, W\)"),
+        ({"input_shape": "3×32"}, "input_shape '3×32' is not a shape of pytorch images"),
+        ({"input_shape": (3.0, 32, 32)}, "three positive numbers"),
         ({"nb_classes": 1}, "at least 2"),
+        ({"nb_classes": 10.0}, "nb_classes=10.0; give a whole number of at least 2"),
     ],
 )
 def test_arguments_that_are_not_allowed(arguments, message):

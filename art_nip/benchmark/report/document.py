@@ -17,7 +17,7 @@ WIDEST = 8
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A cell of a table.
 
     :param value: what it says.
@@ -60,8 +60,8 @@ class Table:
     caption: str
     corner: str
     columns: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[Cell]]]
-    foot: Sequence[tuple[str, Sequence[Cell]]] = ()
+    rows: Sequence[tuple[str, Sequence[TableCell]]]
+    foot: Sequence[tuple[str, Sequence[TableCell]]] = ()
     across: str = ""
     notes: str = ""
     texts: bool = False
@@ -253,7 +253,7 @@ def _html(text: str) -> str:
     return html.escape(text)
 
 
-def _html_rows(rows: Sequence[tuple[str, Sequence[Cell]]]) -> str:
+def _html_rows(rows: Sequence[tuple[str, Sequence[TableCell]]]) -> str:
     return "".join(
         f'<tr><th scope="row">{_html(heading)}</th>'
         + "".join(f"<td>{cell.html()}</td>" for cell in cells)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from art_nip import plots
 from art_nip.benchmark.report.document import Picture
-from art_nip.benchmark.report.results import Examples, Measured, Sweep
+from art_nip.benchmark.report.results import Examples, Measurements, Sweep
 from art_nip.utils.optional import require
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ STYLE = (
 
 
 def rates(
-    measured: Measured,
+    measured: Measurements,
     attacks: Sequence[str],
     defences: Sequence[str],
     metric: str,
@@ -56,7 +56,7 @@ def rates(
 
 
 def sweep(
-    measured: Measured,
+    measured: Measurements,
     attacks: Sweep,
     defences: Sequence[str],
     metric: str,

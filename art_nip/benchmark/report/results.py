@@ -4,45 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.benchmark.resolve import BENIGN
-from art_nip.benchmark.store import FORMAT
+from art_nip.benchmark.schema import BENIGN, ChecklistItem, Description, Row, checklist_item
 from art_nip.utils.files import reading
 from art_nip.utils.validation import clip_range
 
-AGAIN = "Run `art-nip benchmark` with this folder as its store: it goes on where it was."
-KEYS = (
-    *("attacks", "defences", "protocols", "threats", "cells"),
-    *("name", "channels_first", "clip_values"),
-)
+RUN_AGAIN = "Run `art-nip benchmark` with this folder as its store: it goes on where it was."
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of table.csv; see :meth:`art_nip.benchmark.Benchmark.run`."""
-
-    attack: str
-    defence: str
-    protocol: str
-    threat: str
-    metric: str
-    value: float
-    low: float
-    high: float
-    n: int
-    eps: float
-    error: str
-
-
-Measured = Mapping[tuple[str, str, str], Row]
+Measurements = Mapping[tuple[str, str, str], Row]
 """Rows of one protocol and threat, by attack, defence and metric."""
 
 
@@ -83,49 +59,56 @@ class Results:
         self._folder = folder
         self.run = _description(_present(folder / "benchmark.json"))
         self.rows = list(_rows(_present(folder / "table.csv")))
-        with reading(_present(folder / "images.safetensors"), AGAIN) as file:
+        with reading(_present(folder / "images.safetensors"), RUN_AGAIN) as file:
             self.image_shape = tuple(file.get_slice("x").get_shape()[1:])
             self._classes = file.get_tensor("y")
 
     @property
     def attacks(self) -> list[str]:
         """The labels of all attacks, in the order of the run."""
-        return [each for each in self._labels("attack") if each not in (BENIGN, *self.suites)]
+        asked = [attack.label for attack in self.run.attacks]
+        labels = dict.fromkeys([*asked, *(row.attack for row in self.rows)])
+        return [label for label in labels if label not in (BENIGN, *self.suites)]
 
     @property
     def suites(self) -> list[str]:
         """The labels of the adaptive suites, whose rows hold the worst case of several attacks."""
-        found = [each["suite"] for each in self.run["attacks"] if each.get("suite")]
+        found = [attack.suite for attack in self.run.attacks if attack.suite]
         return list(dict.fromkeys(found))
 
     @property
     def alone(self) -> list[str]:
         """The labels of the attacks that belong to no suite."""
-        members = {each["label"] for each in self.run["attacks"] if each.get("suite")}
+        members = {attack.label for attack in self.run.attacks if attack.suite}
         return [each for each in self.attacks if each not in members]
 
     @property
     def defences(self) -> list[str]:
         """The labels of all defences, in the order of the run."""
-        return self._labels("defence")
+        asked = [defence.label for defence in self.run.defences]
+        return list(dict.fromkeys([*asked, *(row.defence for row in self.rows)]))
 
     @property
     def settings(self) -> list[tuple[str, str]]:
         """All (threat, protocol) of the run, or of the table."""
-        asked = [(threat, each) for threat in self.run["threats"] for each in self.run["protocols"]]
+        asked = [
+            (str(threat), str(protocol))
+            for threat in self.run.threats
+            for protocol in self.run.protocols
+        ]
         return list(dict.fromkeys([*asked, *((row.threat, row.protocol) for row in self.rows)]))
 
     @property
     def sizes(self) -> dict[str, float]:
         """ε of the attacks that have one."""
-        sizes = {attack["label"]: attack.get("eps") for attack in self.run["attacks"]}
+        sizes = {attack.label: attack.eps for attack in self.run.attacks}
         return {label: float(eps) for label, eps in sizes.items() if eps is not None}
 
     def rows_of(self, threat: str, protocol: str) -> list[Row]:
         """Return the rows of a threat and a protocol."""
         return [row for row in self.rows if (row.threat, row.protocol) == (threat, protocol)]
 
-    def measured(self, threat: str, protocol: str) -> Measured:
+    def measured(self, threat: str, protocol: str) -> Measurements:
         """Return the rows of a threat and a protocol, to look up."""
         rows = self.rows_of(threat, protocol)
         return {(row.attack, row.defence, row.metric): row for row in rows}
@@ -133,32 +116,30 @@ class Results:
     def cells(self, threat: str, protocol: str) -> int:
         """Return how many cells there are to be."""
         return sum(
-            each["n"]
-            for each in self.run["cells"]
-            if (each["threat"], each["protocol"]) == (threat, protocol)
+            count.n
+            for count in self.run.cells
+            if (count.threat, count.protocol) == (threat, protocol)
         )
 
-    def checklist(self, suite: str, protocol: str) -> list[dict[str, str]]:
+    def checklist(self, suite: str, protocol: str) -> list[ChecklistItem]:
         """Return the items of the checklist, see `art_nip.benchmark.checklist`."""
         path = _present(self._folder / "checklist.json")
-        items = json.loads(path.read_text(encoding="utf-8"))
-        return [each for each in items if (each["suite"], each["protocol"]) == (suite, protocol)]
+        items = map(checklist_item, json.loads(path.read_text(encoding="utf-8")))
+        return [item for item in items if (item.suite, item.protocol) == (suite, protocol)]
 
     def sweeps(self) -> list[Sweep]:
         """Return the attacks of no suite that differ by nothing but ε."""
         sizes = self.sizes
         alike: dict[str, Sweep] = {}
-        for attack in self.run["attacks"]:
-            label, name = attack["label"], str(attack.get("name") or attack.get("class"))
+        for attack in self.run.attacks:
             # The step of an attack, "eps_step", is often a share of its ε.
             others = {
-                key: value
-                for key, value in attack.get("parameters", {}).items()
-                if not key.startswith("eps")
+                key: value for key, value in attack.parameters.items() if not key.startswith("eps")
             }
-            if label in sizes and not attack.get("suite"):
-                kind = json.dumps([name, others], sort_keys=True)
-                alike.setdefault(kind, Sweep(name, {})).sizes[label] = sizes[label]
+            if attack.label in sizes and not attack.suite:
+                kind = json.dumps([attack.name, others], sort_keys=True)
+                sweep = alike.setdefault(kind, Sweep(attack.name, {}))
+                sweep.sizes[attack.label] = sizes[attack.label]
         return [sweep for sweep in alike.values() if len(set(sweep.sizes.values())) > 1]
 
     def examples(self, n: int) -> Examples | None:
@@ -166,8 +147,8 @@ class Results:
 
         :return: None if no attack is finished, or the inputs are not grey or colour images.
         """
-        channels = 0 if self.run["channels_first"] else -1
-        keys = self.run.get("adversarial", {})
+        channels = 0 if self.run.channels_first else -1
+        keys = self.run.adversarial
         if not keys or len(self.image_shape) != 3 or self.image_shape[channels] not in (1, 3):
             return None
         files = {
@@ -176,26 +157,20 @@ class Results:
         }
         sizes = []
         for path in files.values():
-            with reading(path, AGAIN) as file:
+            with reading(path, RUN_AGAIN) as file:
                 sizes.append(file.get_slice("x").get_shape()[0])
         shown = _of_each_class(self._classes[: min(sizes)], n)
         benign = self._pixels(self._folder / "images.safetensors", shown)
         adversarial = {attack: self._pixels(path, shown) for attack, path in files.items()}
-        return Examples(benign, adversarial, self.run["channels_first"])
+        return Examples(benign, adversarial, self.run.channels_first)
 
     def _pixels(self, path: Path, shown: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
-        low, high = clip_range(self.run["clip_values"])
-        with reading(path, AGAIN) as file:
+        low, high = clip_range((self.run.clip_values[0], self.run.clip_values[1]))
+        with reading(path, RUN_AGAIN) as file:
             # The images shown are among the first, and there can be gigabytes of them.
             images = file.get_slice("x")[: shown.max() + 1][shown]
         pixels: npt.NDArray[np.float32] = np.clip((images - low) / (high - low), 0, 1)
         return pixels
-
-    def _labels(self, kind: str) -> list[str]:
-        # The table can hold more than was asked for last, if somebody put it together.
-        asked = [each["label"] for each in self.run[f"{kind}s"]]
-        found = [getattr(row, kind) for row in self.rows]
-        return list(dict.fromkeys([*asked, *found]))
 
 
 def _of_each_class(classes: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.intp]:
@@ -207,50 +182,28 @@ def _of_each_class(classes: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int
 
 def _present(path: Path) -> Path:
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there. {AGAIN}")
+        raise FileNotFoundError(f"{path} is not there. {RUN_AGAIN}")
     return path
 
 
-def _description(path: Path) -> dict[str, Any]:
+def _description(path: Path) -> Description:
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}). {AGAIN}") from error
-    found = run.get("format") if isinstance(run, dict) else None
-    if found != FORMAT:
-        raise ValueError(
-            f"{path} has the format {found!r}, and this version of art-nip reads {FORMAT}. "
-            "Use the version that wrote it, or run the benchmark again into another folder."
-        )
-    missing = [key for key in KEYS if key not in run]
-    if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}. {AGAIN}")
-    return dict(run)
+        raise ValueError(f"{path} is not JSON ({error}). {RUN_AGAIN}") from error
+    try:
+        return Description.from_json(content)
+    except ValueError as error:
+        raise ValueError(f"{path} {error} {RUN_AGAIN}") from error
 
 
 def _rows(path: Path) -> Iterator[Row]:
     with open(path, encoding="utf-8", newline="") as file:
         for line, cells in enumerate(csv.DictReader(file), start=2):
             try:
-                yield Row(
-                    attack=cells["attack"],
-                    defence=cells["defence"],
-                    protocol=cells["protocol"],
-                    threat=cells["threat"],
-                    metric=cells["metric"],
-                    value=_number(cells["value"]),
-                    low=_number(cells["low"]),
-                    high=_number(cells["high"]),
-                    n=int(cells["n"]),
-                    eps=_number(cells["eps"]),
-                    error=cells["error"],
-                )
+                yield Row.from_texts(cells)
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(
                     f"{path}, row {line}, is not as `art-nip benchmark` writes it ({error!r}). "
-                    f"{AGAIN}"
+                    f"{RUN_AGAIN}"
                 ) from error
-
-
-def _number(text: str) -> float:
-    return float(text) if text else math.nan

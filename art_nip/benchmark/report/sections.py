@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from art_nip.benchmark.failures import causes
 from art_nip.benchmark.report import figures, tables
 from art_nip.benchmark.report.document import Block, Document, Facts, Paragraph, Section
-from art_nip.benchmark.report.results import Measured, Results
-from art_nip.benchmark.resolve import BENIGN, NONE
+from art_nip.benchmark.report.results import Measurements, Results
+from art_nip.benchmark.schema import BENIGN, NONE, Protocol, Threat
 
-MEANINGS = {
-    "held-out": "A defence that learns (NIP's candidates, a trained model) learned from other "
-    "images than those it is measured on. This is what to expect of it in use.",
-    "leaked": "A defence that learns did so from the very images whose adversarial versions "
+MEANINGS: dict[str, str] = {
+    Protocol.HELD_OUT: "A defence that learns (NIP's candidates, a trained model) learned from "
+    "other images than those it is measured on. This is what to expect of it in use.",
+    Protocol.LEAKED: "A defence that learns did so from the very images whose adversarial versions "
     "it is then to put right, as nobody who is attacked can. This is what it does with images it "
     "has seen, as the numbers of the NIP paper can only be read, and not what to expect in use. "
     "Defences that learn nothing have the same numbers in both protocols.",
-    "oblivious": "The attacks do not know of the defence: adversarial examples were crafted on the "
-    "undefended classifier, once, and every defence meets the same. A high rate says that such "
-    "examples are fragile, not that the defence is secure.",
-    "adaptive": "The attacks go through the defence, anew for each. What accuracy they leave is an "
-    "upper bound of the true robustness, as a stronger attack may leave less.",
+    Threat.OBLIVIOUS: "The attacks do not know of the defence: adversarial examples were crafted "
+    "on the undefended classifier, once, and every defence meets the same. A high rate says that "
+    "such examples are fragile, not that the defence is secure.",
+    Threat.ADAPTIVE: "The attacks go through the defence, anew for each. What accuracy they leave "
+    "is an upper bound of the true robustness, as a stronger attack may leave less.",
 }
 INTERVALS = (
     "In brackets, 95\u00a0%: Wilson's for rates, the normal approximation's for means. They cover "
@@ -28,7 +29,7 @@ INTERVALS = (
     "defences meet the same images, so the difference of two can be surer than their intervals "
     "look."
 )
-EXAMPLES = 4
+IMAGES_TO_SHOW = 4
 
 
 def document(results: Results) -> Document:
@@ -45,36 +46,36 @@ def document(results: Results) -> Document:
     optional = {
         "The attacks": _attacks(results),
         "What the defences cost": _costs(results),
-        "Faisurrogate_losses": _faisurrogate_losses(results),
+        "Failures": _failures(results),
     }
     sections += [Section(heading, list(blocks)) for heading, blocks in optional.items()]
     sections.append(
         Section(
             "Parameters",
             [
-                tables.parameters(run["attacks"], "attack"),
-                tables.parameters(run["defences"], "defence"),
+                tables.parameters(run.attacks, "attack"),
+                tables.parameters(run.defences, "defence"),
             ],
         )
     )
     return Document(
-        f"{run['name']}: defences against adversarial attacks",
+        f"{run.name}: defences against adversarial attacks",
         [section for section in sections if section.blocks],
     )
 
 
 def _what(results: Results) -> Facts:
     run = results.run
-    n, bank = run.get("n_images"), run.get("n_bank")
+    n, bank = run.n_images, run.n_bank
     shape = " × ".join(map(str, results.image_shape))
     facts = {
-        "model": run.get("model"),
+        "model": run.model,
         "images": f"{n:,} of {shape}" if n is not None else shape,
         "bank": f"{bank:,} other images, for defences that learn" if bank else None,
-        "seed": run.get("seed"),
-        "date": run.get("date"),
-        "machine": run.get("machine"),
-        "versions": ", ".join(f"{name} {each}" for name, each in run.get("versions", {}).items()),
+        "seed": run.seed,
+        "date": run.date,
+        "machine": run.machine,
+        "versions": ", ".join(f"{name} {each}" for name, each in run.versions.items()),
         "all numbers": "table.csv, beside this file",
     }
     return Facts([(term, str(fact)) for term, fact in facts.items() if fact not in (None, "")])
@@ -82,7 +83,7 @@ def _what(results: Results) -> Facts:
 
 def _how_to_read(results: Results) -> Facts:
     axes = [each for threat, protocol in results.settings for each in (protocol, threat)]
-    known = [term for term in MEANINGS if term in axes]
+    known = [str(term) for term in MEANINGS if term in axes]
     return Facts(
         [
             *((term, MEANINGS[term]) for term in known),
@@ -113,7 +114,7 @@ def _measured(results: Results, threat: str, protocol: str) -> Iterator[Block]:
     attacks, defences = _present(results, measured)
     setting = f"{threat} attacks, {protocol}"
     sweeps = results.sweeps()
-    if threat == "adaptive":
+    if threat == Threat.ADAPTIVE:
         metric, axis = "accuracy", "Robust accuracy"
         for suite in results.suites:
             items = results.checklist(suite, protocol)
@@ -134,7 +135,7 @@ def _measured(results: Results, threat: str, protocol: str) -> Iterator[Block]:
     yield from (picture for picture in drawn if picture is not None)
     if any(metric == "tknc" for _, _, metric in measured):
         yield tables.consistency(measured, attacks, defences)
-    if threat == "adaptive":
+    if threat == Threat.ADAPTIVE:
         pairs = {
             f"{attack} through {defence}": (attack, defence)
             for attack in attacks
@@ -150,7 +151,7 @@ def _measured(results: Results, threat: str, protocol: str) -> Iterator[Block]:
         )
 
 
-def _present(results: Results, measured: Measured) -> tuple[list[str], list[str]]:
+def _present(results: Results, measured: Measurements) -> tuple[list[str], list[str]]:
     """Return the attacks and the defences of which there is any row."""
     attacks = {attack for attack, _, _ in measured}
     defences = {defence for _, defence, _ in measured}
@@ -176,7 +177,7 @@ def _attacks(results: Results) -> Iterator[Block]:
             results.sizes,
             "What the attacks reach on the undefended classifier, and what they cost.",
         )
-    found = results.examples(EXAMPLES)
+    found = results.examples(IMAGES_TO_SHOW)
     if found is not None:
         yield figures.examples(found)
 
@@ -196,7 +197,7 @@ def _costs(results: Results) -> Iterator[Block]:
             yield tables.costs(benign, defences, caption)
 
 
-def _faisurrogate_losses(results: Results) -> Iterator[Block]:
-    failed = [row for row in results.rows if row.metric == "error"]
-    if failed:
-        yield tables.faisurrogate_losses(failed)
+def _failures(results: Results) -> Iterator[Block]:
+    found = causes(results.rows)
+    if found:
+        yield tables.failures(found)

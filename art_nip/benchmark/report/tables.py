@@ -6,30 +6,40 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import Any
 
-from art_nip.benchmark.report.document import Cell, Table
-from art_nip.benchmark.report.results import Measured, Row, Sweep
-from art_nip.benchmark.resolve import BENIGN, NONE
+from art_nip.benchmark.failures import Cause
+from art_nip.benchmark.report.document import Table, TableCell
+from art_nip.benchmark.report.results import Measurements, Sweep
+from art_nip.benchmark.schema import (
+    BENIGN,
+    NONE,
+    AttackRecord,
+    ChecklistItem,
+    DefenceRecord,
+    Row,
+    Status,
+)
 
-MISSING = Cell("–")
-FAILED = Cell("failed")
-NOTHING = Cell("n/a")
+MISSING = TableCell("–")
+FAILED = TableCell("failed")
+NO_SUCCESS = TableCell("n/a")
+NONE_RIGHT = TableCell("none right")
 
 SIGNS = {
     MISSING: "not measured, or not yet",
-    FAILED: "it raised an error, see Faisurrogate_losses",
-    NOTHING: "no adversarial example succeeded",
+    FAILED: "it raised an error, see Failures",
+    NO_SUCCESS: "no adversarial example succeeded",
+    NONE_RIGHT: "no image was classified right to begin with, so that no attack could succeed",
 }
 BEST = "Bold: the highest value among the defences, as printed; the intervals may well overlap."
 
-Show = Callable[[Row], Cell]
-Scored = tuple[float, Cell]
+Show = Callable[[Row], TableCell]
+Scored = tuple[float, TableCell]
 """A cell and the value by which it is the best or not; NaN is out of the running."""
 
 
 def success(
-    measured: Measured, attacks: Sequence[str], defences: Sequence[str], sweeps: Sequence[Sweep]
+    measured: Measurements, attacks: Sequence[str], defences: Sequence[str], sweeps: Sequence[Sweep]
 ) -> Table:
     """Return what defences make of oblivious attacks: benign accuracy, DSR, and its mean."""
     rates = _with_none(measured)
@@ -56,10 +66,10 @@ def success(
 
 
 def worst_case(
-    measured: Measured,
+    measured: Measurements,
     suite: str,
     defences: Sequence[str],
-    items: Sequence[Mapping[str, str]],
+    items: Sequence[ChecklistItem],
 ) -> Table:
     """Return the headline of an adaptive suite: what is left when each image meets all of it.
 
@@ -84,17 +94,17 @@ def worst_case(
     )
 
 
-def checklist(suite: str, defences: Sequence[str], items: Sequence[Mapping[str, str]]) -> Table:
+def checklist(suite: str, defences: Sequence[str], items: Sequence[ChecklistItem]) -> Table:
     """Return the items of the checklist of an adaptive suite, with their evidence."""
-    found = {(each["item"], each["defence"]): each for each in items}
+    found = {(item.item, item.defence): item for item in items}
     shown = [defence for defence in defences if any(key[1] == defence for key in found)]
     rows = []
-    for item in dict.fromkeys(each["item"] for each in items):
+    for name in dict.fromkeys(item.item for item in items):
         cells = []
         for defence in shown:
-            each = found.get((item, defence))
-            cells.append(Cell(each["status"], (each["evidence"],)) if each else MISSING)
-        rows.append((item, cells))
+            item = found.get((name, defence))
+            cells.append(TableCell(str(item.status), (item.evidence,)) if item else MISSING)
+        rows.append((name, cells))
     return Table(
         f"Checklist of the suite {suite!r}: what must hold before its worst case is believed.",
         "item",
@@ -107,18 +117,18 @@ def checklist(suite: str, defences: Sequence[str], items: Sequence[Mapping[str, 
     )
 
 
-def _checked(items: Sequence[Mapping[str, str]], defence: str) -> Cell:
+def _checked(items: Sequence[ChecklistItem], defence: str) -> TableCell:
     """Return how many items passed and failed."""
-    found = [each["status"] for each in items if each["defence"] == defence]
+    found = [item.status for item in items if item.defence == defence]
     if not found:
         return MISSING
-    failed = found.count("failed")
+    failed = found.count(Status.FAILED)
     details = (f"{failed} failed",) if failed else ()
-    return Cell(f"{found.count('passed')} of {len(found)}", details)
+    return TableCell(f"{found.count(Status.PASSED)} of {len(found)}", details)
 
 
 def robustness(
-    measured: Measured, attacks: Sequence[str], defences: Sequence[str], alone: Sequence[str]
+    measured: Measurements, attacks: Sequence[str], defences: Sequence[str], alone: Sequence[str]
 ) -> Table:
     """Return what is left of accuracy under adaptive attacks, and under the worst of them.
 
@@ -149,7 +159,7 @@ def robustness(
     )
 
 
-def consistency(measured: Measured, attacks: Sequence[str], defences: Sequence[str]) -> Table:
+def consistency(measured: Measurements, attacks: Sequence[str], defences: Sequence[str]) -> Table:
     """Return the TKNC of what the model sees."""
     rows = [
         (
@@ -171,7 +181,7 @@ def consistency(measured: Measured, attacks: Sequence[str], defences: Sequence[s
 
 
 def strength(
-    measured: Measured,
+    measured: Measurements,
     pairs: Mapping[str, tuple[str, str]],
     sizes: Mapping[str, float],
     caption: str,
@@ -184,7 +194,7 @@ def strength(
     :param sizes: ε of the attacks that have one.
     """
     metrics: dict[str, tuple[str, Show]] = {
-        "images": ("accuracy", lambda row: Cell(f"{row.n:,}")),
+        "images": ("accuracy", lambda row: TableCell(f"{row.n:,}")),
         "ASR": ("asr", _number(2)),
         "accuracy left": ("accuracy", _number(2)),
         "L2": ("l2", _number(2)),
@@ -196,7 +206,7 @@ def strength(
     }
     rows = []
     for heading, (attack, defence) in pairs.items():
-        size = Cell(f"{sizes[attack]:.3g}" if attack in sizes else "")
+        size = TableCell(f"{sizes[attack]:.3g}" if attack in sizes else "")
         cells = [_cell(measured, attack, defence, *each) for each in metrics.values()]
         rows.append((heading, [size, *cells]))
     return Table(
@@ -211,7 +221,7 @@ def strength(
     )
 
 
-def costs(measured: Measured, defences: Sequence[str], caption: str) -> Table:
+def costs(measured: Measurements, defences: Sequence[str], caption: str) -> Table:
     """Return what it costs to classify a benign image through each defence."""
     metrics: dict[str, tuple[str, Show]] = {
         "ms per image": ("seconds_per_image", _amount(1000)),
@@ -225,44 +235,45 @@ def costs(measured: Measured, defences: Sequence[str], caption: str) -> Table:
     return Table(caption, "defence", [*metrics], rows, notes=_signs(rows))
 
 
-def faisurrogate_losses(rows: Sequence[Row]) -> Table:
-    """Return the cells that raised, with their error."""
-    alike: dict[tuple[str, str, str, str], list[str]] = {}
-    for row in rows:
-        key = (row.attack, row.threat, row.protocol, row.error)
-        alike.setdefault(key, []).append(row.defence)
+def failures(causes: Sequence[Cause]) -> Table:
+    """Return what went wrong, one cause in a row, with the cells that it left empty."""
     return Table(
-        "Cells that raised an error. They are tried again when the benchmark is run again.",
-        "attack",
-        ["threat", "protocol", "defences", "error"],
+        "What raised an error. It is tried again when the benchmark is run again.",
+        "cause",
+        ["error", "cells", "which"],
         [
-            (attack, [Cell(threat), Cell(protocol), Cell(", ".join(defences)), Cell(error)])
-            for (attack, threat, protocol, error), defences in alike.items()
+            (
+                str(number),
+                [TableCell(cause.error), TableCell(str(cause.n)), TableCell(cause.places)],
+            )
+            for number, cause in enumerate(causes, start=1)
         ],
         texts=True,
     )
 
 
-def parameters(entries: Sequence[Mapping[str, Any]], corner: str) -> Table:
+def parameters(entries: Sequence[AttackRecord | DefenceRecord], corner: str) -> Table:
     """Return what stands behind each label."""
     rows = []
     for entry in entries:
         given = [
             f"{name} = {f'{value:.6g}' if isinstance(value, float) else value}"
-            for name, value in entry.get("parameters", {}).items()
+            for name, value in entry.parameters.items()
         ]
-        if entry.get("limit") is not None:
-            given.append(f"at most {entry['limit']} images")
-        kind = str(entry.get("class") or entry.get("name") or "")
-        rows.append((entry["label"], [Cell(kind), Cell(", ".join(given))]))
+        if isinstance(entry, AttackRecord) and entry.limit is not None:
+            given.append(f"at most {entry.limit} images")
+        rows.append((entry.label, [TableCell(entry.name), TableCell(", ".join(given))]))
     return Table(f"The {corner}s, by label.", corner, ["is", "with"], rows, texts=True)
 
 
-def _cell(measured: Measured, attack: str, defence: str, metric: str, show: Show) -> Cell:
+def _cell(measured: Measurements, attack: str, defence: str, metric: str, show: Show) -> TableCell:
     row = measured.get((attack, defence, metric))
     if row is None:
         return FAILED if (attack, defence, "error") in measured else MISSING
-    return NOTHING if math.isnan(row.value) else show(row)
+    if not math.isnan(row.value):
+        return show(row)
+    attacked = measured.get((attack, defence, "asr")) or measured.get((attack, NONE, "asr"))
+    return NONE_RIGHT if attacked is not None and attacked.n == 0 else NO_SUCCESS
 
 
 def _number(decimals: int) -> Show:
@@ -272,9 +283,9 @@ def _number(decimals: int) -> Show:
         # Rounding may leave a minus before zero.
         return "∞" if math.isinf(value) else f"{round(value, decimals) + 0.0:.{decimals}f}"
 
-    def show(row: Row) -> Cell:
+    def show(row: Row) -> TableCell:
         interval = () if math.isnan(row.low) else (f"[{text(row.low)}, {text(row.high)}]",)
-        return Cell(text(row.value), interval)
+        return TableCell(text(row.value), interval)
 
     return show
 
@@ -282,16 +293,18 @@ def _number(decimals: int) -> Show:
 def _amount(factor: float = 1) -> Show:
     """Return what shows a positive number of any size, to three digits at least."""
 
-    def show(row: Row) -> Cell:
+    def show(row: Row) -> TableCell:
         value = factor * row.value
         decimals = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
         text = f"{value:,.{decimals}f}"
-        return Cell(text.rstrip("0").rstrip(".") if decimals else text)
+        return TableCell(text.rstrip("0").rstrip(".") if decimals else text)
 
     return show
 
 
-def _rated(measured: Measured, attack: str, defences: Sequence[str], metric: str) -> list[Scored]:
+def _rated(
+    measured: Measurements, attack: str, defences: Sequence[str], metric: str
+) -> list[Scored]:
     """Return one rate of each defence."""
     scored = []
     for defence in defences:
@@ -301,7 +314,7 @@ def _rated(measured: Measured, attack: str, defences: Sequence[str], metric: str
     return scored
 
 
-def _with_none(measured: Measured) -> Measured:
+def _with_none(measured: Measurements) -> Measurements:
     """Add the DSR of no defence, which is measured nowhere: 0 where there is one at all."""
     nothing = {
         (attack, NONE, "dsr"): replace(
@@ -314,7 +327,7 @@ def _with_none(measured: Measured) -> Measured:
 
 
 def _means(
-    rates: Measured, attacks: Sequence[str], defences: Sequence[str], sweeps: Sequence[Sweep]
+    rates: Measurements, attacks: Sequence[str], defences: Sequence[str], sweeps: Sequence[Sweep]
 ) -> list[Scored]:
     """Return the mean DSR of each defence that has one under all attacks of which there are any."""
     values = {
@@ -336,11 +349,11 @@ def _means(
         mean = fmean(
             fmean(values[attack, defence] for attack in group) for group in groups.values()
         )
-        scored.append((mean, Cell(f"{mean:.2f}")))
+        scored.append((mean, TableCell(f"{mean:.2f}")))
     return scored
 
 
-def _worst(measured: Measured, attacks: Sequence[str], defence: str) -> Scored:
+def _worst(measured: Measurements, attacks: Sequence[str], defence: str) -> Scored:
     keys = [(attack, defence, "accuracy") for attack in attacks]
     rows = [measured[key] for key in keys if key in measured]
     if not rows:
@@ -355,7 +368,7 @@ def _worst(measured: Measured, attacks: Sequence[str], defence: str) -> Scored:
 
 def _by_defence(
     defences: Sequence[str], *columns: Sequence[Scored]
-) -> list[tuple[str, list[Cell]]]:
+) -> list[tuple[str, list[TableCell]]]:
     """Return the rows of a table, with the best cell of each column marked, or those that tie."""
     marked = []
     for column in columns:
@@ -373,8 +386,8 @@ def _by_defence(
 
 
 def _counts(
-    measured: Measured, attacks: Sequence[str], metric: str, behind: int
-) -> tuple[str, list[Cell]]:
+    measured: Measurements, attacks: Sequence[str], metric: str, behind: int
+) -> tuple[str, list[TableCell]]:
     """Return of how many images the rates are, which is the same for all defences.
 
     :param behind: how many columns there are behind the attacks.
@@ -386,11 +399,11 @@ def _counts(
             for (other, _, kind), row in measured.items()
             if (other, kind) == (attack, counted)
         ]
-        cells.append(Cell(f"{max(numbers):,}") if numbers else MISSING)
-    return "n", [*cells, *[Cell("")] * behind]
+        cells.append(TableCell(f"{max(numbers):,}") if numbers else MISSING)
+    return "n", [*cells, *[TableCell("")] * behind]
 
 
-def _signs(rows: Sequence[tuple[str, Sequence[Cell]]]) -> str:
+def _signs(rows: Sequence[tuple[str, Sequence[TableCell]]]) -> str:
     """Return what the signs in a table mean."""
     shown = {cell for _, cells in rows for cell in cells}
     return "".join(f" {sign.value}: {meaning}." for sign, meaning in SIGNS.items() if sign in shown)

@@ -1,16 +1,14 @@
-"""The seam that every retrieval is a class behind: what it learns, and how it reads."""
+"""What every retrieval is: a class of parameters that learns from images, and its reader."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.estimators.base import EstimatorAdapter
-from art_nip.nip.bank import Fitted
+from art_nip.nip.retrieval.context import Context
 from art_nip.nip.retrieval.learner import Learner
 from art_nip.utils.arrays import Array
 
@@ -23,19 +21,10 @@ class Retrieval(Learner):
     """
 
     @abstractmethod
-    def reader(
-        self,
-        adapter: EstimatorAdapter,
-        fitted: Fitted,
-        fractions: Sequence[float],
-        clip_values: tuple[Any, Any],
-    ) -> "Reader":
+    def reader(self, context: Context) -> "Reader":
         """Return this retrieval at work.
 
-        :param adapter: the model.
-        :param fitted: what was fitted for it.
-        :param fractions: shares of the front, middle and tail part.
-        :param clip_values: range (min, max) of the images, numbers or nested lists.
+        :param context: the model, the range of the images, and what was fitted.
         """
 
 
@@ -44,13 +33,12 @@ class Reader(ABC):
 
     Nothing that it returns carries a gradient: attacks see what was found as a constant.
 
-    :param adapter: the model.
-    :param fitted: what was fitted.
+    :param context: the model, the range of the images, and what was fitted.
     """
 
-    def __init__(self, adapter: EstimatorAdapter, fitted: Fitted) -> None:
-        self.device = adapter.device
-        self._adapter, self._bank = adapter, fitted.bank
+    def __init__(self, context: Context) -> None:
+        self.device = context.adapter.device
+        self._adapter, self._bank = context.adapter, context.fit.bank
 
     @abstractmethod
     def candidate(self, x: Array) -> Array:
@@ -60,7 +48,9 @@ class Reader(ABC):
         """
 
     def perturbation(self, x: Array) -> Array:
-        """Return each image's ρ̂, shape of x: that of its candidate. 0 leaves an image as it is.
+        """Return each image's ρ̂, shape of x, in units of the range: that of its candidate.
+
+        0 leaves an image as it is.
 
         :param x: images, shape (N, *input_shape).
         """
@@ -75,8 +65,9 @@ class Reader(ABC):
     ) -> list[Array]:
         """Return ways to make a model say classes whatever the retrieval does, for attacks.
 
-        Here those are the ways of each class's lead where the image has the ρ̂ of candidates drawn
-        at random: an attack that follows the mean of such ways need not care which one is found.
+        Here those are the gradients of the class's lead, taken where the image has the ρ̂ of
+        candidates drawn at random: an attack that follows their mean need not care which candidate
+        is found.
 
         :param x: images, shape (N, *input_shape).
         :param classes: where each is to be led, shape (N,).

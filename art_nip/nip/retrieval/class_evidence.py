@@ -1,22 +1,19 @@
 """Retrieval by class evidence: the image's own inverse perturbation, towards another's verdict."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.estimators.base import EstimatorAdapter
-from art_nip.nip.bank import Fitted
-from art_nip.nip.neurons import normalised
+from art_nip.nip.neurons import brightness, normalised
 from art_nip.nip.retrieval.base import Reader, Retrieval
+from art_nip.nip.retrieval.context import Context
 from art_nip.nip.retrieval.evidence import Evidence, ShallowEvidence, chosen
-from art_nip.nip.retrieval.evidence.base import lead
+from art_nip.nip.retrieval.evidence.probabilities import lead
 from art_nip.utils.arrays import Array, namespace
-from art_nip.utils.validation import check_whole
+from art_nip.utils.validation import check_positive, check_whole
 
 Indices = npt.NDArray[np.int64]
 
@@ -36,8 +33,8 @@ class ClassEvidence(Retrieval):
     With p the model's class of x and c the evidence's: if c = p, nothing is added. Otherwise steps
     of [7] are: Δ ← Δ + step · mean(x') · ρ/(max ρ − min ρ), where x' = clip(x + Δ) is the image as
     it is by then, ρ = ∂(z_c − z_r)/∂x' [5], and r the strongest rival of c by the logits z; until
-    z_c leads by `lead`. mean(x') counts from the lower end of the clip range. The image's ρ̂ is
-    Δ/mean(x). There is no candidate; those of the fit stay unused, and need least room with
+    z_c leads by `lead`. All of it is in units of the clip range, from its low end. The image's ρ̂
+    is Δ/mean(x). There is no candidate; those of the fit stay unused, and need least room with
     `bank_dtype="uint8"`.
 
     :param evidence: what gives the other class: "shallow", the default, "views", "graded views", or
@@ -55,36 +52,28 @@ class ClassEvidence(Retrieval):
     step: float = 0.3
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "evidence", chosen(self.evidence))
         check_whole("steps", self.steps, 1)
         for name in ("lead", "step"):
-            value = getattr(self, name)
-            if not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
-                raise ValueError(f"{name}={value!r}; give a finite number above 0.")
+            check_positive(name, getattr(self, name))
 
-    def settled(self, adapter: EstimatorAdapter) -> "ClassEvidence":
+    def settled(self, context: Context) -> "ClassEvidence":
         """Return this retrieval with settled evidence; see the base class."""
-        return replace(self, evidence=self.evidence.settled(adapter))
+        return replace(self, evidence=self.evidence.settled(context))
 
     def learn(
         self,
-        adapter: EstimatorAdapter,
+        context: Context,
         images: Callable[[], Iterator[Array]],
         labels: npt.NDArray[np.int64],
-        clip_values: tuple[Any, Any],
     ) -> dict[str, npt.NDArray[Any]]:
         """Return what the evidence learns; see the base class."""
-        return self.evidence.learn(adapter, images, labels, clip_values)
+        return self.evidence.learn(context, images, labels)
 
-    def reader(
-        self,
-        adapter: EstimatorAdapter,
-        fitted: Fitted,
-        fractions: Sequence[float],
-        clip_values: tuple[Any, Any],
-    ) -> Reader:
+    def reader(self, context: Context) -> "ClassReader":
         """Return the retrieval at work; see the base class."""
-        return _ClassReader(adapter, fitted, self, clip_values)
+        return ClassReader(context, self)
 
     def as_dict(self) -> dict[str, Any]:
         """Return its name and its parameters; see the base class.
@@ -94,36 +83,45 @@ class ClassEvidence(Retrieval):
         return {**super().as_dict(), "evidence": self.evidence.as_dict()}
 
 
-class _ClassReader(Reader):
-    def __init__(
-        self,
-        adapter: EstimatorAdapter,
-        fitted: Fitted,
-        retrieval: ClassEvidence,
-        clip_values: tuple[Any, Any],
-    ) -> None:
-        super().__init__(adapter, fitted)
-        self._retrieval = retrieval
-        self._clip = adapter.tensor(clip_values[0]), adapter.tensor(clip_values[1])
-        self.evidence = retrieval.evidence.reader(adapter, dict(fitted.learned), clip_values)
+class ClassReader(Reader):
+    """Class evidence at work.
+
+    :param context: the model, the range of the images, and what was fitted.
+    :param retrieval: its parameters.
+    """
+
+    def __init__(self, context: Context, retrieval: ClassEvidence) -> None:
+        super().__init__(context)
+        self._retrieval, self._pixels = retrieval, context.pixels
+        self.evidence = retrieval.evidence.reader(context)
 
     def candidate(self, x: Array) -> Array:
+        """Return -1 for each image: there is no candidate; see the base class."""
         return self._adapter.integers(np.full(len(x), -1))
 
     def perturbation(self, x: Array) -> Array:
+        """Return each image's own ρ̂; see the base class."""
         x = self._adapter.constant(x)
-        predicted, classes = self.verdicts(x)
-        disputed = np.flatnonzero(predicted != classes)
+        logits, posterior = (self._adapter.numpy(scores) for scores in self._scores(x))
+        classes = posterior.argmax(axis=1)
+        disputed = np.flatnonzero(logits.argmax(axis=1) != classes)
         if not len(disputed):
             return x * 0
         given = self._rows(x, disputed)
         added = self._steered(given, classes[disputed])
-        xp, mean = namespace(x), _mean(given)
+        xp, mean = namespace(x), brightness(given, self._pixels)
         added = xp.where(mean != 0, added / xp.where(mean != 0, mean, mean + 1), added * 0)
         # All others take the row of zeros at the end.
         places = np.full(len(x), len(disputed))
         places[disputed] = np.arange(len(disputed))
         return self._rows(xp.concat([added, x[:1] * 0]), places)
+
+    def log_posterior(self, x: Array) -> Array:
+        """Return what the evidence says of images: log p(c | x), shape (N, nb_classes).
+
+        :param x: images, shape (N, *input_shape).
+        """
+        return self._scores(x)[1]
 
     def surrogate_losses(
         self, x: Array, classes: Indices, added: Callable[[Array, Array], Array], draws: int
@@ -132,46 +130,40 @@ class _ClassReader(Reader):
 
         Each is zero where it is sure of the class already. See the base class.
         """
-        logits, posterior = self._said(x)
+        logits, posterior = self._scores(x)
         ways = [
             self._adapter.lead_gradient(x, classes),
             self.evidence.gradient(self._adapter, x, logits, classes),
         ]
         unsure = [
-            lead(self._adapter.numpy(each), classes) < self._retrieval.lead
-            for each in (logits, posterior)
+            lead(self._adapter.numpy(scores), classes) < self._retrieval.lead
+            for scores in (logits, posterior)
         ]
         xp = namespace(x)
         per_image = (-1,) + (1,) * (len(x.shape) - 1)
         return [
-            way * xp.reshape(self._adapter.tensor(each), per_image)
-            for way, each in zip(ways, unsure, strict=True)
+            way * xp.reshape(self._adapter.tensor(is_unsure), per_image)
+            for way, is_unsure in zip(ways, unsure, strict=True)
         ]
 
-    def verdicts(self, x: Array) -> tuple[Indices, Indices]:
-        """Return the model's class of each image and the evidence's, shape (N,) both."""
-        predicted, classes = (each.argmax(axis=1) for each in self._scores(x))
-        return predicted, classes
-
-    def _scores(self, x: Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def _scores(self, x: Array) -> tuple[Array, Array]:
         """Return the model's logits and the evidence's log-posterior, both (N, nb_classes)."""
-        logits, posterior = self._said(x)
-        return self._adapter.numpy(logits), self._adapter.numpy(posterior)
-
-    def _said(self, x: Array) -> tuple[Array, Array]:
-        """Return the same on the model's device."""
         logits, maps = self._adapter.logits_and_activations(x, self.evidence.layers)
         return logits, self.evidence.log_posterior(x, logits, maps)
 
     def _steered(self, x: Array, classes: Indices) -> Array:
-        """Return what to add to images so that the model says their `classes`, each for itself."""
-        clip, added = namespace(x).clip, x * 0
+        """Return what to add to images so that the model says their `classes`, each for itself.
+
+        In units of the range, as ρ̂ is.
+        """
+        added, span = x * 0, self._pixels.span
         live, order, done = np.arange(len(x)), [], []
         for _ in range(self._retrieval.steps):
-            now = clip(x + added, *self._clip)
-            rho = normalised(self._adapter.lead_gradient(now, classes))
-            added = added + self._retrieval.step * _mean(now - self._clip[0]) * rho
-            logits, _ = self._adapter.logits_and_activations(clip(x + added, *self._clip), ())
+            now = self._clipped(x + span * added)
+            rho = normalised(span * self._adapter.lead_gradient(now, classes))
+            added = added + self._retrieval.step * brightness(now, self._pixels) * rho
+            moved = self._clipped(x + span * added)
+            logits, _ = self._adapter.logits_and_activations(moved, ())
             leads = lead(self._adapter.numpy(logits), classes) >= self._retrieval.lead
             if leads.any():
                 done.append(self._rows(added, np.flatnonzero(leads)))
@@ -184,9 +176,8 @@ class _ClassReader(Reader):
         places = np.argsort(np.concatenate([*order, live]))
         return self._rows(namespace(x).concat([*done, added]), places)
 
+    def _clipped(self, x: Array) -> Array:
+        return namespace(x).clip(x, self._pixels.low, self._pixels.high)
+
     def _rows(self, images: Array, indices: Indices) -> Array:
         return namespace(images).take(images, self._adapter.integers(indices), axis=0)
-
-
-def _mean(images: Array) -> Array:
-    return namespace(images).mean(images, axis=tuple(range(1, len(images.shape))), keepdims=True)

@@ -1,21 +1,24 @@
-"""What a retrieval and its evidence have in common: parameters alone, settled on a model, learning.
+"""What a retrieval and its evidence have in common: they are parameters, and may learn from images.
 
-So they can be compared, pickled and written to a file. What they learn is kept with the candidates;
-what they need on the model's device is their readers'.
+As nothing but parameters they can be compared, pickled and written to a file. What they learn is
+kept with the candidates, and what they need on the model's device belongs to their readers.
 """
+
+from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 
-from art_nip.estimators.base import EstimatorAdapter
+from art_nip.nip.retrieval.context import Context
 from art_nip.utils.arrays import Array
+from art_nip.utils.validation import plain
 
 if TYPE_CHECKING:
+    import numpy as np
     from typing_extensions import Self
 
 
@@ -25,28 +28,31 @@ class Learner(ABC):
 
     name: ClassVar[str]
 
-    def settled(self, adapter: EstimatorAdapter) -> "Self":
+    def __post_init__(self) -> None:
+        # NumPy's scalars are no JSON, and compare unlike others.
+        for field in fields(self):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
+
+    def settled(self, context: Context) -> Self:
         """Return this with what it leaves to the model filled in, such as layers.
 
-        :param adapter: the model.
+        :param context: the model and the range of the images; nothing is fitted yet.
         :raises ValueError: if the model does not have what it needs.
         """
         return self
 
     def learn(
         self,
-        adapter: EstimatorAdapter,
+        context: Context,
         images: Callable[[], Iterator[Array]],
         labels: npt.NDArray[np.int64],
-        clip_values: tuple[Any, Any],
     ) -> dict[str, npt.NDArray[Any]]:
         """Return what it must keep of benign images beside the bank, arrays by name.
 
-        :param adapter: the model.
+        :param context: the model and the range of the images; nothing is fitted yet.
         :param images: gives the benign images of the M candidates in their order, in batches on the
             model's device; can be called again.
         :param labels: their classes, shape (M,).
-        :param clip_values: range (min, max) of the images, numbers or nested lists.
         """
         return {}
 

@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from art_nip.estimators.base import EstimatorAdapter
-from art_nip.estimators.layers import Call, Layer, listed
-from art_nip.nip.bank import Fitted
+from art_nip.estimators.layers import Call, Layer
 from art_nip.nip.retrieval.base import Reader, Retrieval
+from art_nip.nip.retrieval.context import Context
+from art_nip.nip.retrieval.early import layers_that_could_be_meant
 from art_nip.nip.retrieval.vectors import neuron_vectors
 from art_nip.utils.arrays import Array, namespace
 
-CHUNK = 2**22
-"""Values of the candidates' vectors that are compared with at once: 16 MiB in float32."""
+VALUES_AT_ONCE = 2**22
+"""How many values of the candidates' vectors are compared with at once: 16 MiB in float32."""
 
 
 @dataclass(frozen=True)
@@ -38,51 +39,46 @@ class Nearest(Retrieval):
     layer: str = "auto"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.layer, str):
             raise TypeError(f"layer={self.layer!r}; give a layer's name, or 'auto'.")
 
-    def settled(self, adapter: EstimatorAdapter) -> "Nearest":
+    def settled(self, context: Context) -> "Nearest":
         """Return this retrieval with the layer that "auto" stands for; see the base class."""
-        return Nearest(str(adapter.find_layer(self.layer, early_layer)))
+        return Nearest(str(context.adapter.find_layer(self.layer, early_layer)))
 
     def learn(
         self,
-        adapter: EstimatorAdapter,
+        context: Context,
         images: Callable[[], Iterator[Array]],
         labels: npt.NDArray[np.int64],
-        clip_values: tuple[Any, Any],
     ) -> dict[str, npt.NDArray[np.float16]]:
         """Return the candidates' `vectors`, float16, shape (M, d); see the base class."""
-        see = _vectors_of(adapter, self.layer)
+        see = _vectors_of(context.adapter, self.layer)
         vectors, filled = np.empty((len(labels), 0), np.float16), 0
         for batch in images():
-            found = adapter.numpy(see(batch))
+            found = context.adapter.numpy(see(batch))
             if not filled:
                 vectors = np.empty((len(labels), found.shape[1]), np.float16)
             vectors[filled : filled + len(found)] = found
             filled += len(found)
         return {"vectors": vectors}
 
-    def reader(
-        self,
-        adapter: EstimatorAdapter,
-        fitted: Fitted,
-        fractions: Sequence[float],
-        clip_values: tuple[Any, Any],
-    ) -> Reader:
+    def reader(self, context: Context) -> Reader:
         """Return the retrieval at work; see the base class."""
-        return _NearestReader(adapter, fitted, self.layer)
+        return _NearestReader(context, self.layer)
 
 
 class _NearestReader(Reader):
-    def __init__(self, adapter: EstimatorAdapter, fitted: Fitted, layer: str) -> None:
-        super().__init__(adapter, fitted)
-        self._see = _vectors_of(adapter, layer)
-        self._tensor, self._vectors = adapter.tensor, adapter.held(fitted.learned["vectors"])
+    def __init__(self, context: Context, layer: str) -> None:
+        super().__init__(context)
+        self._see = _vectors_of(context.adapter, layer)
+        self._tensor = context.adapter.tensor
+        self._vectors = context.adapter.held(context.learned["vectors"])
 
     def candidate(self, x: Array) -> Array:
         vectors = self._see(x)
-        rows = max(1, CHUNK // vectors.shape[1])
+        rows = max(1, VALUES_AT_ONCE // vectors.shape[1])
         return most_similar(vectors, self._vectors, rows, self._tensor)
 
 
@@ -128,6 +124,6 @@ def early_layer(calls: Sequence[Call]) -> Layer:
     if not early:
         raise ValueError(
             'layer="auto" looks for what goes into the second convolution, and there is none. Name '
-            f"a layer: {listed([call.name for call in calls])}."
+            f"a layer: {layers_that_could_be_meant(calls)}."
         )
     return Layer(min(early, key=lambda call: call.size).name, "input")

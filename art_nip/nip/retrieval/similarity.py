@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from art_nip.estimators.base import EstimatorAdapter
-from art_nip.nip.bank import Fitted
 from art_nip.nip.neurons import middle_influence, similarity
 from art_nip.nip.retrieval.base import Reader, Retrieval
+from art_nip.nip.retrieval.context import Context
 from art_nip.utils.arrays import Array, namespace
 
 
@@ -55,24 +55,17 @@ class Similarity(Retrieval):
 
     name: ClassVar[str] = "similarity"
 
-    def reader(
-        self,
-        adapter: EstimatorAdapter,
-        fitted: Fitted,
-        fractions: Sequence[float],
-        clip_values: tuple[Any, Any],
-    ) -> Reader:
+    def reader(self, context: Context) -> Reader:
         """Return the retrieval at work; see the base class."""
-        return _SimilarityReader(adapter, fitted, fractions)
+        return _SimilarityReader(context)
 
 
 class _SimilarityReader(Reader):
-    def __init__(
-        self, adapter: EstimatorAdapter, fitted: Fitted, fractions: Sequence[float]
-    ) -> None:
-        super().__init__(adapter, fitted)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        fitted, adapter = context.fit, context.adapter
         order = np.argsort(fitted.bank.similarities, kind="stable")
-        self._similarity = similarity_to(fitted.template, adapter, fractions)
+        self._similarity = similarity_to(fitted.template, adapter, context.fractions)
         self._ascending = adapter.tensor(fitted.bank.similarities[order])
         self._candidate_at = adapter.rows(order)
 

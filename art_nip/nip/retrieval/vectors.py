@@ -2,11 +2,11 @@
 
 import math
 
-from art_nip.nip.neurons import CONSTANT
+from art_nip.nip.neurons import ROUNDING
 from art_nip.utils.arrays import Array, namespace
 
-TINY = 1e-12
-"""What changes no root that matters."""
+SLOPE_AT_ZERO = 1e-12
+"""Added under roots, so that they have a slope at zero; it changes no root that matters."""
 
 
 def neuron_vectors(maps: Array) -> Array:
@@ -22,10 +22,10 @@ def neuron_vectors(maps: Array) -> Array:
     xp = namespace(maps)
     maps = xp.reshape(maps, (maps.shape[0], maps.shape[1], math.prod(maps.shape[2:])))
     # Not the sign times the root: attacks need a slope at zero.
-    roots = maps / xp.sqrt(xp.abs(maps) + TINY)
+    roots = maps / xp.sqrt(xp.abs(maps) + SLOPE_AT_ZERO)
     centred = roots - xp.mean(roots, axis=2, keepdims=True)
     length, whole = _length(centred), _length(roots)
-    varies = length > CONSTANT * whole
+    varies = length > ROUNDING * whole
     vectors = xp.where(varies, centred / xp.where(varies, length, length + 1), centred * 0)
     return xp.reshape(vectors, (maps.shape[0], maps.shape[1] * maps.shape[2]))
 

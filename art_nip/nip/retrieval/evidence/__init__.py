@@ -1,15 +1,14 @@
 """What class an image is of, told without the head that an attack went through: a choice."""
 
-from typing import Any
-
-from art_nip.nip.retrieval.choice import chosen_of
 from art_nip.nip.retrieval.evidence.base import Evidence, EvidenceReader
 from art_nip.nip.retrieval.evidence.estimator import EstimatorEvidence
 from art_nip.nip.retrieval.evidence.graded_views import GradedViewEvidence
+from art_nip.nip.retrieval.evidence.registry import EVIDENCES, chosen
 from art_nip.nip.retrieval.evidence.shallow import ShallowEvidence
 from art_nip.nip.retrieval.evidence.views import ViewEvidence
 
 __all__ = [
+    "EVIDENCES",
     "EstimatorEvidence",
     "Evidence",
     "EvidenceReader",
@@ -18,21 +17,3 @@ __all__ = [
     "ViewEvidence",
     "chosen",
 ]
-
-# Another classifier has a name, but only an object can hold one.
-EVIDENCES: dict[str, type[Evidence]] = {
-    kind.name: kind for kind in (ShallowEvidence, ViewEvidence, GradedViewEvidence)
-}
-
-
-def chosen(given: Any) -> Evidence:
-    """Return evidence as an object.
-
-    :param given: its name, such as "shallow"; or an object, such as `ShallowEvidence(layers=…)`; or
-        how a file spells that, `{"name": "shallow", "layers": […]}`.
-    :raises ValueError: if there is no such name or parameter; the message names the nearest.
-    :raises TypeError: if it is none of these.
-    """
-    return chosen_of(
-        "evidence", given, Evidence, EVIDENCES, "art_nip.nip.retrieval.ShallowEvidence()"
-    )

@@ -1,22 +1,19 @@
-"""The seam that every evidence is a class behind: what it learns, and how it speaks of an image.
+"""What every evidence is: a class of parameters that learns from images, and its reader.
 
 It must not ask the head that the attack went through.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from art_nip.estimators.base import EstimatorAdapter
 from art_nip.estimators.layers import Layer
+from art_nip.nip.retrieval.context import Context
 from art_nip.nip.retrieval.learner import Learner
 from art_nip.utils.arrays import Array, namespace
-
-LEAST = 1e-4
-"""Added to probabilities before their logarithm is taken."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +24,11 @@ class Evidence(Learner):
     """
 
     @abstractmethod
-    def reader(
-        self,
-        adapter: EstimatorAdapter,
-        learned: dict[str, npt.NDArray[Any]],
-        clip_values: tuple[Any, Any],
-    ) -> "EvidenceReader":
+    def reader(self, context: Context) -> "EvidenceReader":
         """Return this evidence at work.
 
-        :param adapter: the model.
-        :param learned: what `learn` returned.
-        :param clip_values: range (min, max) of the images, numbers or nested lists.
+        :param context: the model, the range of the images, and what was fitted; `learned` of it is
+            what `learn` returned.
         """
 
 
@@ -77,27 +68,3 @@ class EvidenceReader(ABC):
                 self.log_posterior(x, logits, maps) * weights, axis=1
             ),
         )
-
-
-def lead(logits: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Return by how much each image's class is ahead of all others, shape (N,).
-
-    :param logits: shape (N, nb_classes).
-    :param classes: shape (N,).
-    """
-    others, rows = logits.copy(), np.arange(len(logits))
-    others[rows, classes] = -np.inf
-    ahead: npt.NDArray[Any] = logits[rows, classes] - others.max(axis=1)
-    return ahead
-
-
-def log_mean(probabilities: list[Array]) -> Array:
-    """Return log(mean + 1e-4) of several probabilities, each of shape (N, nb_classes)."""
-    return namespace(probabilities[0]).log(sum(probabilities) / len(probabilities) + LEAST)
-
-
-def softmax(scores: Array) -> Array:
-    """Return the probabilities whose logarithms differ as scores do, shape (N, nb_classes)."""
-    xp = namespace(scores)
-    exponents = xp.exp(scores - xp.max(scores, axis=1, keepdims=True))
-    return exponents / xp.sum(exponents, axis=1, keepdims=True)

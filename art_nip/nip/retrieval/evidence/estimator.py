@@ -7,8 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.estimators.base import EstimatorAdapter
-from art_nip.nip.retrieval.evidence.base import Evidence, EvidenceReader, log_mean, softmax
+from art_nip.nip.retrieval.context import Context
+from art_nip.nip.retrieval.evidence.base import Evidence, EvidenceReader
+from art_nip.nip.retrieval.evidence.probabilities import are_probabilities, log_mean, softmax
 from art_nip.utils.arrays import Array
+from art_nip.utils.ranges import same_range
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class EstimatorEvidence(Evidence):
     estimator: Any = field(repr=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for needed in ("predict", "nb_classes", "input_shape"):
             if not hasattr(self.estimator, needed):
                 raise TypeError(
@@ -35,26 +39,30 @@ class EstimatorEvidence(Evidence):
                     f"has no {needed}."
                 )
 
-    def settled(self, adapter: EstimatorAdapter) -> "EstimatorEvidence":
+    def settled(self, context: Context) -> "EstimatorEvidence":
         """Return this evidence as it is; see the base class."""
+        adapter, other = context.adapter, self.estimator
         ours = adapter.nb_classes, adapter.input_shape
-        theirs = self.estimator.nb_classes, tuple(self.estimator.input_shape)
+        theirs = other.nb_classes, tuple(other.input_shape)
         if ours != theirs:
             raise ValueError(
                 f"The classifier that is to give evidence tells {theirs[0]} classes of images of "
                 f"shape {theirs[1]}; the defended one {ours[0]} of {ours[1]}. They must be the "
                 "same, in the same order."
             )
+        clip_values = getattr(other, "clip_values", None)
+        if clip_values is not None and not same_range(clip_values, context.clip_values):
+            raise ValueError(
+                f"The classifier that is to give evidence takes images of clip_values "
+                f"{clip_values!r}; the defended one of {context.clip_values!r}. It is shown the "
+                "same images: wrap its model with the same clip_values, and with the preprocessing "
+                "that scales these as it needs them."
+            )
         return self
 
-    def reader(
-        self,
-        adapter: EstimatorAdapter,
-        learned: dict[str, npt.NDArray[Any]],
-        clip_values: tuple[Any, Any],
-    ) -> EvidenceReader:
+    def reader(self, context: Context) -> EvidenceReader:
         """Return the evidence at work; see the base class."""
-        return _EstimatorReader(adapter, self.estimator)
+        return _EstimatorReader(context.adapter, self.estimator)
 
     def as_dict(self) -> dict[str, Any]:
         """Raise a ValueError: JSON cannot hold a classifier."""
@@ -73,7 +81,7 @@ class _EstimatorReader(EvidenceReader):
     def log_posterior(self, x: Array, logits: Array, maps: list[Array]) -> Array:
         outputs = np.asarray(self._estimator.predict(self._adapter.numpy(x)), np.float32)
         found = self._adapter.tensor(outputs)
-        return log_mean([found if _are_probabilities(outputs) else softmax(found)])
+        return log_mean([found if are_probabilities(outputs) else softmax(found)])
 
     def gradient(
         self, adapter: EstimatorAdapter, x: Array, logits: Array, classes: npt.NDArray[np.int64]
@@ -83,7 +91,3 @@ class _EstimatorReader(EvidenceReader):
             return x * 0
         targets = np.eye(adapter.nb_classes, dtype=np.float32)[classes]
         return -adapter.tensor(self._estimator.loss_gradient(adapter.numpy(x), targets))
-
-
-def _are_probabilities(outputs: npt.NDArray[np.float32]) -> bool:
-    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-4))

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.estimators.base import EstimatorAdapter
-from art_nip.nip.retrieval.evidence.base import EvidenceReader, lead
+from art_nip.nip.retrieval.context import Context
+from art_nip.nip.retrieval.evidence.base import EvidenceReader
 from art_nip.nip.retrieval.evidence.preprocessors import Preprocessors
+from art_nip.nip.retrieval.evidence.probabilities import lead
 from art_nip.nip.retrieval.evidence.views import ViewEvidence, ViewReader
-from art_nip.utils.arrays import Array
+from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.validation import check_number
 
 
@@ -56,13 +57,12 @@ class GradedViewEvidence(ViewEvidence):
 
     def learn(
         self,
-        adapter: EstimatorAdapter,
+        context: Context,
         images: Callable[[], Iterator[Array]],
         labels: npt.NDArray[np.int64],
-        clip_values: tuple[Any, Any],
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Return `leads`, float32: from which lead on an image gets each view but the first."""
-        preprocessors = Preprocessors(self.defences, adapter, clip_values)
+        adapter, preprocessors = context.adapter, Preprocessors(self.defences, context)
         coarse = range(1, len(preprocessors))
         ahead: list[npt.NDArray[np.float32]] = []
         wrong: list[npt.NDArray[np.bool_]] = []
@@ -73,43 +73,34 @@ class GradedViewEvidence(ViewEvidence):
             logits, _ = adapter.logits_and_activations(batch, ())
             ahead.append(lead(adapter.numpy(logits), classes))
             given = preprocessors.images(batch)
-            views = [adapter.tensor(preprocessors.view(place, given)) for place in coarse]
+            views = [preprocessors.view(place, given) for place in coarse]
             seen = [adapter.logits_and_activations(view, ())[0] for view in views]
-            wrong.append(np.array([adapter.numpy(each).argmax(axis=1) != classes for each in seen]))
+            wrong.append(np.array([adapter.numpy(z).argmax(axis=1) != classes for z in seen]))
         leads = np.concatenate(ahead)
         allowed = self.budget * len(labels)
-        least = [least_lead(leads, each, allowed) for each in np.concatenate(wrong, axis=1)]
+        least = [least_lead(leads, of_view, allowed) for of_view in np.concatenate(wrong, axis=1)]
         return {"leads": np.maximum.accumulate(np.array(least, np.float32))}
 
-    def reader(
-        self,
-        adapter: EstimatorAdapter,
-        learned: dict[str, npt.NDArray[Any]],
-        clip_values: tuple[Any, Any],
-    ) -> EvidenceReader:
+    def reader(self, context: Context) -> EvidenceReader:
         """Return the evidence at work; see the base class."""
-        preprocessors = Preprocessors(self.defences, adapter, clip_values)
-        return _GradedReader(adapter, preprocessors, learned["leads"])
+        return _GradedReader(context, self)
 
 
 class _GradedReader(ViewReader):
-    def __init__(
-        self,
-        adapter: EstimatorAdapter,
-        preprocessors: Preprocessors,
-        leads: npt.NDArray[np.float32],
-    ) -> None:
-        super().__init__(adapter, preprocessors)
-        self._leads = leads
+    def __init__(self, context: Context, evidence: GradedViewEvidence) -> None:
+        super().__init__(context, evidence)
+        self._leads = context.learned["leads"]
 
     def _views(self, x: Array, logits: Array) -> Iterator[Array]:
         images, scores = self._preprocessors.images(x), self._adapter.numpy(logits)
         grades = np.searchsorted(self._leads, lead(scores, scores.argmax(axis=1)), side="right")
-        view = np.empty_like(images)
+        order, views = [], []
         for grade in np.unique(grades):
-            rows = grades == grade
-            view[rows] = self._preprocessors.view(int(grade), images[rows])
-        yield self._adapter.tensor(view)
+            rows = np.flatnonzero(grades == grade)
+            order.append(rows)
+            views.append(self._preprocessors.view(int(grade), images[rows]))
+        places = self._adapter.integers(np.argsort(np.concatenate(order)))
+        yield namespace(x).take(namespace(x).concat(views), places, axis=0)
 
 
 def least_lead(

@@ -9,8 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from art_nip.nip.retrieval.evidence.probabilities import softmax
+
 TEMPERATURES = np.geomspace(0.1, 100, 300)
-VARYING = 1e-10
+LEAST_VARIANCE = 1e-10
 """The least variance within classes, summed over the values of vectors of length 1."""
 
 
@@ -68,7 +70,7 @@ class Moments:
         means = self._sums[there] / count
         within = (self._products - (means * count).T @ means) / total
         trace = np.trace(within)
-        if trace < VARYING:
+        if trace < LEAST_VARIANCE:
             raise ValueError("the images of each class are all alike there")
         shrunk = (1 - shrinkage) * within
         shrunk.flat[:: len(shrunk) + 1] += shrinkage * trace / len(shrunk)
@@ -77,13 +79,6 @@ class Moments:
         bias = np.full(len(self._count), -np.inf)
         bias[there] = np.log(count[:, 0] / total) - (means.T * weights[:, there]).sum(axis=0) / 2
         return Discriminant(weights, bias)
-
-
-def softmax(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the probabilities whose logarithms differ as scores do, shape (N, classes)."""
-    exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
-    probabilities: npt.NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def best_temperature(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:

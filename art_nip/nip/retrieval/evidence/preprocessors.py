@@ -1,4 +1,8 @@
-"""ART's preprocessors by name, as views of images: what a model is shown instead of them."""
+"""ART's preprocessors by name, as views of images: what a model is shown instead of them.
+
+They work on images in [0, 1], whatever range the user's are of: some refuse others, and those that
+round do it at other places there.
+"""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -8,12 +12,16 @@ import numpy as np
 import numpy.typing as npt
 from art.defences import preprocessor as art_preprocessors
 
-from art_nip.estimators.base import EstimatorAdapter
+from art_nip.nip.retrieval.context import Context
 from art_nip.utils.arrays import Array
-from art_nip.utils.validation import check_choice, clip_range
+from art_nip.utils.ranges import PixelRange
+from art_nip.utils.validation import check_choice, plain
 
-FOLLOWED = ("channels_first", "clip_values")
-"""Parameters that preprocessors take from the model."""
+SET_FOR_THEM = ("channels_first", "clip_values")
+"""Parameters that preprocessors are given here, and nobody else is to give."""
+
+SAME_LEVEL = 2e-4
+"""How far a value may lie from one of 256 levels, as a share of their distance, and still be it."""
 
 
 def check_entries(name: str, entries: Any) -> tuple[dict[str, Any], ...]:
@@ -24,22 +32,22 @@ def check_entries(name: str, entries: Any) -> tuple[dict[str, Any], ...]:
     :raises TypeError: if they are not of this form.
     :raises ValueError: if ART has no preprocessor of that name, or it has no such parameter.
     """
-    listed = isinstance(entries, (list, tuple)) and all(isinstance(e, Mapping) for e in entries)
-    if not listed or not entries:
+    is_sequence = isinstance(entries, (list, tuple)) and bool(entries)
+    if not is_sequence or not all(isinstance(entry, Mapping) for entry in entries):
         raise TypeError(
             f"{name}={entries!r}; give a sequence of mappings with the name and the parameters of "
             'an ART preprocessor, such as [{"name": "SpatialSmoothing", "window_size": 3}].'
         )
     for entry in entries:
         _check_entry(entry)
-    return tuple(map(dict, entries))
+    return tuple(plain(dict(entry)) for entry in entries)
 
 
 def _check_entry(entry: Mapping[str, Any]) -> None:
-    known = [each for each in vars(art_preprocessors) if each[0].isupper()]
+    known = [name for name in vars(art_preprocessors) if name[0].isupper()]
     check_choice("ART preprocessor", entry.get("name", ""), known)
     kind = getattr(art_preprocessors, entry["name"])
-    allowed = [each for each in kind.params if each not in FOLLOWED]
+    allowed = [name for name in kind.params if name not in SET_FOR_THEM]
     for parameter in set(entry) - {"name"}:
         check_choice(f"parameter of {entry['name']}", parameter, allowed)
 
@@ -48,46 +56,47 @@ class Preprocessors:
     """ART's preprocessors, made for a model.
 
     :param entries: as `check_entries` returns them.
-    :param adapter: the model.
-    :param clip_values: range (min, max) of the images, numbers or nested lists.
+    :param context: the model, and the range of the images.
     :raises ValueError: if one refuses a parameter.
     """
 
-    def __init__(
-        self,
-        entries: Sequence[Mapping[str, Any]],
-        adapter: EstimatorAdapter,
-        clip_values: tuple[Any, Any],
-    ) -> None:
-        self._adapter = adapter
-        self._low, self._high = (np.asarray(bound, np.float32) for bound in clip_values)
-        told = {
-            "channels_first": adapter.channels_first,
-            "clip_values": clip_range(clip_values),
-        }
+    def __init__(self, entries: Sequence[Mapping[str, Any]], context: Context) -> None:
+        self._adapter = context.adapter
+        self._pixels = PixelRange.of(context.clip_values)
+        told = {"channels_first": context.adapter.channels_first, "clip_values": (0.0, 1.0)}
         self._made = []
         for entry in entries:
             kind = getattr(art_preprocessors, entry["name"])
             takes = inspect.signature(kind).parameters
             parameters = {name: value for name, value in entry.items() if name != "name"}
-            follows = {each: told[each] for each in FOLLOWED if each in takes}
+            follows = {name: told[name] for name in SET_FOR_THEM if name in takes}
             self._made.append(kind(**follows, **parameters))
 
     def __len__(self) -> int:
         return len(self._made)
 
     def images(self, x: Array) -> npt.NDArray[np.float32]:
-        """Return images as preprocessors take them; attacks may leave the range, which some refuse.
+        """Return images as preprocessors take them, in [0, 1].
+
+        Attacks may leave the range, which some refuse. A value that is one of 256 levels but for
+        rounding becomes just this level: JPEG cuts fractions off, and what is a level in one range
+        must not be the one below it in another.
 
         :param x: images, shape (N, *input_shape).
         """
-        clipped: npt.NDArray[np.float32] = np.clip(self._adapter.numpy(x), self._low, self._high)
-        return clipped
+        unit = np.clip(self._pixels.unit(self._adapter.numpy(x)), 0, 1).astype(np.float32)
+        levels = np.rint(unit * 255)
+        of_level: npt.NDArray[np.float32] = np.where(
+            np.abs(unit * 255 - levels) < SAME_LEVEL, levels / np.float32(255), unit
+        )
+        return of_level
 
-    def view(self, place: int, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return images behind one of the preprocessors, which leaves those given as they are.
+    def view(self, place: int, images: npt.NDArray[np.float32]) -> Array:
+        """Return images behind one of the preprocessors, as the model takes them.
 
         :param place: of the preprocessor.
-        :param images: as of :meth:`images`.
+        :param images: as of :meth:`images`; they are left as they are.
+        :return: a tensor of images in their own range.
         """
-        return np.asarray(self._made[place](images.copy())[0], np.float32)
+        seen = np.asarray(self._made[place](images.copy())[0], np.float32)
+        return self._adapter.tensor(self._pixels.pixels(seen))

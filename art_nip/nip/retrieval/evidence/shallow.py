@@ -3,27 +3,30 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from art_nip.estimators.base import EstimatorAdapter
-from art_nip.estimators.layers import Call, Layer, listed
-from art_nip.nip.retrieval.evidence.base import Evidence, EvidenceReader, log_mean, softmax
+from art_nip.estimators.layers import Call, Layer
+from art_nip.nip.retrieval.context import Context
+from art_nip.nip.retrieval.early import layers_that_could_be_meant
+from art_nip.nip.retrieval.evidence.base import Evidence, EvidenceReader
 from art_nip.nip.retrieval.evidence.lda import Discriminant, Moments, best_temperature
+from art_nip.nip.retrieval.evidence.probabilities import log_mean, softmax
 from art_nip.nip.retrieval.vectors import neuron_vectors, pooled
 from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.validation import check_positive
 
-MOST = 2048
-"""Values of a layer's vector, if pooling can help it."""
+LONGEST_VECTOR = 2048
+"""How many values a layer's vector has at most, if pooling can help it."""
 
-HELD_OUT = 5
+ONE_HELD_OUT_IN = 5
 """One in so many images of a class is held out for the temperature."""
 
-TRUSTED = 0.9
-"""The share of benign images it should get right."""
+WEAK_BELOW = 0.9
+"""Evidence that gets a smaller share of the held-out benign images right is too weak: it warns."""
 
 
 @dataclass(frozen=True)
@@ -54,22 +57,21 @@ class ShallowEvidence(Evidence):
     shrinkage: float = 0.03
 
     def __post_init__(self) -> None:
-        if self.layers != "auto":
+        super().__post_init__()
+        if not (isinstance(self.layers, str) and self.layers == "auto"):
             object.__setattr__(self, "layers", _names(self.layers))
-        if not isinstance(self.shrinkage, Real) or not 0 < self.shrinkage <= 1:
-            raise ValueError(f"shrinkage={self.shrinkage!r}; give a number above 0 and at most 1.")
+        check_positive("shrinkage", self.shrinkage, most=1)
 
-    def settled(self, adapter: EstimatorAdapter) -> "ShallowEvidence":
+    def settled(self, context: Context) -> "ShallowEvidence":
         """Return this evidence with the layers that "auto" stands for; see the base class."""
-        found = adapter.find_layers(self.layers, early_layers)
+        found = context.adapter.find_layers(self.layers, early_layers)
         return ShallowEvidence(tuple(map(str, found)), self.shrinkage)
 
     def learn(
         self,
-        adapter: EstimatorAdapter,
+        context: Context,
         images: Callable[[], Iterator[Array]],
         labels: npt.NDArray[np.int64],
-        clip_values: tuple[Any, Any],
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Return each layer's `weights` and `bias`, float32, divided by its temperature.
 
@@ -78,22 +80,24 @@ class ShallowEvidence(Evidence):
         held_out = last_share(labels)
         if not held_out.any():
             raise ValueError(
-                f"Class evidence needs a class with at least {HELD_OUT} benign images that the "
-                f"model classifies correctly; of {len(labels)} none has. Fit on more images."
+                f"Class evidence needs a class with at least {ONE_HELD_OUT_IN} benign images "
+                f"that the model classifies correctly; of {len(labels)} none has. Fit on "
+                "more images."
             )
         moments: list[Moments] = []
-        for vectors, of, held in self._seen(adapter, images, labels, held_out):
-            moments = moments or [Moments(adapter.nb_classes, each.shape[1]) for each in vectors]
-            for moment, each in zip(moments, vectors, strict=True):
-                moment.add(each[~held], of[~held])
+        for vectors, of, held in self._seen(context.adapter, images, labels, held_out):
+            classes = context.adapter.nb_classes
+            moments = moments or [Moments(classes, of_layer.shape[1]) for of_layer in vectors]
+            for moment, of_layer in zip(moments, vectors, strict=True):
+                moment.add(of_layer[~held], of[~held])
         discriminants = self._discriminants(moments)
         unseen: list[list[npt.NDArray[np.float64]]] = [[] for _ in moments]
-        for vectors, of, held in self._seen(adapter, images, labels, held_out):
-            for place, each in enumerate(vectors):
-                unseen[place].append(discriminants[place].scores(each[held]))
-                moments[place].add(each[held], of[held])
-        scores = [np.concatenate(each) for each in unseen]
-        temperatures = [best_temperature(each, labels[held_out]) for each in scores]
+        for vectors, of, held in self._seen(context.adapter, images, labels, held_out):
+            for place, of_layer in enumerate(vectors):
+                unseen[place].append(discriminants[place].scores(of_layer[held]))
+                moments[place].add(of_layer[held], of[held])
+        scores = [np.concatenate(of_layer) for of_layer in unseen]
+        temperatures = [best_temperature(of_layer, labels[held_out]) for of_layer in scores]
         _warn_of_weakness(scores, temperatures, labels[held_out])
         return {
             f"{name}.{place}": array.astype(np.float32)
@@ -115,7 +119,11 @@ class ShallowEvidence(Evidence):
         for batch in images():
             rows = slice(start, start + len(batch))
             maps = adapter.activations(batch, layers)
-            yield [adapter.numpy(_vectors(each)) for each in maps], labels[rows], held_out[rows]
+            yield (
+                [adapter.numpy(_vectors(of_layer)) for of_layer in maps],
+                labels[rows],
+                held_out[rows],
+            )
             start = rows.stop
 
     def _discriminants(self, moments: list[Moments]) -> list[Discriminant]:
@@ -127,16 +135,11 @@ class ShallowEvidence(Evidence):
                 raise ValueError(f"Layer {layer!r} tells no class: {error}.") from error
         return found
 
-    def reader(
-        self,
-        adapter: EstimatorAdapter,
-        learned: dict[str, npt.NDArray[Any]],
-        clip_values: tuple[Any, Any],
-    ) -> EvidenceReader:
+    def reader(self, context: Context) -> EvidenceReader:
         """Return the evidence at work; see the base class."""
-        layers = self._places()
+        layers, learned, tensor = self._places(), context.learned, context.adapter.tensor
         discriminants = [
-            (adapter.tensor(learned[f"weights.{place}"]), adapter.tensor(learned[f"bias.{place}"]))
+            (tensor(learned[f"weights.{place}"]), tensor(learned[f"bias.{place}"]))
             for place in range(len(layers))
         ]
         return _ShallowReader(layers, discriminants)
@@ -156,14 +159,14 @@ class _ShallowReader(EvidenceReader):
         matmul = namespace(x).matmul
         return log_mean(
             [
-                softmax(matmul(_vectors(each), weights) + bias)
-                for each, (weights, bias) in zip(maps, self._discriminants, strict=True)
+                softmax(matmul(_vectors(of_layer), weights) + bias)
+                for of_layer, (weights, bias) in zip(maps, self._discriminants, strict=True)
             ]
         )
 
 
 def _vectors(maps: Array) -> Array:
-    return neuron_vectors(pooled(maps, MOST))
+    return neuron_vectors(pooled(maps, LONGEST_VECTOR))
 
 
 def last_share(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -174,12 +177,12 @@ def last_share(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     share = np.zeros(len(labels), np.bool_)
     for label in np.unique(labels):
         places = np.flatnonzero(labels == label)
-        share[places[len(places) - len(places) // HELD_OUT :]] = True
+        share[places[len(places) - len(places) // ONE_HELD_OUT_IN :]] = True
     return share
 
 
 def _names(layers: Any) -> tuple[str, ...]:
-    named = isinstance(layers, (list, tuple)) and all(isinstance(each, str) for each in layers)
+    named = isinstance(layers, (list, tuple)) and all(isinstance(layer, str) for layer in layers)
     if not named or not layers:
         raise TypeError(f"layers={layers!r}; give a sequence of layers' names, or 'auto'.")
     return tuple(layers)
@@ -190,9 +193,9 @@ def _warn_of_weakness(
     temperatures: list[float],
     labels: npt.NDArray[np.int64],
 ) -> None:
-    probabilities = [softmax(each / of) for each, of in zip(scores, temperatures, strict=True)]
+    probabilities = [softmax(s / of) for s, of in zip(scores, temperatures, strict=True)]
     right = float((sum(probabilities).argmax(axis=1) == labels).mean())
-    if right < TRUSTED:
+    if right < WEAK_BELOW:
         warnings.warn(
             f"Early layers tell the class of only {right:.0%} of the benign images held out, all "
             "of which the model gets right: class evidence will turn the others wrong. Name other "
@@ -214,7 +217,7 @@ def early_layers(calls: Sequence[Call]) -> tuple[Layer, ...]:
     if not names:
         raise ValueError(
             'layers="auto" looks for convolutions, and none was called. Name layers: '
-            f"{listed([call.name for call in calls])}."
+            f"{layers_that_could_be_meant(calls)}."
         )
     early = [Layer(name, "input") for name in names[1 : len(names) // 2 + 1]]
     if len(early) < 2:

@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.estimators.base import EstimatorAdapter
-from art_nip.nip.retrieval.evidence.base import Evidence, EvidenceReader, log_mean, softmax
+from art_nip.nip.retrieval.context import Context
+from art_nip.nip.retrieval.evidence.base import Evidence, EvidenceReader
 from art_nip.nip.retrieval.evidence.preprocessors import Preprocessors, check_entries
+from art_nip.nip.retrieval.evidence.probabilities import log_mean, softmax
 from art_nip.utils.arrays import Array
 
 
@@ -23,8 +25,9 @@ class ViewEvidence(Evidence):
     preprocessor outlasts this.
 
     :param defences: the views: names and parameters of ART's preprocessors, such as
-        `{"name": "SpatialSmoothing", "window_size": 3}`. What `channels_first` and `clip_values`
-        are follows the model. With one that draws random numbers, defended images are random.
+        `{"name": "SpatialSmoothing", "window_size": 3}`. They work on images scaled to [0, 1], and
+        their `channels_first` is the model's. With one that draws random numbers, defended images
+        are random.
     """
 
     name: ClassVar[str] = "views"
@@ -34,36 +37,33 @@ class ViewEvidence(Evidence):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "defences", check_entries("defences", self.defences))
 
-    def settled(self, adapter: EstimatorAdapter) -> "ViewEvidence":
+    def settled(self, context: Context) -> "ViewEvidence":
         """Return this evidence as it is; see the base class.
 
         :raises ValueError: if a preprocessor refuses a parameter.
         """
-        Preprocessors(self.defences, adapter, (0.0, 1.0))
+        Preprocessors(self.defences, context)
         return self
 
-    def reader(
-        self,
-        adapter: EstimatorAdapter,
-        learned: dict[str, npt.NDArray[Any]],
-        clip_values: tuple[Any, Any],
-    ) -> EvidenceReader:
+    def reader(self, context: Context) -> EvidenceReader:
         """Return the evidence at work; see the base class."""
-        return ViewReader(adapter, Preprocessors(self.defences, adapter, clip_values))
+        return ViewReader(context, self)
 
 
 class ViewReader(EvidenceReader):
     """Evidence of views at work.
 
-    :param adapter: the model.
-    :param preprocessors: what gives the views.
+    :param context: the model, the range of the images, and what was fitted.
+    :param evidence: its parameters.
     """
 
-    def __init__(self, adapter: EstimatorAdapter, preprocessors: Preprocessors) -> None:
+    def __init__(self, context: Context, evidence: ViewEvidence) -> None:
         super().__init__()
-        self._adapter, self._preprocessors = adapter, preprocessors
+        self._adapter = context.adapter
+        self._preprocessors = Preprocessors(evidence.defences, context)
 
     def log_posterior(self, x: Array, logits: Array, maps: list[Array]) -> Array:
         """Return the logarithm of the mean softmax over views; see the base class."""
@@ -81,7 +81,7 @@ class ViewReader(EvidenceReader):
     def _views(self, x: Array, logits: Array) -> Iterator[Array]:
         images = self._preprocessors.images(x)
         for place in range(len(self._preprocessors)):
-            yield self._adapter.tensor(self._preprocessors.view(place, images))
+            yield self._preprocessors.view(place, images)
 
     def _posterior(self, view: Array) -> Array:
         logits, _ = self._adapter.logits_and_activations(view, ())

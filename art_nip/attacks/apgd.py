@@ -1,0 +1,102 @@
+"""APGD for classifiers with defences, in single precision, and towards several targets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from art.attacks import evasion
+
+from art_nip.attacks.base import true_or_predicted
+from art_nip.attacks.gradient_estimators import averaged
+from art_nip.attacks.in_unit_range import in_unit_range, range_taken
+from art_nip.attacks.parameters import UnsuitableClassifierError
+from art_nip.estimators.single_precision import single_precision
+from art_nip.utils.validation import check_whole
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+
+
+LEAST_CLASSES_OF_DLR = 3
+"""The difference of logits ratio is of the first, the second and the third score."""
+
+
+class AutoProjectedGradientDescent(evasion.AutoProjectedGradientDescent):  # type: ignore[misc]
+    """APGD of Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of
+    diverse parameter-free attacks" (2020).
+
+    ART's gives the model float64, and knows one target.
+
+    :param targets: 0 leads away from the true class; k towards each of the k others with the
+        highest scores, one after the other, until one is reached.
+    :param draws: over how many draws gradients are averaged where they are random.
+    """
+
+    made_as_art_does = True
+    attack_params = [  # noqa: RUF012 - as ART has it
+        *evasion.AutoProjectedGradientDescent.attack_params,
+        *("targets", "draws"),
+    ]
+
+    def __init__(
+        self,
+        estimator: Any,
+        norm: float | str = np.inf,
+        eps: float = 0.3,
+        eps_step: float = 0.1,
+        max_iter: int = 100,
+        nb_random_init: int = 5,
+        batch_size: int = 32,
+        loss_type: str | None = None,
+        targets: int = 0,
+        draws: int = 8,
+        verbose: bool = True,
+    ) -> None:
+        check_whole("targets", targets, least=0)
+        check_whole("draws", draws, least=1)
+        super().__init__(
+            estimator,
+            norm=norm,
+            eps=eps,
+            eps_step=eps_step,
+            max_iter=max_iter,
+            targeted=targets > 0,
+            nb_random_init=nb_random_init,
+            batch_size=batch_size,
+            loss_type=loss_type,
+            verbose=verbose,
+        )
+        self.targets, self.draws = targets, draws
+        if loss_type == "difference_logits_ratio" and estimator.nb_classes < LEAST_CLASSES_OF_DLR:
+            raise UnsuitableClassifierError(
+                f"The difference of logits ratio compares three scores, and this classifier has "
+                f"{estimator.nb_classes}: attack it with loss_type='cross_entropy'."
+            )
+        # Made by ART from the estimator, to have another loss.
+        target, given = single_precision(self.estimator), range_taken(estimator)
+        if given is not None:
+            target = in_unit_range(target, given)
+        self._estimator = averaged(target, draws)
+
+    def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
+        """Return adversarial examples; `y` are true classes, None the predicted ones."""
+        if not self.targets:
+            adversarial: Floats = super().generate(x, y, **kwargs)
+            return adversarial
+        scores = self.estimator.predict(x, batch_size=self.batch_size)
+        labels = true_or_predicted(scores.argmax(axis=1), y, self.estimator.nb_classes)
+        left = np.flatnonzero(scores.argmax(axis=1) == labels)
+        scores[np.arange(len(x)), labels] = -np.inf
+        ranked = np.argsort(-scores, axis=1)
+        results: Floats = np.array(x, np.float32)
+        for rank in range(min(self.targets, self.estimator.nb_classes - 1)):
+            if not len(left):
+                break
+            found = super().generate(x[left], ranked[left, rank], **kwargs)
+            reached = self.estimator.predict(found, batch_size=self.batch_size).argmax(axis=1)
+            fooled = reached != labels[left]
+            results[left[fooled]] = found[fooled]
+            left = left[~fooled]
+        return results

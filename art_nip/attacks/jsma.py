@@ -1,0 +1,26 @@
+"""JSMA towards the class with the second-highest score, as ART has it but for the target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from art.attacks import evasion
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+
+
+class SaliencyMapMethod(evasion.SaliencyMapMethod):  # type: ignore[misc]
+    """JSMA of Papernot et al., "The limitations of deep learning in adversarial settings" (2016),
+    towards the class with the second-highest score.
+
+    ART's takes labels for the classes to reach, and without them draws these at random.
+    """
+
+    def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
+        """Return adversarial examples; `y` is not used."""
+        scores = self.estimator.predict(x, batch_size=self.batch_size)
+        adversarial: Floats = super().generate(x, scores.argsort(axis=1)[:, -2], **kwargs)
+        return adversarial

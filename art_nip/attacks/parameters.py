@@ -1,0 +1,96 @@
+"""What the parameters of attacks must be, said before any attack begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from art_nip.utils.validation import check_number, check_whole
+
+SIZES = ("eps", "eps_step", "theta")
+"""Parameters that are sizes of perturbations: shares of the images' range."""
+
+
+class UnsuitableClassifierError(ValueError):
+    """The parameters are right, but the attack is made for classifiers of another kind."""
+
+
+def check_share(name: str, value: Any, largest: float = 1.0) -> None:
+    """Raise a ValueError unless a size is a share of the images' range.
+
+    :param name: of the parameter.
+    :param value: the share; of `theta`, below 0 too.
+    :param largest: the largest that is allowed.
+    """
+    least = -largest if name == "theta" else 0.0
+    try:
+        check_number(name, value, least, largest)
+    except ValueError as error:
+        meant = ""
+        if _is_number(value) and abs(value) > largest:
+            meant = f" Did you mean {value:g}/255?" if abs(value) <= 255 else ""
+        raise ValueError(f"{error} It is a share of the range of the images.{meant}") from None
+
+
+def check_sizes(parameters: Mapping[str, Any]) -> None:
+    """Raise a ValueError unless all sizes among parameters are shares of the images' range.
+
+    In L1 and L2 the size of a perturbation is a length, which may well exceed the range of a value.
+
+    :param parameters: by name, with those of an attack within the attack.
+    """
+    lengths = parameters.get("norm", np.inf) not in (np.inf, "inf")
+    eps = parameters.get("eps", 0)
+    for name in SIZES:
+        if name in parameters:
+            # The first step of APGD is twice ε.
+            twice = 2 * eps if name == "eps_step" and _is_number(eps) else 0
+            largest = np.finfo(np.float64).max if lengths else max(1.0, twice)
+            check_share(name, parameters[name], largest)
+    for value in parameters.values():
+        if isinstance(value, Mapping):
+            check_sizes(value)
+
+
+def check_norm(value: Any) -> None:
+    """Raise a ValueError unless a norm is that of L1, L2 or another Lp, or of L∞."""
+    number = _is_number(value) and value >= 1
+    if not number and value not in ("1", "2", "inf"):
+        raise ValueError(f"norm={value!r}; give 1, 2, another p of at least 1, or np.inf.")
+
+
+def check_kind(name: str, value: Any, default: Any) -> None:
+    """Raise a ValueError unless a parameter is of the kind of its default.
+
+    :param name: of the parameter.
+    :param value: what was given.
+    :param default: what it is if nothing is given; None allows anything, and leaves it to the
+        attack.
+    """
+    if name == "norm":
+        check_norm(value)
+    elif isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}={value!r}; give True or False.")
+    elif isinstance(default, int):
+        check_whole(name, value, least=0)
+    elif isinstance(default, float):
+        check_number(name, value, -np.inf)
+    elif isinstance(default, str):
+        if not isinstance(value, str):
+            raise ValueError(f"{name}={value!r}; give a text, such as {default!r}.")
+    elif isinstance(value, (float, np.floating)) and np.isnan(value):
+        raise ValueError(f"{name}={value!r}; give a number.")
+
+
+def plain(value: Any) -> Any:
+    """Return a value with Python's own numbers in place of NumPy's, which ART refuses."""
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)

@@ -1,0 +1,55 @@
+"""What went wrong in a run: one cause is told once, with all the cells that it left empty."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class FailedCellsWarning(UserWarning):
+    """Some cells of a benchmark raised an error."""
+
+
+@dataclass
+class Cause:
+    """An error, and the cells that it left empty.
+
+    :param error: as it was raised first.
+    :param cells: by attack, threat and protocol, the defences.
+    """
+
+    error: str
+    cells: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        """How many cells there are."""
+        return sum(map(len, self.cells.values()))
+
+    @property
+    def places(self) -> str:
+        """The cells, in words."""
+        return "; ".join(
+            f"{attack} on {', '.join(defences)} ({threat}, {protocol})"
+            for (attack, threat, protocol), defences in self.cells.items()
+        )
+
+    def __str__(self) -> str:
+        return f"{self.error} ({self.n} cell{'s' * (self.n > 1)}: {self.places})"
+
+
+def causes(rows: Iterable[Any]) -> list[Cause]:
+    """Return what went wrong, each cause once.
+
+    :param rows: of the table, of any type that has its columns; those without an error too.
+    """
+    found: dict[str, Cause] = {}
+    for row in rows:
+        if row.metric == "error":
+            # Addresses in memory differ between processes.
+            cause = found.setdefault(re.sub(r"0x[0-9a-f]+", "", row.error), Cause(row.error))
+            place = (row.attack, row.threat, row.protocol)
+            cause.cells.setdefault(place, []).append(row.defence)
+    return list(found.values())

@@ -1,0 +1,220 @@
+"""Fingerprints of values of any kind."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import types
+import uuid
+import warnings
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+from art.attacks.attack import EvasionAttack
+from art.estimators.estimator import BaseEstimator
+
+from art_nip.benchmark.fingerprints import code, keras
+from art_nip.utils.frameworks import Framework, code_of, framework_of
+
+# They do not change what a trained classifier answers, and change when it is trained or moved.
+IGNORED = {"optimizer", "train_step", "device_type", "use_amp", "opt_level", "loss_scale"}
+
+LENGTH = 32
+"""Hexadecimal digits of a fingerprint."""
+
+
+def fingerprint(*values: Any) -> str:
+    """Return 32 hexadecimal digits of the SHA-256 of some values.
+
+    :param values: numbers, texts, arrays, tensors, models, ART estimators, ART attacks and
+        preprocessors, functions, classes, and containers and other objects of these. Of an ART
+        estimator its model, preprocessing and defences count.
+    :return: another one each time if something cannot be seen; a warning says what.
+    """
+    reader = _Reader()
+    digest = hashlib.sha256()
+    reader.update(digest, values, frozenset())
+    if reader.unseen:
+        warnings.warn(
+            f"What {', '.join(sorted(reader.unseen))} does cannot be read from it, so that no "
+            "change of it would be noticed: what depends on it is computed anew each time.",
+            stacklevel=2,
+        )
+        digest.update(uuid.uuid4().bytes)
+    return digest.hexdigest()[:LENGTH]
+
+
+class _Reader:
+    """Reads values into digests, each function and each class once."""
+
+    def __init__(self) -> None:
+        self.unseen: set[str] = set()
+        self._code: dict[int, tuple[bytes, Any]] = {}
+
+    def update(self, digest: Any, value: Any, above: frozenset[int]) -> None:
+        """Add a value to a digest; `above` are the objects that it is a part of."""
+        if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+            digest.update(f"{type(value).__name__} {value!r};".encode())
+            return
+        if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
+            digest.update(f"array {value.shape} {value.dtype};".encode())
+            # As bytes: there are dtypes that give no buffer.
+            digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+            return
+        if id(value) in above:
+            digest.update(b"above;")
+            return
+        above = above | {id(value)}
+        if isinstance(value, (type, types.FunctionType, types.ModuleType)):
+            digest.update(self._of_code(value, above))
+            return
+        kind = type(value)
+        digest.update(f"{kind.__module__}.{kind.__qualname__}(".encode())
+        if _has_users_code(kind):
+            digest.update(self._of_code(kind, above))
+        self._update_parts(digest, value, above)
+        digest.update(b")")
+
+    def _update_parts(self, digest: Any, value: Any, above: frozenset[int]) -> None:
+        try:
+            parts = list(self._parts(value, above))
+        except Exception:  # whatever objects raise that do not want to be read
+            parts = []
+            self.unseen.add(_name(value))
+        for part in parts:
+            self.update(digest, part, above)
+
+    def _parts(self, value: Any, above: frozenset[int]) -> Iterable[Any]:
+        if isinstance(value, Mapping):
+            # In any order: keyword arguments are the same in all.
+            yield from sorted(value.items(), key=lambda item: self._order(item[0], above))
+        elif isinstance(value, Set):
+            yield from sorted(value, key=lambda item: self._order(item, above))
+        elif isinstance(value, Sequence):
+            yield from value
+        else:
+            yield _state(value)
+            return
+        if code.is_users(type(value).__module__) and getattr(value, "__dict__", None):
+            yield dict(vars(value))
+
+    def _order(self, value: Any, above: frozenset[int]) -> str:
+        if isinstance(value, str):
+            return value
+        digest = hashlib.sha256()
+        self.update(digest, value, above)
+        return digest.hexdigest()
+
+    def _of_code(self, value: Any, above: frozenset[int]) -> bytes:
+        """Return the digest of a function, a class or a module."""
+        if id(value) not in self._code:
+            # Until it is known, for what refers to itself.
+            self._code[id(value)] = (b"again;", value)
+            digest = hashlib.sha256(type(value).__name__.encode())
+            for part in _parts_of_code(value):
+                self.update(digest, part, above)
+            self._code[id(value)] = (digest.digest(), value)
+        return self._code[id(value)][0]
+
+
+def _parts_of_code(value: Any) -> Iterator[Any]:
+    if isinstance(value, types.ModuleType):
+        return code.parts_of_module(value)
+    if isinstance(value, types.FunctionType):
+        return code.parts_of_function(value)
+    return code.parts_of_class(value)
+
+
+def _has_users_code(kind: type) -> bool:
+    return any(code.is_users(base.__module__) for base in kind.__mro__) or bool(
+        code.version_of(kind.__module__)
+    )
+
+
+def _name(value: Any) -> str:
+    """Return how a warning calls something that cannot be seen."""
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _state(value: Any) -> Any:
+    """Return what makes an object what it is, in simpler terms.
+
+    :raises Exception: any, if there is no telling.
+    """
+    if isinstance(value, BaseEstimator):
+        return _estimator(value)
+    if keras.is_of_keras(value):
+        return keras.parts(value)
+    if framework_of(value) is Framework.PYTORCH or hasattr(value, "inlined_graph"):
+        return code_of("art_nip.benchmark.fingerprints", Framework.PYTORCH).parts(value)
+    if hasattr(value, "get_config"):  # a loss of Keras
+        return [keras.configuration(value), keras.functions(value), _of_users(value)]
+    if hasattr(value, "numpy") and hasattr(value, "dtype"):  # a tensor of TensorFlow
+        return [str(value.dtype), value.numpy()]
+    if hasattr(value, "python_function"):  # a tf.function
+        return value.python_function
+    if isinstance(value, types.MethodType):
+        return [value.__func__, value.__self__]
+    if isinstance(value, types.CellType):
+        return code.contents(value)
+    if isinstance(value, weakref.ref):
+        return value()
+    if isinstance(value, (functools._lru_cache_wrapper, types.MethodDescriptorType)):
+        return getattr(value, "__wrapped__", repr(value))
+    if isinstance(value, (property, staticmethod, classmethod, functools.cached_property)):
+        return code.unwrapped(value)
+    if made_as_art_does(value):
+        # What ART's classes keep to themselves is made from the rest, some of it on first use.
+        return {name: each for name, each in vars(value).items() if _counts(name, each)}
+    return _reduced(value)
+
+
+def _reduced(value: Any) -> Any:
+    """Return what an object would be pickled as."""
+    reduced = value.__reduce_ex__(4)
+    if isinstance(reduced, str):
+        module = inspect.getmodule(value)
+        users = module is not None and code.is_users(module.__name__)
+        return [getattr(value, "__module__", None), reduced, module if users else None]
+    return [list(each) if isinstance(each, Iterator) else each for each in reduced]
+
+
+def _estimator(estimator: Any) -> dict[str, Any]:
+    parameters = parameters_of(estimator)
+    state = {name: parameters[name] for name in parameters.keys() - IGNORED}
+    if not any("loss" in name for name in state):  # a KerasClassifier takes the model's
+        state["loss"] = getattr(estimator.model, "loss", None)
+    return {**state, "of users": _of_users(estimator)}
+
+
+def parameters_of(estimator: Any) -> dict[str, Any]:
+    """Return what the constructor of an ART estimator was given.
+
+    ART's `get_params` raises where a class keeps a parameter under a private name only.
+    """
+    return {
+        name: getattr(estimator, name)
+        if hasattr(estimator, name)
+        else getattr(estimator, f"_{name}")
+        for name in estimator.estimator_params
+    }
+
+
+def _of_users(value: Any) -> dict[str, Any]:
+    """Return the attributes of an object that the users' classes among its own speak of."""
+    spoken_of = code.mentioned(type(value))
+    return {name: each for name, each in vars(value).items() if name in spoken_of}
+
+
+def made_as_art_does(value: Any) -> bool:
+    """Return whether an object keeps what makes it what it is in attributes without underscore."""
+    module = type(value).__module__
+    return module.startswith("art.") or bool(getattr(type(value), "made_as_art_does", False))
+
+
+def _counts(name: str, value: Any) -> bool:
+    """Return whether an attribute of an object of ART makes it what it is."""
+    return not name.startswith("_") or name == "_targeted" or isinstance(value, EvasionAttack)

@@ -1,0 +1,77 @@
+"""What has come of a grid so far: each thing is read once, and what is large is not kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from art_nip.benchmark.grid import Cell, Grid
+from art_nip.benchmark.store import Result, Store
+from art_nip.metrics import l2_norm, linf_norm
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Crafted:
+    """What there is to say of adversarial examples.
+
+    :param facts: of crafting them.
+    :param l2: of each perturbation, shape (n,).
+    :param linf: of each perturbation, shape (n,).
+    """
+
+    facts: dict[str, Any]
+    l2: npt.NDArray[np.float64]
+    linf: npt.NDArray[np.float64]
+
+
+class Run:
+    """The results of a grid that are in a store.
+
+    :param grid: the cells.
+    :param store: where their results are.
+    """
+
+    def __init__(self, grid: Grid, store: Store) -> None:
+        self.grid, self.store = grid, store
+        self._read: dict[tuple[str, str], Any] = {}
+
+    def predictions(self, cell: Cell) -> Result | None:
+        """Return what was predicted in a cell, or the error that was met, or None."""
+        return self._once("predictions", cell.predictions, self.store.get)
+
+    def failure(self, cell: Cell) -> str | None:
+        """Return the error that crafting the examples of a cell ended in, or None."""
+        key = str(cell.adversarial)
+        found = self._once("adversarial failures", key, self._failure)
+        return None if found is None else found.error
+
+    def crafted(self, cell: Cell) -> Crafted | None:
+        """Return what there is to say of a cell's adversarial examples; None if there are none."""
+        return self._once("crafted", str(cell.adversarial), self._crafted)
+
+    def inspection(self, key: str) -> Result | None:
+        """Return what was found at a defended classifier, or the error that was met, or None."""
+        return self._once("inspections", key, self.store.get)
+
+    def _once(self, kind: str, key: str, read: Callable[[str, str], T]) -> T:
+        if (kind, key) not in self._read:
+            self._read[kind, key] = read(kind, key)
+        found: T = self._read[kind, key]
+        return found
+
+    def _failure(self, kind: str, key: str) -> Result | None:
+        return self.store.failure("adversarial", key)
+
+    def _crafted(self, kind: str, key: str) -> Crafted | None:
+        found = self.store.get("adversarial", key)
+        if found is None or found.error:
+            return None
+        images = found.arrays["x"]
+        benign = self.grid.x[: len(images)]
+        return Crafted(found.facts, l2_norm(benign, images), linf_norm(benign, images))

@@ -1,0 +1,30 @@
+"""Defences that ART has for NumPy, on images of any range and order of axes.
+
+ART's own insist on a range, depend on the unit of the images, return float64 or take one axis for
+the channels. Here each gets what it was made for: images in [0, 1].
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from art.defences.preprocessor.preprocessor import Preprocessor
+
+from art_nip.defences.base import ImageDefence
+
+
+class ARTPreprocessor(ImageDefence):
+    """A preprocessor of ART behind the settings and the checks of the defences here."""
+
+    def _defend(self, x: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        return np.asarray(self._preprocessor()(x)[0], np.float32)
+
+    def _check_size(self, channels: int, height: int, width: int) -> None:
+        """Of any size."""
+
+    @abstractmethod
+    def _preprocessor(self) -> Preprocessor:
+        """Return the one of ART, for images of range 0 to 1 with channels first."""

@@ -1,0 +1,144 @@
+"""EDSR ×2, a residual network that doubles the sides of images, for PyTorch and TensorFlow.
+
+Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPRW 2017,
+https://arxiv.org/abs/1707.02921. A network is its weights: arrays by name, in PyTorch's layout.
+"""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.frameworks import Framework, code_of, framework_of
+
+Weights = Mapping[str, npt.NDArray[np.float32]]
+
+GREY = 0.5
+"""Subtracted from what the network sees, as the paper does with the mean colour."""
+
+
+def shapes(channels: int, features: int, blocks: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the weights of a network, by name.
+
+    :param channels: of the images.
+    :param features: channels between the convolutions.
+    :param blocks: how many residual blocks, of two convolutions each.
+    """
+    convolutions = {"head": (channels, features)}
+    for block in range(blocks):
+        convolutions |= {f"body.{block}.{half}": (features, features) for half in (0, 1)}
+    convolutions |= {"body.end": (features, features), "upsampler": (features, 4 * features)}
+    convolutions |= {"tail": (features, channels)}
+    found: dict[str, tuple[int, ...]] = {}
+    for name, (given, made) in convolutions.items():
+        found |= {f"{name}.weight": (made, given, 3, 3), f"{name}.bias": (made,)}
+    return found
+
+
+def is_network(arrays: Mapping[str, npt.NDArray[Any]]) -> bool:
+    """Return whether arrays are the weights of a network, of whatever size."""
+    head = arrays.get("head.weight")
+    if head is None or head.ndim != 4:
+        return False
+    expected = shapes(head.shape[1], head.shape[0], n_blocks(arrays))
+    return expected == {name: array.shape for name, array in arrays.items()}
+
+
+def n_blocks(weights: Mapping[str, Any]) -> int:
+    """Return how many residual blocks a network has."""
+    return sum(name.endswith(".0.weight") for name in weights)
+
+
+def in_framework(x: Array) -> Array:
+    """Return a tensor as it is, and an array as a tensor of PyTorch, if installed, or TensorFlow.
+
+    :param x: array or tensor.
+    :raises ImportError: if neither is installed.
+    """
+    if not isinstance(x, np.ndarray):
+        return x
+    for framework, package in ((Framework.PYTORCH, "torch"), (Framework.TENSORFLOW, "tensorflow")):
+        if find_spec(package):
+            return code_of(__name__, framework).tensor(x)
+    raise ImportError(
+        "Super-resolution computes in PyTorch or TensorFlow: install art-nip[pytorch] or "
+        "art-nip[tensorflow]."
+    )
+
+
+def tensor(values: npt.NDArray[Any], like: Array) -> Array:
+    """Return an array as a tensor of the framework, and on the device, of another."""
+    return _code(like).tensor(values, like)
+
+
+def array(x: Array) -> npt.NDArray[Any]:
+    """Return a tensor as an array."""
+    values: npt.NDArray[Any] = _code(x).array(x)
+    return values
+
+
+def doubled(x: Array, weights: Mapping[str, Array]) -> Array:
+    """Return images of twice the height and width, with gradients to the weights.
+
+    The network adds to pixels that are repeated, unlike that of the paper: this saves it most of
+    the training.
+
+    :param x: PyTorch or TensorFlow tensor, float32, shape (N, C, H, W), in [0, 1].
+    :param weights: tensors of the same framework and device.
+    """
+    code = _code(x)
+
+    def convolved(x: Array, name: str, relu: bool = False) -> Array:
+        kernels, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        return code.convolved(x, kernels, bias, relu)
+
+    xp = namespace(x)
+    x = xp.permute_dims(x, (0, 2, 3, 1))
+    features = head = convolved(x - GREY, "head")
+    for block in range(n_blocks(weights)):
+        inner = convolved(features, f"body.{block}.0", relu=True)
+        features = features + convolved(inner, f"body.{block}.1")
+    features = convolved(head + convolved(features, "body.end"), "upsampler")
+    result = convolved(_shuffled(features), "tail") + _repeated(x)
+    return xp.permute_dims(result, (0, 3, 1, 2))
+
+
+def gradients(
+    weights: Mapping[str, Array], small: Array, large: Array
+) -> tuple[float, dict[str, npt.NDArray[np.float32]]]:
+    """Return the mean absolute error of a network, and its gradients to the weights.
+
+    :param weights: tensors.
+    :param small: what the network is given, as of :func:`doubled`.
+    :param large: what it is to return.
+    """
+    found: tuple[float, dict[str, npt.NDArray[np.float32]]]
+    found = _code(small).gradients(weights, small, large)
+    return found
+
+
+def _repeated(x: Array) -> Array:
+    """Make 2×2 pixels of each."""
+    n, height, width, channels = x.shape
+    four = namespace(x).concat([x[..., None]] * 4, axis=4)
+    return _shuffled(namespace(x).reshape(four, (n, height, width, 4 * channels)))
+
+
+def _shuffled(x: Array) -> Array:
+    """Lay each four channels out as 2×2 pixels."""
+    xp = namespace(x)
+    n, height, width, channels = x.shape
+    x = xp.reshape(x, (n, height, width, channels // 4, 2, 2))
+    x = xp.permute_dims(x, (0, 1, 4, 2, 5, 3))
+    return xp.reshape(x, (n, 2 * height, 2 * width, channels // 4))
+
+
+def _code(x: Array) -> ModuleType:
+    """Return the file with the code for the framework of a tensor."""
+    framework = framework_of(x)
+    assert framework is not None
+    return code_of(__name__, framework)

@@ -1,0 +1,71 @@
+"""JPEG compression.
+
+Das et al., "Keeping the Bad Guys Out: Protecting and Vaccinating Deep Learning with JPEG
+Compression", 2017, https://arxiv.org/abs/1705.02900.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from art.defences.preprocessor import JpegCompression as ARTJpegCompression
+
+from art_nip.defences.art_preprocessor import ARTPreprocessor
+from art_nip.defences.base import SETTINGS, Settings
+from art_nip.utils.optional import require
+from art_nip.utils.validation import check_whole
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+BEST_QUALITY = 100
+LEVELS = 255
+
+NOISE = 2.0**-12
+"""Part of a level that may be lost when images of another range are brought to this one."""
+
+
+class JpegCompression(ARTPreprocessor):
+    """Compress each image as a JPEG file and read it again; ART's, for images of any range.
+
+    Values are rounded down to one of 256 levels, as ART does. In another range than [0, 1], what is
+    below a level by no more than the noise of float32 counts as that level, so that images of 8
+    bits are compressed alike in every range. Three channels are compressed as RGB; of any other
+    number each for itself, as grey.
+
+    :param quality: of the file, from 1 to 100.
+    :param settings: see :class:`art_nip.defences.base.ImageDefence`; `clip_values` are needed.
+    :raises ValueError: if a parameter is not allowed.
+    :raises ImportError: if Pillow is not installed.
+    """
+
+    params = ["quality", *SETTINGS]  # noqa: RUF012 - as ART has it
+    needs_clip_values = True
+
+    def __init__(self, quality: int = 50, **settings: Unpack[Settings]) -> None:
+        require("PIL.Image", to="compress images as JPEG", install="Pillow")
+        super().__init__(**settings)
+        self.quality = quality
+        self._check_params()
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        check_whole("quality", self.quality, least=1)
+        if self.quality > BEST_QUALITY:
+            raise ValueError(f"quality={self.quality!r}; give at most {BEST_QUALITY}.")
+
+    def _defend(self, x: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        # Images that are in [0, 1] already are ART's own: nothing was lost on the way.
+        lost = (
+            0.0
+            if self.clip_values is not None and np.array_equal(self.clip_values, (0, 1))
+            else NOISE
+        )
+        # In the range of ART's that is whole numbers, which it rounds down.
+        levels: npt.NDArray[np.float32] = np.floor(x.clip(0, 1) * LEVELS + lost)
+        return np.asarray(super()._defend(levels) / np.float32(LEVELS))
+
+    def _preprocessor(self) -> ARTJpegCompression:
+        return ARTJpegCompression((0, LEVELS), int(self.quality), channels_first=True)

@@ -1,0 +1,28 @@
+"""Defences on TensorFlow tensors. TensorFlow is imported when the first of them is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
+
+from art_nip.defences.base import ImageDefence
+from art_nip.utils.arrays import Array
+
+
+class TensorFlowDefence(ImageDefence, PreprocessorTensorFlowV2):  # type: ignore[misc]
+    """A defence on TensorFlow tensors."""
+
+    def _tensor(self, values: npt.NDArray[Any], like: Array | None = None) -> Array:
+        import tensorflow as tf
+
+        return tf.convert_to_tensor(values)
+
+    def _constant(self, x: Array) -> Array:
+        import tensorflow as tf
+
+        return tf.stop_gradient(x)
+
+    def _is_floating(self, x: Array) -> bool:
+        return bool(x.dtype.is_floating)

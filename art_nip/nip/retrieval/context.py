@@ -1,0 +1,50 @@
+"""What a retrieval and its evidence work with: the model, the images' range, what was fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy.typing as npt
+
+from art_nip.estimators.base import EstimatorAdapter
+from art_nip.nip.bank import Fitted
+from art_nip.utils.ranges import PixelRange
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a retrieval and its evidence are told.
+
+    :param adapter: the model.
+    :param clip_values: range (min, max) of the images, numbers or nested lists.
+    :param fractions: shares of the front, middle and tail part.
+    :param fitted: what was fitted; None before that.
+    """
+
+    adapter: EstimatorAdapter
+    clip_values: tuple[Any, Any]
+    fractions: tuple[float, float, float]
+    fitted: Fitted | None = None
+
+    @cached_property
+    def pixels(self) -> PixelRange:
+        """Range of the images, on the model's device."""
+        return PixelRange.of(self.clip_values, self.adapter.tensor)
+
+    @property
+    def fit(self) -> Fitted:
+        """What was fitted.
+
+        :raises RuntimeError: if nothing was.
+        """
+        if self.fitted is None:
+            raise RuntimeError("A reader was asked for before there was a fit.")
+        return self.fitted
+
+    @property
+    def learned(self) -> Mapping[str, npt.NDArray[Any]]:
+        """What `learn` returned, arrays by name."""
+        return self.fit.learned

@@ -1,0 +1,41 @@
+"""From scores to probabilities and back, and how far a class is ahead; for every framework."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from art_nip.utils.arrays import Array, namespace
+
+NO_CLASS_IS_IMPOSSIBLE = 1e-4
+"""Added to probabilities before their logarithm is taken."""
+
+
+def softmax(scores: Array) -> Array:
+    """Return the probabilities whose logarithms differ as scores do, shape (N, nb_classes)."""
+    xp = namespace(scores)
+    exponents = xp.exp(scores - xp.max(scores, axis=1, keepdims=True))
+    return exponents / xp.sum(exponents, axis=1, keepdims=True)
+
+
+def log_mean(probabilities: list[Array]) -> Array:
+    """Return log(mean + 1e-4) of several probabilities, each of shape (N, nb_classes)."""
+    mean = sum(probabilities) / len(probabilities)
+    return namespace(probabilities[0]).log(mean + NO_CLASS_IS_IMPOSSIBLE)
+
+
+def are_probabilities(outputs: npt.NDArray[Any]) -> bool:
+    """Return whether outputs, shape (N, nb_classes), are not negative and sum to 1 in each row."""
+    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-4))
+
+
+def lead(logits: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Return by how much each image's class is ahead of all others, shape (N,).
+
+    :param logits: shape (N, nb_classes).
+    :param classes: shape (N,).
+    """
+    others, rows = logits.copy(), np.arange(len(logits))
+    others[rows, classes] = -np.inf
+    ahead: npt.NDArray[Any] = logits[rows, classes] - others.max(axis=1)
+    return ahead

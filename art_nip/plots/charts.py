@@ -1,0 +1,165 @@
+"""How defences fare: rates of success and their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from art_nip.plots.drawing import FAINT, INK, Floats, empty_figure, text
+from art_nip.utils.optional import require
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Rate = tuple[float, float, float]  # value, and the lower and upper end of its interval
+
+# Grey for the baseline, then Okabe and Ito's colours that show on white and on black. There is one
+# marker more than colours, so that a pair of them comes back after 56 defences only.
+COLOURS = (FAINT, "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+MARKERS = "oDs^vPX*"
+
+
+def rates(
+    values: Mapping[str, Mapping[str, Rate]],
+    defences: Sequence[str],
+    *,
+    measure: str = "DSR",
+    title: str = "",
+) -> Figure:
+    """Draw what Fig. 7 of the paper compares: a rate of each defence under each attack.
+
+    The attacks stand below one another, where long names have room.
+
+    :param values: For each attack and defence the rate and its interval, all in [0, 1]. A defence
+        that is missing under an attack, or NaN, has no point there.
+    :param defences: All defences of the run. The place of a defence in it sets its colour and
+        marker, so that they are the same in every figure; the first is the baseline, in grey.
+    :param measure: What the rates are, for the axis.
+    :param title: Heading.
+    :raises ValueError: If there is no rate, or a defence that `defences` lacks.
+    :raises ImportError: If matplotlib is not installed.
+    """
+    points: dict[str, list[tuple[float, Rate]]] = {}
+    for place, rates_of in enumerate(values.values()):
+        for defence, rate in rates_of.items():
+            points.setdefault(defence, []).append((place, rate))
+    drawn = _drawn(points, defences)
+    figure = empty_figure(7.2, 1.3 + len(values) * (0.12 + 0.085 * len(drawn)), title)
+    axis = figure.subplots()
+    for place in range(1, len(values), 2):
+        axis.axhspan(place - 0.5, place + 0.5, color=FAINT, alpha=0.12, linewidth=0)
+    for turn, (defence, found) in enumerate(drawn.items()):
+        shift = 0.8 * ((turn + 0.5) / len(drawn) - 0.5)
+        places, middles, errors = _errors(found)
+        style = _style(defence, defences)
+        axis.errorbar(middles, places + shift, xerr=errors, linestyle="none", **style)
+    axis.set(xlim=(-0.02, 1.02), ylim=(len(values) - 0.5, -0.5))
+    axis.set_yticks(range(len(values)), [text(attack) for attack in values])
+    axis.set_xlabel(measure)
+    axis.grid(axis="x", color=FAINT, alpha=0.35, linewidth=0.6)
+    _finish(figure, axis, drawn)
+    return figure
+
+
+def sweep(
+    curves: Mapping[str, Sequence[tuple[float, Rate]]],
+    defences: Sequence[str],
+    *,
+    measure: str = "DSR",
+    title: str = "",
+) -> Figure:
+    """Draw Fig. 8 of the paper: a rate of each defence against the size ε of the attack.
+
+    :param curves: For each defence its points in any order: ε, and the rate with its interval, all
+        in [0, 1]. NaN rates have no point.
+    :param defences: As for :func:`rates`.
+    :param measure: What the rates are, for the axis.
+    :param title: Heading.
+    :raises ValueError: If there is no rate, or a defence that `defences` lacks.
+    :raises ImportError: If matplotlib is not installed.
+    """
+    drawn = _drawn(curves, defences)
+    transforms = require("matplotlib.transforms", to="draw", install="art-nip[benchmark]")
+    figure = empty_figure(7.2, 4.2, title)
+    axis = figure.subplots()
+    sizes = sorted({size for found in drawn.values() for size, _ in found})
+    first, last = sizes[0], sizes[-1]
+    if 0 < 8 * first < last:
+        axis.set(xscale="log", xlim=(first / 1.15, last * 1.15))
+    else:
+        margin = 0.05 * (last - first) or 1
+        axis.set(xlim=(first - margin, last + margin))
+    for turn, (defence, found) in enumerate(drawn.items()):
+        # A little beside one another, or the intervals would hide each other.
+        points = 2 * (turn - (len(drawn) - 1) / 2)
+        beside = transforms.ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)
+        places, middles, errors = _errors(sorted(found))
+        style = _style(defence, defences) | {"transform": axis.transData + beside}
+        axis.errorbar(places, middles, yerr=errors, linewidth=1.3, **style)
+    axis.set(ylim=(-0.02, 1.02))
+    axis.set_xticks(sizes, [f"{size:.3g}" for size in sizes])
+    axis.set_xticks([], minor=True)
+    axis.set_xlabel("size of the attack, ε")
+    axis.set_ylabel(measure)
+    axis.grid(axis="y", color=FAINT, alpha=0.35, linewidth=0.6)
+    _finish(figure, axis, drawn)
+    return figure
+
+
+def _drawn(
+    points: Mapping[str, Sequence[tuple[float, Rate]]], defences: Sequence[str]
+) -> dict[str, list[tuple[float, Rate]]]:
+    """Return the points that can be drawn of each defence that has any, in the run's order."""
+    unknown = points.keys() - set(defences)
+    if unknown:
+        raise ValueError(
+            f"defences must name every defence drawn, and lacks {', '.join(sorted(unknown))}."
+        )
+    found = {
+        defence: [point for point in points.get(defence, ()) if not math.isnan(point[1][0])]
+        for defence in defences
+    }
+    drawn = {defence: of for defence, of in found.items() if of}
+    if not drawn:
+        raise ValueError("There is nothing to draw: give at least one rate that is not NaN.")
+    return drawn
+
+
+def _errors(points: Sequence[tuple[float, Rate]]) -> tuple[Floats, Floats, Floats]:
+    """Return places, rates, and how far the intervals reach below and above, as matplotlib asks."""
+    places = np.array([place for place, _ in points], dtype=float)
+    value, low, high = np.array([rate for _, rate in points], dtype=float).T
+    # Numbers that were rounded in a table can put an interval's end on the wrong side.
+    return places, value, np.maximum([value - low, high - value], 0)
+
+
+def _style(defence: str, defences: Sequence[str]) -> dict[str, Any]:
+    place = list(defences).index(defence)
+    return {
+        "color": COLOURS[place % len(COLOURS)],
+        "marker": MARKERS[place % len(MARKERS)],
+        "markersize": 4.5,
+        "elinewidth": 1,
+    }
+
+
+def _finish(figure: Figure, axis: Axes, drawn: Mapping[str, Any]) -> None:
+    handles: Any = axis.containers  # which a legend takes, though its type does not say so
+    figure.legend(
+        handles,
+        [text(defence) for defence in drawn],
+        loc="outside lower center",
+        ncols=min(4, len(drawn)),
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+    )
+    axis.xaxis.label.set_color(INK)
+    axis.yaxis.label.set_color(INK)
+    axis.tick_params(labelcolor=INK, labelsize=9, length=0)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["left", "bottom"]].set_color(FAINT)

@@ -1,0 +1,87 @@
+"""What attacks do to neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from art_nip.nip.neurons import part_ends
+from art_nip.plots.drawing import ADVERSARIAL, BENIGN, FAINT, INK, Floats, empty_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def influence_bars(
+    pairs: Mapping[str, tuple[Floats, Floats]],
+    *,
+    fractions: Sequence[float] = (0.1, 0.3, 0.6),
+    title: str = "",
+) -> Figure:
+    """Draw Fig. 2 of the paper: mean neuron influence when benign and attacked, a panel an attack.
+
+    Each image's influence is divided by its largest absolute value, so that an image of which the
+    model is unsure does not outweigh the rest. The neurons are sorted by their *mean* benign
+    influence: sorted image by image, the highest would fall and the lowest rise in any second
+    measurement, attack or not.
+
+    :param pairs: For each attack (its name is the panel's heading) the influence σ [1] of the
+        benign images and that of their adversarial examples, each of shape (N, n), n at least 10.
+    :param fractions: Shares of the front, middle and tail part, which sum to 1 (definition 2).
+    :param title: Heading.
+    :raises ValueError: If there is no pair, or a pair is not two tables of the same neurons.
+    :raises ImportError: If matplotlib is not installed.
+    """
+    if not pairs:
+        raise ValueError("pairs is empty: give at least one attack with its influences.")
+    figure = empty_figure(3.6 * len(pairs) + 0.6, 3.6 if title else 3.2, title)
+    panels = figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
+    for axis, (attack, (benign, adversarial)) in zip(panels, pairs.items(), strict=True):
+        if benign.ndim != 2 or benign.shape[1:] != adversarial.shape[1:] or not len(benign):
+            raise ValueError(
+                f"{attack}: influences must be two tables (images, neurons) of the same neurons; "
+                f"got shapes {benign.shape} and {adversarial.shape}."
+            )
+        _panel(axis, attack, _mean(benign), _mean(adversarial), fractions)
+    panels[0].set_ylabel("mean influence (normalised)", color=INK)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _panel(
+    axis: Axes, heading: str, benign: Floats, adversarial: Floats, fractions: Sequence[float]
+) -> None:
+    order = np.argsort(-benign, kind="stable")
+    ends = (0, *part_ends(len(order), fractions), len(order))
+    ranks = np.arange(len(order)) + 0.5
+    axis.bar(ranks, benign[order], width=1, color=BENIGN, alpha=0.55, label="benign")
+    axis.bar(ranks, adversarial[order], width=1, color=ADVERSARIAL, alpha=0.8, label="adversarial")
+    for part, start, end in zip(("front", "middle", "tail"), ends, ends[1:], strict=False):
+        axis.annotate(
+            part,
+            ((start + end) / 2, 0.98),
+            xycoords=axis.get_xaxis_transform(),
+            ha="center",
+            va="top",
+            size=8.5,
+            color=FAINT,
+        )
+        if end < len(order):
+            axis.axvline(end, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
+    axis.axhline(0, color=INK, linewidth=0.6)
+    axis.set_title(heading, color=INK, size=10.5)
+    axis.set(xlim=(0, len(order)), xticks=ends)
+    axis.set_xlabel("neurons, by benign influence", color=INK)
+    axis.tick_params(labelcolor=INK, labelsize=8, length=2)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _mean(influence: Floats) -> Floats:
+    largest = np.abs(influence).max(axis=1, keepdims=True)
+    scaled = np.divide(influence, largest, out=np.zeros_like(influence), where=largest > 0)
+    mean: Floats = scaled.mean(axis=0)
+    return mean

@@ -1,0 +1,69 @@
+"""TensorFlow's part of the tools: its array namespace and its state of randomness.
+
+TensorFlow follows no array standard: these are the few functions that this package uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import tensorflow as tf
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Set TensorFlow's state of randomness, which cannot be read and so is not given back.
+
+    :param seed: whole number from 0 to 2**32 - 1.
+    """
+    tf.random.set_seed(seed)
+    yield
+
+
+@cache
+def namespace() -> Any:
+    """Return functions of TensorFlow, spelled as in the Python array API standard."""
+    return SimpleNamespace(
+        abs=tf.abs,
+        argmax=lambda x, *, axis: tf.argmax(x, axis),
+        astype=tf.cast,
+        clip=tf.clip_by_value,
+        concat=lambda arrays, *, axis=0: tf.concat(arrays, axis),
+        conj=tf.math.conj,
+        cumulative_sum=lambda x, *, axis, dtype: tf.cumsum(tf.cast(x, dtype), axis),
+        exp=tf.exp,
+        # Of the last two axes, whichever are named: those of images with channels first.
+        fft=SimpleNamespace(
+            irfftn=lambda x, *, s, axes: tf.signal.irfft2d(x, s),
+            rfftn=lambda x, *, s=None, axes: tf.signal.rfft2d(x, s),
+        ),
+        float16=tf.float16,
+        float32=tf.float32,
+        float64=tf.float64,
+        int32=tf.int32,
+        log=tf.math.log,
+        matmul=tf.matmul,
+        max=lambda x, *, axis=None, keepdims=False: tf.reduce_max(x, axis, keepdims),
+        maximum=tf.maximum,
+        mean=lambda x, *, axis, keepdims=False: tf.reduce_mean(x, axis, keepdims),
+        min=lambda x, *, axis=None, keepdims=False: tf.reduce_min(x, axis, keepdims),
+        minimum=tf.minimum,
+        permute_dims=tf.transpose,
+        reshape=tf.reshape,
+        round=tf.round,
+        searchsorted=tf.searchsorted,
+        sign=tf.sign,
+        sort=lambda x, *, axis: tf.sort(x, axis),
+        sqrt=tf.sqrt,
+        sum=lambda x, *, axis=None, dtype=None, keepdims=False: tf.reduce_sum(
+            x if dtype is None else tf.cast(x, dtype), axis, keepdims
+        ),
+        take=lambda x, indices, *, axis: tf.gather(x, indices, axis=axis),
+        uint8=tf.uint8,
+        where=tf.where,
+        zeros_like=tf.zeros_like,
+    )

@@ -1,0 +1,22 @@
+"""PyTorch models as ART classifiers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from art.estimators.classification import PyTorchClassifier
+
+
+def classifier(
+    model: torch.nn.Module, input_shape: tuple[int, ...], nb_classes: int, **keywords: Any
+) -> Any:
+    """Return an ART classifier of a model of logits.
+
+    :param model: the classifier moves it to a GPU if there is one.
+    :param input_shape: shape of one image, (C, H, W).
+    :param nb_classes: number of logits.
+    :param keywords: of ART's class.
+    """
+    loss = torch.nn.CrossEntropyLoss()
+    return PyTorchClassifier(model, loss, input_shape, nb_classes, **keywords)

@@ -1,0 +1,76 @@
+"""A training step in PyTorch."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from art_nip.zoo.adversarial import worst
+from art_nip.zoo.suppression import auxiliary_logits
+from art_nip.zoo.training import Images, Labels, Recipe, Step
+
+
+def seed_weights(seed: int) -> None:
+    """Make the next model start from the same weights each time.
+
+    :param seed: whole number from 0 to 2**32 - 1.
+    """
+    torch.manual_seed(seed)
+
+
+def training_step(model: torch.nn.Module, recipe: Recipe, mean: float, std: float) -> Step:
+    """Return what changes a model by one step, with the state of its optimiser.
+
+    :param model: to be trained, on whichever device it is.
+    :param recipe: how.
+    :param mean: subtracted from the images before the model sees them.
+    :param std: they are divided by it then.
+    """
+    device = next(model.parameters()).device
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)
+    known = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_knows_bfloat16()
+    autocast = recipe.bfloat16 and known
+
+    def loss_of(x: Any, labels: Any, told: Any) -> Any:
+        with (
+            auxiliary_logits(model.modules(), told) as auxiliary,
+            torch.autocast(device.type, torch.bfloat16, enabled=autocast),
+        ):
+            logits = model((x - mean) / std)
+        cross_entropies = [
+            torch.nn.functional.cross_entropy(scores.float(), labels)
+            for scores in (logits, *auxiliary)
+        ]
+        return cross_entropies[0] + recipe.auxiliary * sum(cross_entropies[1:])
+
+    def gradient(x: Any, labels: Any) -> Any:
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(loss_of(x, labels, told=None), x)[0]
+
+    def step(images: Images, start: Images, labels: Labels, rate: float) -> float:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        x = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+        y = torch.from_numpy(labels).to(device)
+        if recipe.adversarial is not None:
+            first = torch.from_numpy(np.ascontiguousarray(start)).to(device)
+            x = worst(
+                x, first, partial(gradient, labels=y), recipe.adversarial, recipe.attack_steps
+            )
+        model.train()
+        loss = loss_of(x, y, told=y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        model.eval()
+        return float(loss.detach())
+
+    model.eval()
+    return step
+
+
+def _cpu_knows_bfloat16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

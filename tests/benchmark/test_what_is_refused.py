@@ -1,0 +1,94 @@
+"""What users hand over wrongly is refused with a sentence before anything is computed."""
+
+import keras
+import numpy as np
+import pytest
+import torch
+from art.attacks.evasion import (
+    BoundaryAttack,
+    CarliniL2Method,
+    FastGradientMethod,
+    ProjectedGradientDescent,
+    SaliencyMapMethod,
+)
+
+from art_nip.benchmark import Attack, Benchmark, Defence
+
+
+@pytest.fixture
+def make(classifier, tmp_path):
+    def made(*arguments, given=classifier, **keywords):
+        return Benchmark(given, *arguments, store=tmp_path, verbose=False, **keywords)
+
+    yield made
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"attacks": "fgsm"}, r"attacks are 'fgsm'; give a list, also of one: \['fgsm'\]"),
+        ({"attacks": Attack("fgsm")}, "attacks are one Attack; give a list"),
+        ({"defences": "nip"}, r"defences are 'nip'; give a list"),
+        ({"defences": Defence("nip")}, "defences are one Defence; give a list"),
+        ({"protocols": "held-out"}, r"protocols are 'held-out'; give a list"),
+        ({"threats": "adaptive"}, r"threats are 'adaptive'; give a list"),
+        ({"protocols": []}, "no protocol: give one at least of held-out, leaked"),
+        ({"attacks": ["FGSM"]}, "'fgsm'"),
+        ({"attacks": ["Adaptive"], "threats": ["adaptive"]}, "Did you mean 'adaptive'"),
+        ({"defences": ["NIP"]}, "Did you mean 'nip'"),
+        ({"threats": ["Oblivious"]}, "Did you mean 'oblivious'"),
+        ({"engine": "Ray"}, "Did you mean 'ray'"),
+        ({"defences": [Defence("nip", parameters={"k1": -5})]}, "'nip'.*k1"),
+        ({"defences": [Defence("nip", parameters={"retrieval": "nearst"})]}, "nip.*nearest"),
+        ({"attacks": [Attack("pgd", parameters={"max_iter": "ten"})]}, "'pgd'"),
+        ({"attacks": ["steering"]}, "'steering' cannot be made for this classifier.*NIP"),
+    ],
+)  # fmt: skip
+def test_a_slip_is_told(make, arguments, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        make(**{"attacks": ["fgsm"], **arguments})
+
+
+def test_an_attack_made_for_a_defended_classifier_may_go_through_the_defence(make):
+    make(["steering"], ["nip"], threats=["adaptive"])
+
+
+@pytest.mark.parametrize("model", [torch.nn.Linear(2, 2), keras.Sequential(), torch.nn.Linear])
+def test_a_bare_model_is_no_classifier(make, model):
+    with pytest.raises(TypeError, match="Expected a classifier of ART, but got"):
+        make(["fgsm"], given=model)
+
+
+@pytest.mark.parametrize("bank", ["x", {"x": 1}, np.zeros((2, 1, 28, 28)), (np.zeros(2),)])
+def test_a_bank_is_a_pair(make, images, bank):
+    x, y = images["test"]
+    with pytest.raises(TypeError, match=r"bank is one .*bank=\(bank_x, bank_y\)"):
+        make(["fgsm"], ["nip"]).plan(x[:4], y[:4], bank)
+
+
+def test_labels_are_numbers(make, images):
+    x, y = images["test"]
+    with pytest.raises(ValueError, match="Labels must be numbers"):
+        make(["fgsm"]).plan(x[:4], y[:4].astype(str))
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters"),
+    [
+        (ProjectedGradientDescent, {"targeted": True}), (CarliniL2Method, {"targeted": True}),
+        (BoundaryAttack, {}), (FastGradientMethod, {"targeted": True}),
+    ],
+)  # fmt: skip
+def test_targeted_attacks_are_refused(make, classifier, kind, parameters):
+    extra = {} if kind is FastGradientMethod else {"verbose": False}
+    with pytest.raises(ValueError, match=f"{kind.__name__} is targeted"):
+        make([kind(classifier, **parameters, **extra)])
+
+
+def test_an_attack_whose_labels_are_targets_gets_none(classifier, images, tmp_path):
+    x, y = images["test"]
+    attack = SaliencyMapMethod(classifier, theta=0.5, gamma=0.2, verbose=False)
+    table = Benchmark(classifier, [attack], store=tmp_path, verbose=False).run(x[:3], y[:3])
+    (asr,) = table[table.metric == "asr"].value
+    assert asr > 0

@@ -1,0 +1,154 @@
+"""A fit keeps to its classifier: images of one scale, and the weights that it was found with."""
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+from art_nip import NIPPreprocessor, zoo
+from art_nip.nip.partner import STALE
+from tests.helpers import make_classifier
+from tests.nip.helpers import fitted
+
+
+def own_model(framework, lenet):
+    """Return LeNet-5 with the trained weights, that a test may change."""
+    shape = (1, 28, 28) if framework == "pytorch" else (28, 28, 1)
+    model = zoo.create("lenet5", framework=framework, input_shape=shape, nb_classes=10)
+    zoo.copy_weights(lenet[framework], model)
+    return model.eval() if framework == "pytorch" else model
+
+
+@pytest.fixture
+def own(framework, lenet):
+    return own_model(framework, lenet)
+
+
+def nudge(model):
+    """Change all weights in place, as a step of training does, and return how they were."""
+    before = {name: weight.copy() for name, weight in zoo.get_weights(model).items()}
+    zoo.set_weights(model, {name: weight * 1.01 + 1e-3 for name, weight in before.items()})
+    return before
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"clip_values": (0.0, 255.0), "preprocessing": (0.0, 255.0)}, r"of clip_values \(0.0, 1"),
+        ({"clip_values": (-1.0, 1.0)}, r"of clip_values \(0.0, 1.0\), and the classifier of"),
+        ({"preprocessing": (0.5, 0.25)}, "another preprocessing of mean and std"),
+    ],
+)
+def test_a_classifier_of_other_images_is_refused(
+    nip, framework, lenet, tmp_path, keywords, message
+):
+    other = make_classifier(framework, lenet[framework], **keywords)
+    with pytest.raises(ValueError, match=message):
+        nip.attach(other)
+    nip.save(tmp_path / "nip")
+    with pytest.raises(ValueError, match=r"clip_values|preprocessing of mean and std"):
+        NIPPreprocessor.load(tmp_path / "nip", other)
+
+
+def test_alike_is_not_the_same_object(nip, framework, lenet, images):
+    x = images["test"][0][:5]
+    for keywords in ({"clip_values": None}, {"clip_values": (0, 1)}, {"preprocessing": (0.0, 1.0)}):
+        other = make_classifier(framework, lenet[framework], **keywords)
+        assert nip.attach(other).preprocessing_defences == [nip]
+    by_channel = np.zeros((1, 1, 1)), np.ones((1, 1, 1))
+    other = make_classifier(framework, lenet[framework], clip_values=by_channel)
+    np.testing.assert_allclose(nip.attach(other).predict(x), other.predict(nip(x)[0]), atol=1e-5)
+
+
+def test_after_training_use_warns_once_and_attach_refuses(framework, own, images):
+    classifier = make_classifier(framework, own)
+    nip = fitted(classifier, images["bank"][0][:60])
+    x = images["test"][0][:5]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        expected = nip(x)[0]
+        defended = nip.attach(classifier)
+    before = nudge(own)
+    with pytest.warns(UserWarning, match="weights have changed since NIP was fitted"):
+        defended.predict(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nip(x)
+    with pytest.raises(ValueError, match="weights have changed since NIP was fitted"):
+        nip.attach(classifier)
+    zoo.set_weights(own, before)
+    assert nip.attach(classifier) is not None
+    np.testing.assert_allclose(nip(x)[0], expected, atol=1e-6)
+    nudge(own)
+    nip.fit(images["bank"][0][:60])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nip.attach(classifier).predict(x)
+
+
+def test_one_changed_weight_is_seen_by_save(framework, own, images, tmp_path):
+    classifier = make_classifier(framework, own)
+    nip = fitted(classifier, images["bank"][0][:60])
+    before = {name: weight.copy() for name, weight in zoo.get_weights(own).items()}
+    after = {name: weight.copy() for name, weight in before.items()}
+    next(iter(after.values())).ravel()[-1] += 1e-3
+    zoo.set_weights(own, after)
+    with pytest.warns(UserWarning, match="The file is for the weights of then"):
+        nip.save(tmp_path / "nip")
+    with pytest.raises(ValueError, match="fitted on other weights than this classifier has"):
+        NIPPreprocessor.load(tmp_path / "nip", classifier)
+    zoo.set_weights(own, before)
+    loaded = NIPPreprocessor.load(tmp_path / "nip", classifier)
+    assert np.array_equal(loaded.neuron_template, nip.neuron_template)
+
+
+def test_moving_and_saving_weights_changes_nothing(own, framework, images):
+    nip = fitted(make_classifier(framework, own), images["bank"][0][:60])
+    zoo.set_weights(own, {n: weight.copy() for n, weight in zoo.get_weights(own).items()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nip(images["test"][0][:3])
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+def test_a_nip_and_its_classifier_travel_together(lenet, digits, tmp_path, monkeypatch, copied):
+    monkeypatch.setattr("art.config.ART_DATA_PATH", str(tmp_path))
+    classifier = make_classifier("pytorch", own_model("pytorch", lenet))
+    nip = fitted(classifier, digits["bank"][0][:60])
+    x = digits["test"][0][:10]
+    other_nip, other = copied((nip, classifier))
+    defended = other_nip.attach(other)
+    assert defended.model is not classifier.model
+    np.testing.assert_allclose(defended.predict(x), nip.attach(classifier).predict(x), atol=1e-5)
+    # What happens to the model of one happens to the neurons that its NIP sees.
+    nudge(other.model)
+    with pytest.warns(UserWarning, match=STALE[:30]):
+        defended.predict(x)
+    assert np.array_equal(nip(x)[0], fitted(classifier, digits["bank"][0][:60])(x)[0])
+
+
+def test_a_copy_fits_a_classifier_of_equal_weights(framework, lenet, nip, images):
+    twin = make_classifier(framework, own_model(framework, lenet))
+    x = images["test"][0][:10]
+    defended = nip.attach(twin)
+    (moved,) = defended.preprocessing_defences
+    assert moved is not nip
+    assert moved.parameters == nip.parameters
+    np.testing.assert_allclose(defended.predict(x), twin.predict(nip(x)[0]), atol=1e-5)
+
+
+def test_keras_classifiers_travel_too(lenet, digits):
+    import keras
+    from art.estimators.classification import KerasClassifier
+
+    model = own_model("tensorflow", lenet)
+    model.compile(loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    nip = fitted(
+        KerasClassifier(model, clip_values=(0, 1)), np.moveaxis(digits["bank"][0][:60], 1, -1)
+    )
+    x = np.moveaxis(digits["test"][0][:5], 1, -1)
+    other_nip, other_model = copy.deepcopy((nip, model))
+    other = KerasClassifier(other_model, clip_values=(0, 1))
+    assert np.allclose(other_nip.attach(other).predict(x), other.predict(nip(x)[0]), atol=1e-5)

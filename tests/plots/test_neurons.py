@@ -1,0 +1,49 @@
+"""Figures of neurons: sorted bars, and the parts of definition 2."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from art_nip import plots
+from tests.plots.helpers import png
+
+
+def test_influence_bars_sort_by_benign_influence():
+    benign = np.tile(np.arange(20.0), (4, 1))
+    adversarial = np.tile(np.arange(20.0)[::-1], (6, 1))
+    (axis,) = plots.influence_bars({"FGSM": (benign, adversarial)}).axes
+    heights = [[bar.get_height() for bar in bars] for bars in axis.containers]
+    assert heights[0] == pytest.approx(np.arange(20)[::-1] / 19)
+    assert heights[1] == pytest.approx(np.arange(20) / 19)
+
+
+def test_influence_bars_weigh_every_image_alike():
+    one, other = np.eye(10)[0], np.eye(10)[1]
+    benign = np.stack([1000 * one, other])
+    (axis,) = plots.influence_bars({"FGSM": (benign, np.zeros((1, 10)))}).axes
+    assert [bar.get_height() for bar in axis.containers[0]] == [0.5, 0.5, *[0] * 8]
+
+
+def test_influence_bars_mark_the_parts_of_definition_2():
+    influence = np.random.default_rng(0).normal(size=(3, 512))
+    axis, other = plots.influence_bars(dict.fromkeys("ab", (influence, influence))).axes
+    assert axis.get_xticks().tolist() == [0, 51, 205, 512]
+    assert [text.get_text() for text in axis.texts] == ["front", "middle", "tail"]
+    assert (axis.get_title(), other.get_title()) == ("a", "b")
+
+
+def test_influence_bars_can_be_drawn():
+    influence = np.random.default_rng(0).normal(size=(3, 30))
+    figure = plots.influence_bars({"PGD": (influence, -influence)}, title="Influence")
+    assert png(figure).startswith(b"\x89PNG")
+
+
+def test_influence_bars_reject_tables_of_other_neurons():
+    with pytest.raises(ValueError, match=r"PGD: .* got shapes \(3, 30\) and \(3, 20\)"):
+        plots.influence_bars({"PGD": (np.zeros((3, 30)), np.zeros((3, 20)))})
+
+
+def test_influence_bars_of_nothing():
+    with pytest.raises(ValueError, match="pairs is empty"):
+        plots.influence_bars({})

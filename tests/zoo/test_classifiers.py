@@ -1,0 +1,123 @@
+"""Files of weights: what is damaged is refused, with its name, before a model is made of it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from art_nip import zoo
+from art_nip.utils.files import write_arrays
+from art_nip.zoo import classifiers, training
+from art_nip.zoo.classifiers import FORMAT, TrainedModel
+from art_nip.zoo.training import Recipe
+
+ENTRIES = {
+    "name": "lenet5",
+    "image_shape": [1, 28, 28],
+    "nb_classes": 10,
+    "mean": 0.0,
+    "std": 1.0,
+    "note": "",
+    "defence": None,
+}
+
+
+def write(path, header, weights=None):
+    arrays = weights or {"features.0.bias": np.zeros(6, np.float32)}
+    write_arrays(path, arrays, {"format": FORMAT, "trained": header})
+
+
+def test_entries_that_are_right_are_read(tmp_path):
+    write(tmp_path / "a.safetensors", json.dumps({**ENTRIES, "of a later version": 1}))
+    trained, weights = classifiers.read(tmp_path / "a.safetensors")
+    assert trained == TrainedModel("lenet5", (1, 28, 28), 10, 0.0, 1.0)
+    assert list(weights) == ["features.0.bias"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "lenet"},
+        {"image_shape": 28},
+        {"image_shape": [1, "28", 28]},
+        {"nb_classes": 1},
+        {"nb_classes": "10"},
+        {"mean": None},
+        {"std": 0},
+        {"std": float("nan")},
+        {"defence": "none"},
+    ],
+    ids=str,
+)
+def test_entries_that_no_model_has_are_refused(tmp_path, change):
+    write(tmp_path / "a.safetensors", json.dumps({**ENTRIES, **change}))
+    with pytest.raises(ValueError, match=r"a\.safetensors does not say what it is of \(.*again"):
+        classifiers.read(tmp_path / "a.safetensors")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(
+    header=st.one_of(
+        st.text(),
+        json_values.map(json.dumps),
+        st.dictionaries(st.sampled_from(list(ENTRIES)), json_values).map(
+            lambda change: json.dumps({**ENTRIES, **change})
+        ),
+    )
+)
+def test_any_header_is_read_or_refused(tmp_path_factory, header):
+    path = tmp_path_factory.getbasetemp() / "any.safetensors"
+    header = header.encode("utf-8", "replace").decode()
+    write(path, header)
+    try:
+        said = f"{path} {classifiers.read(path)[0].name in zoo.NAMES}"
+    except ValueError as error:
+        said = str(error)
+    assert said.startswith(str(path))
+    assert not said.endswith("False")
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    broken = {"features.0.bias": np.array([0, np.nan], np.float32)}
+    write(tmp_path / "a.safetensors", json.dumps(ENTRIES), broken)
+    with pytest.raises(ValueError, match=r"a\.safetensors is damaged: features\.0\.bias holds NaN"):
+        classifiers.read(tmp_path / "a.safetensors")
+
+
+def test_weights_of_another_model_are_refused_with_their_file(tmp_path):
+    write(tmp_path / "a.safetensors", json.dumps(ENTRIES))
+    with pytest.raises(ValueError, match=r"a\.safetensors is damaged: The weights do not fit"):
+        classifiers.load(tmp_path / "a.safetensors", "pytorch")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": np.zeros(60)}, "class indices, int64, from 0 on; got float64"),
+        ({"y": np.full(60, -1)}, "class indices, int64, from 0 on; got int64"),
+        ({"x": np.full((60, 1, 28, 28), np.nan, np.float32)}, "NaN or infinite"),
+        ({"std": 0.0}, r"std=0\.0; give a number above 0"),
+        ({"mean": float("nan")}, "mean=nan; give a number"),
+    ],
+    ids=["fractions", "negative", "NaN", "std", "mean"],
+)
+def test_what_cannot_be_trained_on_is_refused(change, message):
+    given = {"x": np.zeros((60, 1, 28, 28), np.float32), "y": np.zeros(60, np.int64), **change}
+    model = zoo.create("lenet5", input_shape=(1, 28, 28), nb_classes=10)
+    with pytest.raises(ValueError, match=message):
+        training.train(model, recipe=Recipe(1, 50, bfloat16=False), verbose=False, **given)
+
+
+def test_what_is_no_model_cannot_be_trained():
+    x, y = np.zeros((60, 1, 28, 28), np.float32), np.zeros(60, np.int64)
+    with pytest.raises(TypeError, match=r"Expected a model, .* but got str"):
+        training.train("lenet5", x, y, Recipe(1, 50), verbose=False)
