@@ -28,6 +28,7 @@ from sklearn.exceptions import NotFittedError
 
 from art_nip.estimators import clones
 from art_nip.estimators.base import EstimatorAdapter, adapter_for, for_framework
+from art_nip.estimators.module import as_module
 from art_nip.estimators.protocol import DefendableClassifier
 from art_nip.nip import bank_file, fitting, neurons
 from art_nip.nip.bank import CandidateBank, Fitted
@@ -464,6 +465,15 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         defended = clones.defended(given, nip)
         defended.clone_for_refitting = _refuse_to_clone
         return defended  # type: ignore[no-any-return]
+
+    def module(self, estimator: Any, **options: bool) -> Any:
+        """Return the classifier with NIP attached as one model of its framework.
+
+        :param estimator: as of :meth:`attach`.
+        :param options: `straight_through` and `unit_images` of :func:`art_nip.as_module`.
+        :return: a `torch.nn.Module` or a `keras.Model`; see there.
+        """
+        return as_module(self.attach(estimator), **options)
 
     def _moved_to(self, estimator: Any) -> NIPPreprocessor:
         """Return a NIP of the same fit for a classifier of a copy of the model."""

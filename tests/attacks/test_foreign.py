@@ -6,7 +6,7 @@ import foolbox
 import numpy as np
 import pytest
 from art.defences.preprocessor import JpegCompression
-from art.estimators.classification import PyTorchClassifier
+from art.estimators.classification import BlackBoxClassifierNeuralNetwork, PyTorchClassifier
 
 from art_nip.attacks import foreign
 from art_nip.benchmark import Attack, Benchmark
@@ -234,6 +234,9 @@ def test_what_is_no_attack_of_the_library_is_refused(plain, lenet):
     boundless = make_classifier("pytorch", lenet["pytorch"], clip_values=None)
     with pytest.raises(ValueError, match="no clip_values"):
         foreign.Foolbox(boundless, LINF_PGD, EPS)
+    oracle = BlackBoxClassifierNeuralNetwork(plain.predict, (1, 28, 28), 10, clip_values=(0, 1))
+    with pytest.raises(TypeError, match="BlackBoxClassifierNeuralNetwork is not one"):
+        foreign.Foolbox(oracle, LINF_PGD, EPS)
 
 
 def test_what_autoattack_cannot_do_is_refused(plain):

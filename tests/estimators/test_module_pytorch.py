@@ -73,6 +73,10 @@ def test_nip_with_each_retrieval(lenet, digits, few, retrieval):
     nip.fit(*(part[:120] for part in digits["bank"]))
     defended = nip.attach(bare)
     assert_as_art(as_module(defended), defended, *few)
+    np.testing.assert_array_equal(
+        nip.module(bare, unit_images=True)(torch.tensor(few[0])).numpy(force=True),
+        as_module(defended)(torch.tensor(few[0])).numpy(force=True),
+    )
     assert not np.allclose(as_module(defended)(torch.tensor(few[0])).detach(), bare.predict(few[0]))
 
 

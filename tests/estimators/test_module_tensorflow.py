@@ -73,6 +73,10 @@ def test_nip_with_each_retrieval(lenet, digits, few, retrieval):
     nip.fit(to_framework(x, "tensorflow"), y)
     defended = nip.attach(bare)
     assert_as_art(as_module(defended), defended, *few)
+    np.testing.assert_array_equal(
+        nip.module(bare, unit_images=True)(few[0]).numpy(),
+        as_module(defended)(few[0]).numpy(),
+    )
     assert not np.allclose(as_module(defended)(few[0]), bare.predict(few[0]))
 
 

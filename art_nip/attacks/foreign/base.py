@@ -16,8 +16,9 @@ from art.attacks.attack import EvasionAttack
 from art.estimators.classification.classifier import ClassifierMixin
 from art.estimators.estimator import BaseEstimator
 
+from art_nip.estimators.base import seen_in
 from art_nip.estimators.module import as_module
-from art_nip.utils.frameworks import Framework, code_of, framework_of
+from art_nip.utils.frameworks import Framework, code_of
 from art_nip.utils.ranges import PixelRange
 from art_nip.utils.validation import check_images, check_whole, class_indices, numeric
 
@@ -65,8 +66,7 @@ class ForeignAttack(EvasionAttack, ABC):  # type: ignore[misc]
         self.batch_size = batch_size
         self.straight_through = straight_through
         self.library_version = _version(self.distribution)
-        framework = framework_of(classifier)
-        if framework not in self.frameworks:
+        if seen_in(classifier, self.library) not in self.frameworks:
             labels = " and ".join(known.label for known in self.frameworks)
             raise TypeError(
                 f"{self.library} attacks models of {labels}, and this is a "
@@ -118,8 +118,7 @@ class ForeignAttack(EvasionAttack, ABC):  # type: ignore[misc]
 
     @property
     def _code(self) -> ModuleType:
-        framework = framework_of(self.estimator)
-        return code_of("art_nip.attacks.foreign", framework or Framework.NUMPY)
+        return code_of("art_nip.attacks.foreign", seen_in(self.estimator, self.library))
 
     def _moved(self, module: Any, images: Floats, labels: npt.NDArray[np.int64]) -> Floats:
         pixels = PixelRange.of(self.estimator.clip_values)
