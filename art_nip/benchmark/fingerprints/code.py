@@ -148,7 +148,10 @@ def parts_of_function(function: FunctionType) -> Iterator[Any]:
     yield function.__defaults__
     yield function.__kwdefaults__
     yield from map(contents, function.__closure__ or ())
-    if _is_users_file(function.__code__.co_filename):
+    # A decorator of a package has the module of what it decorates, and a function that has
+    # travelled to another process may have another file.
+    users = is_users(function.__module__ or "__main__")
+    if users and _is_users_file(function.__code__.co_filename):
         for name in sorted(_global_names(function.__code__)):
             if name in function.__globals__:
                 yield name
