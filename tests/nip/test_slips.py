@@ -148,9 +148,6 @@ class Named(Nearest):
 
     name: ClassVar[str] = "named"
 
-    def settled(self, context):
-        return Named(super().settled(context).layer)
-
 
 @dataclass(frozen=True)
 class OwnEvidence(ViewEvidence):
@@ -159,7 +156,7 @@ class OwnEvidence(ViewEvidence):
     name: ClassVar[str] = "own"
 
 
-@pytest.mark.parametrize("retrieval", [Named(), ClassEvidence(OwnEvidence())])
+@pytest.mark.parametrize("retrieval", [OwnNearest(), Named(), ClassEvidence(OwnEvidence())])
 def test_ones_own_is_refused_when_it_is_saved(lenet, digits, tmp_path, retrieval):
     nip = fitted(
         make_classifier("pytorch", lenet["pytorch"]), digits["bank"][0][:60], None, retrieval

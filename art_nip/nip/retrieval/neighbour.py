@@ -1,7 +1,7 @@
 """Retrieval by nearest neighbour: the candidate whose neurons look most like the image's own."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -45,7 +45,7 @@ class Nearest(Retrieval):
 
     def settled(self, context: Context) -> "Nearest":
         """Return this retrieval with the layer that "auto" stands for; see the base class."""
-        return Nearest(str(context.adapter.find_layer(self.layer, early_layer)))
+        return replace(self, layer=str(context.adapter.find_layer(self.layer, early_layer)))
 
     def learn(
         self,

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -65,7 +65,7 @@ class ShallowEvidence(Evidence):
     def settled(self, context: Context) -> "ShallowEvidence":
         """Return this evidence with the layers that "auto" stands for; see the base class."""
         found = context.adapter.find_layers(self.layers, early_layers)
-        return ShallowEvidence(tuple(map(str, found)), self.shrinkage)
+        return replace(self, layers=tuple(map(str, found)))
 
     def learn(
         self,
