@@ -363,3 +363,18 @@ def test_images_and_models_that_art_cannot_take_are_refused(lenet, few):
 
     with pytest.raises(TypeError, match="gives a tuple"):
         as_module(make_classifier("pytorch", Pair()))(images)
+
+
+@pytest.mark.parametrize("retrieval", ["similarity", "nearest", "class"])
+@pytest.mark.filterwarnings("ignore:The model's weights")
+def test_a_defended_model_of_double_precision(lenet, digits, few, retrieval):
+    classifier = make_classifier("pytorch", lenet["pytorch"])
+    nip = NIPPreprocessor.for_estimator(classifier, retrieval=retrieval, verbose=False)
+    nip.fit(*(part[:200] for part in digits["bank"]))
+    module = as_module(nip.attach(classifier))
+    expected = module(torch.tensor(few[0]))
+    outputs = copy.deepcopy(module).double()(torch.tensor(few[0], dtype=torch.float64))
+    assert outputs.dtype == torch.float64
+    # One image may find another candidate where two are equally near.
+    close = np.isclose(outputs.detach(), expected.detach(), atol=1e-3).all(axis=1)
+    assert close.sum() >= len(close) - 1

@@ -66,7 +66,7 @@ class PyTorchAdapter(EstimatorAdapter):
             torch.set_grad_enabled(True)
             return neurons[-1].requires_grad_().clone()
 
-        with self._working(), torch.no_grad():
+        with self._working(x), torch.no_grad():
             with passing_through(self.model, self.layer, start_of_graph):
                 outputs = self._outputs(_free(x))
             phi = self._only(neurons)
@@ -142,7 +142,7 @@ class PyTorchAdapter(EstimatorAdapter):
             versions.append(output._version)
             return clones[-1]
 
-        with self._working(), passing_through(self.model, self.layer, on_the_way):
+        with self._working(x), passing_through(self.model, self.layer, on_the_way):
             # Not the leaf itself, which an in-place layer could not change.
             outputs = self._outputs(x.clone())
         phi = self._only(neurons)
@@ -160,9 +160,14 @@ class PyTorchAdapter(EstimatorAdapter):
         return plain(self.device)
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
-        """Return a context in which the model is seen as it was written, in evaluation mode."""
+    def _working(self, x: Tensor) -> Iterator[None]:
+        """Return a context in which the model is seen as it was written, in evaluation mode.
+
+        :param x: the images that it is to be seen with.
+        """
         with self.undisturbed(), uncompiled(self.model), evaluating(self.model):
+            # Which precision the model takes is tried out now, before a layer is watched.
+            self._input_dtype(x)
             yield
 
     def tensor(self, array: npt.ArrayLike | Tensor) -> Tensor:
@@ -238,9 +243,8 @@ class PyTorchAdapter(EstimatorAdapter):
                 "The model's weights were made within torch.inference_mode(), so that no gradient "
                 "can be taken. Create or load the model outside of it."
             )
-        with self._working():
-            images = self.tensor(x)
-            self._input_dtype(images)  # tried out before the layers are watched
+        images = self.tensor(x)
+        with self._working(images):
             return trace(self.model, self._outputs, images)
 
     def _look(
@@ -260,7 +264,7 @@ class PyTorchAdapter(EstimatorAdapter):
             return note
 
         with ExitStack() as stack:
-            stack.enter_context(self._working())
+            stack.enter_context(self._working(x))
             for place, layer in enumerate(layers):
                 stack.enter_context(passing_through(self.model, layer, noting(place)))
             return self._outputs(x)
