@@ -1,1 +1,1 @@
-"""What NIP asks of an ART estimator; the only place that knows a framework."""
+"""What NIP asks of an ART estimator: its layers, their neurons, and gradients."""
