@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import io
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -63,7 +64,9 @@ def unpacked(payload: bytes) -> Any:
     """Return the classifier that `packed` was given, made anew."""
     modules, classifier = cloudpickle.loads(payload)
     for module in modules:
-        import_module(module)
+        # What cannot be imported here may not be needed; if it is, the next line says so.
+        with suppress(ImportError):
+            import_module(module)
     kind, parameters = cloudpickle.loads(classifier)
     return kind(**parameters)
 

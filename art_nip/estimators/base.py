@@ -201,6 +201,11 @@ class EstimatorAdapter(ABC):
         """Leave out what is bound to this process or this model: it is made again when needed."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_cached")}
 
+    def identity(self) -> list[Any]:
+        """Return what makes this adapter what it is; all else it has found out from these."""
+        of_neurons = [getattr(self, name, None) for name in ("layer", "_score_is_output")]
+        return [self.model, self.input_shape, self._standardisation, *of_neurons]
+
     @property
     @abstractmethod
     def device(self) -> Any:

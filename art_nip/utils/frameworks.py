@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -93,6 +94,7 @@ def loaded_code_of(package: str) -> list[ModuleType]:
     return [code_of(package, framework) for framework in frameworks if is_loaded(framework)]
 
 
+@cache  # also lest TensorFlow, which meets this in the graphs that it traces, try to convert it
 def code_of(package: str, framework: Framework | str) -> ModuleType:
     """Import the file or folder of a package that is of a framework.
 

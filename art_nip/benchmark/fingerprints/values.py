@@ -17,6 +17,7 @@ from art.attacks.attack import EvasionAttack
 from art.estimators.estimator import BaseEstimator
 
 from art_nip.benchmark.fingerprints import code, keras
+from art_nip.estimators.base import EstimatorAdapter
 from art_nip.utils.frameworks import Framework, code_of, framework_of
 
 # They do not change what a trained classifier answers, and change when it is trained or moved.
@@ -146,6 +147,8 @@ def _state(value: Any) -> Any:
     """
     if isinstance(value, BaseEstimator):
         return _estimator(value)
+    if isinstance(value, EstimatorAdapter):
+        return value.identity()
     if keras.is_of_keras(value):
         return keras.parts(value)
     if framework_of(value) is Framework.PYTORCH or hasattr(value, "inlined_graph"):
