@@ -1,8 +1,10 @@
-# Everything runs in .venv, made on first use. TORCH and TENSORFLOW say which builds to install.
+# Everything runs in .venv, made on first use. TORCH and TENSORFLOW say which builds to install,
+# WORKERS how many processes run the tests.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TENSORFLOW ?= tensorflow-cpu==2.21.0
 FRAMEWORK ?= pytorch
+WORKERS ?= 2
 BIN := .venv/bin
 
 .PHONY: demo test lint clean
@@ -10,8 +12,9 @@ BIN := .venv/bin
 demo: .venv/demo-$(FRAMEWORK)
 	$(BIN)/art-nip demo --framework $(FRAMEWORK)
 
+# One thread for each worker: the models are small, and threads that share cores wait for each other.
 test: lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check
