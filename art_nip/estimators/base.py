@@ -343,5 +343,6 @@ class EstimatorAdapter(ABC):
         standardisation = vars(self._standardisation).values() if self._standardisation else ()
         for weight in chain(standardisation, self._weights()):
             digest.update(f"{weight.shape} {weight.dtype}".encode())
-            digest.update(np.ascontiguousarray(weight).data)
+            # Bytes, as bfloat16 has no buffer.
+            digest.update(np.ascontiguousarray(weight).reshape(-1).view(np.uint8).data)
         return digest.hexdigest()

@@ -361,11 +361,12 @@ REFUSED = {
     "an auxiliary head": (Auxiliary, "every score passes through.*Name a layer: conv1"),
     "no dense layer": (
         lambda: nn.Sequential(conv(), nn.Conv2d(16, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-        "no dense layer was called after the last convolution. Name a layer: 0, 1, 2, 3",
+        "no dense layer that takes one vector for each image was called after the last "
+        "convolution. Name a layer: 0, 1, 2, 3",
     ),
     "no convolution": (
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(768, 20), nn.Linear(20, 4)),
-        "no convolution was called. Name a layer: 0, 1, 2",
+        "no convolution was called where NIP sees it .* Name a layer: 0, 1, 2",
     ),
     "a convolution beside the way": (
         lambda: Written(

@@ -126,7 +126,9 @@ def with_softmax(framework, model):
     return keras.Sequential([model, keras.layers.Activation("softmax", dtype="float32")])
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "float64"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float64"]
+)
 def test_policies_of_keras(policy):
     x = pictures(20, "tensorflow")
     model = small("tensorflow", dtype=policy)

@@ -241,7 +241,13 @@ class PyTorchAdapter(EstimatorAdapter):
         with self._working():
             images = self.tensor(x)
             self._input_dtype(images)  # tried out before the layers are watched
-            return trace(self.model, self._outputs, images)
+            try:
+                return trace(self.model, self._outputs, images)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"The model does not run on images of shape {tuple(images.shape)} with "
+                    f"gradients to them, and NIP needs it to: {error}"
+                ) from error
 
     def _look(
         self, x: Tensor, layers: Sequence[Layer], reached: dict[int, Tensor], stop: bool

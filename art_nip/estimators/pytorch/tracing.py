@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from art_nip.estimators.graph import Graph
 from art_nip.estimators.layers import Call
-from art_nip.estimators.pytorch.hooks import Arguments, is_tensor, watching
+from art_nip.estimators.pytorch.hooks import Arguments, is_tensor, parts_of_jit, watching
 from art_nip.estimators.traced import Traced
 from art_nip.estimators.values import (
     Value,
@@ -42,7 +42,7 @@ def trace(model: nn.Module, run: Callable[[Tensor], Any], x: Tensor) -> Traced:
     graph = Graph(tracer.sources(images, scores), tracer.place(images), tracer.place(scores))
     outputs = scores.detach().float().cpu().numpy()
     names = tuple(name for name, _ in model.named_modules() if name)
-    return Traced(tuple(tracer.calls), graph, outputs, names)
+    return Traced(tuple(tracer.calls), graph, outputs, names, parts_of_jit(model))
 
 
 class _Tracer:
