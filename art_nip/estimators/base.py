@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 SMALLEST = 1e-30
 """Probabilities are taken for this where a model gives less, so that they have logarithms."""
 
+SMALLEST_FACTOR_IN_HALF = 2.0**-14
+"""What probabilities in float16 are divided by at least, so that their gradients do not overflow.
+
+The largest number of float16 is 65504.
+"""
+
 Weights = Callable[[Array], Array]
 """From influence σ, shape (N, n), to the weights w of the neurons in the loss [4], shape (N, n)."""
 

@@ -264,5 +264,7 @@ def test_a_call_that_is_a_tf_function_hides_the_layers():
     class Hidden(Outside):
         call = tf.function(Outside.call)
 
-    with pytest.raises(ValueError, match=r"no convolution was called where NIP sees it \(outside"):
+    with pytest.raises(
+        ValueError, match=r"no convolution was called where NIP sees it \(not within"
+    ):
         adapter(Hidden(tf.identity))

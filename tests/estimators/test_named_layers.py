@@ -208,6 +208,17 @@ def test_a_model_that_runs_without_gradients_only_is_refused(cause):
         adapter(Without(), "auto")
 
 
+def test_scores_that_lose_the_axis_of_a_single_image_are_refused():
+    class Squeezed(Parts):
+        def forward(self, x):
+            return super().forward(x).squeeze()
+
+    a = adapter(Squeezed(), "auto")
+    assert a.influence(torch.rand(2, *SHAPE)).shape == (2, 576)
+    with pytest.raises(ValueError, match=r"scores of shape \(4,\) for a batch of 1; .* squeeze"):
+        a.influence(torch.rand(1, *SHAPE))
+
+
 def test_a_model_that_gives_no_single_tensor_is_refused():
     class Both(nn.Module):
         def __init__(self):

@@ -70,8 +70,10 @@ class _Tracer:
             output = output.clone()
         call = self.calls[place]
         value = self._value(output, problem_of_output(output, is_tensor))
+        # A layer may pad what goes in itself, as convolutions with "same" padding of timm do.
+        covers_map = call.covers_map and set(value.shape[2:]) == {1}
         self.calls[place] = Call(
-            name, call.kind, call.inputs, value, call.covers_map, call.channels_first
+            name, call.kind, call.inputs, value, covers_map, call.channels_first
         )
         return output
 
