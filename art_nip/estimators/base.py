@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 SMALLEST = 1e-30
 """Probabilities are taken for this where a model gives less, so that they have logarithms."""
 
+SMALLEST_FACTOR_IN_HALF = 2.0**-14
+"""What probabilities in float16 are divided by at least, so that their gradients do not overflow.
+
+The largest number of float16 is 65504.
+"""
+
 Weights = Callable[[Array], Array]
 """From influence σ, shape (N, n), to the weights w of the neurons in the loss [4], shape (N, n)."""
 
@@ -348,5 +354,6 @@ class EstimatorAdapter(ABC):
         standardisation = vars(self._standardisation).values() if self._standardisation else ()
         for weight in chain(standardisation, self._weights()):
             digest.update(f"{weight.shape} {weight.dtype}".encode())
-            digest.update(np.ascontiguousarray(weight).data)
+            # Bytes, as bfloat16 has no buffer.
+            digest.update(np.ascontiguousarray(weight).reshape(-1).view(np.uint8).data)
         return digest.hexdigest()

@@ -10,12 +10,12 @@ attention or the projections of other heads come before the classifying part.
 from collections.abc import Callable, Sequence
 
 from art_nip.estimators.graph import Graph
-from art_nip.estimators.layers import Call, Layer, called_once, name_another
+from art_nip.estimators.layers import Call, Layer, called_once, listed, name_another
 
 PURPOSE = 'layer="auto" looks for the layer between the convolutional and the dense part'
 
 
-def layer_before_dense(calls: Sequence[Call], graph: Graph) -> Layer:
+def layer_before_dense(calls: Sequence[Call], graph: Graph, compiled: Sequence[str] = ()) -> Layer:
     """Return the layer between the convolutional and the dense part of a model.
 
     Of the tensors of a pass it is the last for which all of this holds:
@@ -33,10 +33,11 @@ def layer_before_dense(calls: Sequence[Call], graph: Graph) -> Layer:
 
     :param calls: the layers in the order in which the pass called them.
     :param graph: of the same pass.
+    :param compiled: names of parts that torch.jit compiled, for the error.
     :raises ValueError: if there is none; the message lists the layers that could be meant.
     """
     if not graph.connects:
-        return _first_dense(calls, graph)
+        return _first_dense(calls, graph, compiled)
     for is_convolution, is_dense in (
         (_any_convolution, lambda call: call.kind == "dense"),
         (_true_convolution, lambda call: call.kind == "dense" or not _true_convolution(call)),
@@ -44,18 +45,23 @@ def layer_before_dense(calls: Sequence[Call], graph: Graph) -> Layer:
         found = _between(calls, graph, is_convolution, is_dense)
         if found is not None:
             return found
-    raise ValueError(
-        f"{PURPOSE}, but {_cause(calls, graph)}. {layers_that_could_be_meant(calls, graph)}"
-    )
+    hint = layers_that_could_be_meant(calls, graph)
+    raise ValueError(f"{PURPOSE}, but {_cause(calls, graph, compiled)}. {hint}")
 
 
 def layers_that_could_be_meant(calls: Sequence[Call], graph: Graph) -> str:
-    """Return the advice to name one of the layers that every way to the scores goes through."""
-    passed = set(graph.unavoidable)
-    return name_another([call for call in called_once(calls) if call.outputs.place in passed])
+    """Return the advice to name one of the layers that every way to the scores goes through.
+
+    If there is none, as in an ensemble, those count that some way goes through.
+    """
+    passed, once = set(graph.unavoidable), called_once(calls)
+    return name_another(
+        [call for call in once if call.outputs.place in passed]
+        or [call for call in once if call.outputs.place in graph.position]
+    )
 
 
-def _first_dense(calls: Sequence[Call], graph: Graph) -> Layer:
+def _first_dense(calls: Sequence[Call], graph: Graph, compiled: Sequence[str]) -> Layer:
     """Return what goes into the first dense layer after the last convolution.
 
     Of models whose scores have no gradient to the images there is no graph to look in.
@@ -65,7 +71,9 @@ def _first_dense(calls: Sequence[Call], graph: Graph) -> Layer:
     for call in calls[last + 1 :]:
         if call.kind == "dense" and call.name in names:
             return Layer(call.name, "input")
-    raise ValueError(f"{PURPOSE}, but {_cause(calls, graph)}. {name_another(called_once(calls))}")
+    raise ValueError(
+        f"{PURPOSE}, but {_cause(calls, graph, compiled)}. {name_another(called_once(calls))}"
+    )
 
 
 def _any_convolution(call: Call) -> bool:
@@ -127,9 +135,11 @@ def _name(tensor: int, calls: Sequence[Call], dense: set[int]) -> Layer | None:
     return Layer(goes_in[0].name, "input") if goes_in else None
 
 
-def _cause(calls: Sequence[Call], graph: Graph) -> str:
+def _cause(calls: Sequence[Call], graph: Graph, compiled: Sequence[str]) -> str:
+    if compiled:
+        return f"torch.jit compiled parts into which NIP cannot see: {listed(compiled)}"
     if not any(_any_convolution(call) for call in calls):
-        return "no convolution was called"
+        return "no convolution was called where NIP sees it (not within a tf.function)"
     position = graph.position
     on_way = [call for call in calls if call.outputs.place in position]
     convolutions = [position[_place(call)] for call in on_way if _any_convolution(call)]
@@ -144,7 +154,10 @@ def _cause(calls: Sequence[Call], graph: Graph) -> str:
         return "the scores hang on no convolution that the images reach"
     last = max(convolutions)
     if not any(_is_behind(call, lambda c: c.kind == "dense", position, last) for call in on_way):
-        return "no dense layer was called after the last convolution"
+        return (
+            "no dense layer that takes one vector for each image was called after the last "
+            "convolution"
+        )
     return (
         "no layer between them is one that every image reaches and every score passes through, "
         "with a name that says which is meant"

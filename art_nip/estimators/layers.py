@@ -2,7 +2,7 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,6 +68,11 @@ class Call:
         return self.inputs if layer.side == "input" else self.outputs
 
 
+def is_inside(name: str, parts: Collection[str]) -> bool:
+    """Return whether a dotted name is that of a layer inside one of some parts of a model."""
+    return any(name.startswith(f"{part}.") for part in parts)
+
+
 def called_once(calls: Sequence[Call]) -> list[Call]:
     """Return the calls of layers that a pass calls once, so that their name says which is meant."""
     counts = Counter(call.name for call in calls)
@@ -125,7 +130,10 @@ def name_another(calls: Sequence[Call], near: Call | None = None) -> str:
     usable = [call for call in calls if not (call.inputs.problem and call.outputs.problem)]
     names = [call.name if not call.outputs.problem else f"{call.name}:input" for call in usable]
     if not names:
-        return "No other layer of the model can be looked at."
+        return (
+            "No layer is left that the model calls once in a pass, and with one tensor that has "
+            "a row for each image."
+        )
     if near in usable:
         start = max(0, usable.index(near) - MOST_NAMES // 2)
         names = names[start : start + MOST_NAMES]

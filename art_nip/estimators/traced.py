@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from art_nip.estimators.between import layer_before_dense, layers_that_could_be_meant
 from art_nip.estimators.graph import Graph
-from art_nip.estimators.layers import Call, Layer, called_once, named_layer
+from art_nip.estimators.layers import Call, Layer, called_once, is_inside, named_layer
 from art_nip.estimators.values import Value
 
 
@@ -19,12 +19,14 @@ class Traced:
     :param graph: along which ways gradients flow.
     :param outputs: what the model gave, shape (N, nb_classes) as it should be.
     :param names: of all layers of the model; some may be there several times.
+    :param compiled: names of parts that torch.jit compiled, so that no pass tells of their layers.
     """
 
     calls: tuple[Call, ...]
     graph: Graph
     outputs: npt.NDArray[Any]
     names: tuple[str, ...]
+    compiled: tuple[str, ...] = ()
 
     def value(self, layer: Layer) -> Value:
         """Return what goes into a layer that is called, or what comes out of it."""
@@ -49,6 +51,13 @@ class Traced:
         :param requested: a layer as `Layer` writes it.
         :raises ValueError: if there is no such layer; the message says what there is.
         """
+        name = Layer.parse(requested).name
+        is_called = any(call.name == name for call in self.calls)
+        if not is_called and (name in self.compiled or is_inside(name, self.compiled)):
+            raise ValueError(
+                f"layer {requested!r} was compiled by torch.jit, and no hook sees it: put the "
+                f"module that it was made from in its place. {self.advice()}"
+            )
         layer = named_layer(requested, self.calls, self.names)
         if self.graph.connects and self.value(layer).place not in self.graph.reached:
             raise ValueError(
@@ -65,7 +74,7 @@ class Traced:
         :raises ValueError: if there is no such layer; the message says what there is.
         """
         if requested == "auto":
-            return layer_before_dense(self.calls, self.graph)
+            return layer_before_dense(self.calls, self.graph, self.compiled)
         layer = self.named(requested)
         if self.graph.connects and self.value(layer).place not in self.graph.position:
             raise ValueError(

@@ -280,6 +280,19 @@ def test_a_dense_part_of_convolutions_as_large_as_the_map():
     assert (str(a.layer), a.n_neurons) == ("5:input", 256)
 
 
+def test_a_convolution_that_pads_the_map_itself_is_no_dense_layer():
+    class Padding(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(nn.functional.pad(x, (1, 1, 1, 1)))
+
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 5, 5), Padding(16, 20, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(20, 4, 1),
+        nn.Flatten(),
+    )  # fmt: skip
+    a = automatic(model)
+    assert (str(a.layer), a.n_neurons) == ("3:input", 20)
+
+
 def test_a_dense_part_of_convolutions_of_one_pixel():
     """As Keras once wrote MobileNet's head; gates of such convolutions are passed over."""
     model = nn.Sequential(
@@ -361,11 +374,12 @@ REFUSED = {
     "an auxiliary head": (Auxiliary, "every score passes through.*Name a layer: conv1"),
     "no dense layer": (
         lambda: nn.Sequential(conv(), nn.Conv2d(16, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-        "no dense layer was called after the last convolution. Name a layer: 0, 1, 2, 3",
+        "no dense layer that takes one vector for each image was called after the last "
+        "convolution. Name a layer: 0, 1, 2, 3",
     ),
     "no convolution": (
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(768, 20), nn.Linear(20, 4)),
-        "no convolution was called. Name a layer: 0, 1, 2",
+        "no convolution was called where NIP sees it .* Name a layer: 0, 1, 2",
     ),
     "a convolution beside the way": (
         lambda: Written(

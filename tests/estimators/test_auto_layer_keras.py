@@ -235,3 +235,36 @@ def test_a_model_without_a_gradient_is_refused_when_it_is_needed():
     assert (str(a.layer), a.n_neurons) == ("head:input", 4096)
     with pytest.raises(ValueError, match="No gradient of the model's scores reaches the images"):
         a.observer(lambda s: s)
+
+
+class Outside(keras.Model):
+    """Does something in Python between a convolution and a dense layer."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.conv, self.fc = layers.Conv2D(4, 3), layers.Dense(4)
+        self.function = function
+
+    def call(self, x):
+        return self.fc(tf.reshape(self.function(self.conv(x)), [-1, 784]))
+
+
+def test_a_model_that_leaves_tensorflow_is_refused():
+    with pytest.raises(ValueError, match=r"cannot be compiled .* does not see \(NotImplementedEr"):
+        adapter(Outside(np.asarray))
+
+
+def test_no_gradient_passes_a_function_of_numpy():
+    a = adapter(Outside(lambda x: tf.numpy_function(np.copy, [x], tf.float32)))
+    with pytest.raises(ValueError, match="No gradient of the model's scores reaches the images"):
+        a.observer(lambda s: s)
+
+
+def test_a_call_that_is_a_tf_function_hides_the_layers():
+    class Hidden(Outside):
+        call = tf.function(Outside.call)
+
+    with pytest.raises(
+        ValueError, match=r"no convolution was called where NIP sees it \(not within"
+    ):
+        adapter(Hidden(tf.identity))

@@ -159,6 +159,66 @@ def test_models_of_torch_jit_are_refused():
             adapter(compiled, "auto")
 
 
+class Parts(nn.Module):
+    """A backbone and a head, of which torch.jit may have compiled either."""
+
+    def __init__(self, backbone=lambda part: part, head=lambda part: part):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.backbone = backbone(nn.Sequential(nn.Conv2d(8, 4, 3), nn.ReLU(), nn.Flatten()))
+        self.fc = head(nn.Linear(576, 4))
+
+    def forward(self, x):
+        return self.fc(self.backbone(self.stem(x)))
+
+
+def traced(part):
+    return torch.jit.trace(part, torch.zeros(2, 8, 14, 14))
+
+
+@pytest.mark.parametrize("compiled", [torch.jit.script, traced])
+def test_a_part_that_torch_jit_compiled_is_passed_over(compiled):
+    x, plain = torch.rand(2, *SHAPE), adapter(Parts(), "auto")
+    a = adapter(Parts(compiled), "auto")
+    assert str(a.layer) == "fc:input"
+    torch.testing.assert_close(a.influence(x), plain.influence(x))
+    with pytest.raises(ValueError, match=r"layer 'backbone.0' was compiled by torch.jit"):
+        adapter(Parts(compiled), "backbone.0")
+    if compiled is traced:
+        assert adapter(Parts(compiled), "backbone").n_neurons == 576
+
+
+def test_where_torch_jit_hides_the_dense_part_auto_says_so():
+    with pytest.raises(ValueError, match=r"torch.jit compiled parts .* cannot see: fc. Name a lay"):
+        adapter(Parts(head=torch.jit.script), "auto")
+
+
+@pytest.mark.parametrize("cause", ["Inference tensors cannot be saved", "Can't call numpy"])
+def test_a_model_that_runs_without_gradients_only_is_refused(cause):
+    class Without(Parts):
+        def forward(self, x):
+            if cause.startswith("Can't"):
+                return super().forward(torch.from_numpy(x.numpy()))
+            with torch.inference_mode():
+                x = self.backbone(self.stem(x))
+            return self.fc(x)
+
+    with pytest.raises(ValueError, match=f"does not run on .* with gradients .*: {cause}"):
+        adapter(Without(), "auto")
+
+
+def test_scores_that_lose_the_axis_of_a_single_image_are_refused():
+    class Squeezed(Parts):
+        def forward(self, x):
+            return super().forward(x).squeeze()
+
+    a = adapter(Squeezed(), "auto")
+    assert a.influence(torch.rand(2, *SHAPE)).shape == (2, 576)
+    with pytest.raises(ValueError, match=r"scores of shape \(4,\) for a batch of 1; .* squeeze"):
+        a.influence(torch.rand(1, *SHAPE))
+
+
 def test_a_model_that_gives_no_single_tensor_is_refused():
     class Both(nn.Module):
         def __init__(self):

@@ -126,7 +126,41 @@ def with_softmax(framework, model):
     return keras.Sequential([model, keras.layers.Activation("softmax", dtype="float32")])
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_probabilities_of_a_sure_model_tell_as_much_as_its_logits(framework, dtype):
+    """Where y_c is rounded to 1, what the other classes have left still tells how sure it is."""
+    x = pictures(30, framework)
+    logits = small(framework, gain={"pytorch": 1000.0, "tensorflow": 40.0}[framework])
+    expected = adapter(logits, framework=framework)
+    right = expected.numpy(expected.influence(expected.tensor(x)))
+    a = adapter(with_softmax_in(framework, logits, dtype), framework=framework)
+    found = a.numpy(a.influence(a.tensor(x)))
+    sizes, largest = np.linalg.norm(right, axis=1), np.abs(right).max(axis=1)
+    assert np.isfinite(found).all()
+    told = largest > 1e-4 if dtype == "float16" else largest > 1e-25
+    assert told.any()
+    assert (largest < 1e-6).any()
+    error = np.linalg.norm(found - right, axis=1)[told] / sizes[told]
+    assert error.max() < {"float32": 1e-3, "float16": 0.05}[dtype]
+
+
+def with_softmax_in(framework, model, dtype):
+    if framework == "pytorch":
+        import torch
+
+        class Softmax(torch.nn.Module):
+            def forward(self, z):
+                return z.to(getattr(torch, dtype)).softmax(1).float()
+
+        return torch.nn.Sequential(model, Softmax())
+    import keras
+
+    return keras.Sequential([model, keras.layers.Activation("softmax", dtype=dtype)])
+
+
+@pytest.mark.parametrize(
+    "policy", ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float64"]
+)
 def test_policies_of_keras(policy):
     x = pictures(20, "tensorflow")
     model = small("tensorflow", dtype=policy)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from art_nip.estimators.base import SMALLEST, EstimatorAdapter, Weights
+from art_nip.estimators.base import SMALLEST, SMALLEST_FACTOR_IN_HALF, EstimatorAdapter, Weights
 from art_nip.estimators.layers import Layer
 from art_nip.estimators.pass_counting import note
 from art_nip.estimators.pytorch.hooks import passing_through
@@ -245,7 +245,13 @@ class PyTorchAdapter(EstimatorAdapter):
             )
         images = self.tensor(x)
         with self._working(images):
-            return trace(self.model, self._outputs, images)
+            try:
+                return trace(self.model, self._run, images)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"The model does not run on images of shape {tuple(images.shape)} with "
+                    f"gradients to them, and NIP needs it to: {error}"
+                ) from error
 
     def _look(
         self, x: Tensor, layers: Sequence[Layer], reached: dict[int, Tensor], stop: bool
@@ -269,11 +275,21 @@ class PyTorchAdapter(EstimatorAdapter):
                 stack.enter_context(passing_through(self.model, layer, noting(place)))
             return self._outputs(x)
 
-    def _outputs(self, x: Tensor) -> Tensor:
-        """Return what the model gives for images, in float32."""
+    def _run(self, x: Tensor) -> Any:
+        """Return what the model gives for images."""
         x = self._standardised(x)
-        outputs = self.model(x.to(self._input_dtype(x)))
-        return outputs.float() if isinstance(outputs, Tensor) else outputs
+        return self.model(x.to(self._input_dtype(x)))
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        """Return scores in float32, whatever the precision of the model."""
+        outputs: Tensor = self._run(x)
+        if outputs.shape != (len(x), self.nb_classes):
+            raise ValueError(
+                f"The model gives scores of shape {tuple(outputs.shape)} for a batch of {len(x)}; "
+                f"NIP needs ({len(x)}, {self.nb_classes}). A squeeze() that takes away the axis of "
+                "a single image does so: name the axes in it."
+            )
+        return outputs.float()
 
     def _input_dtype(self, x: Tensor) -> torch.dtype:
         """Return the precision in which the model takes images: float32 wherever it can."""
@@ -327,9 +343,14 @@ class PyTorchAdapter(EstimatorAdapter):
         predicted = outputs.argmax(dim=1, keepdim=True)
         top = outputs.gather(1, predicted)[:, 0]
         if self._gives_probabilities:
-            rest = outputs.detach().scatter(1, predicted, 0).sum(dim=1)
-            factor = torch.where(rest > SMALLEST, top.detach() * rest, torch.ones_like(rest))
-            return top / factor, factor, predicted[:, 0]
+            # ∂y_c = -∂rest, as they sum to 1; 1 - y_c would be lost where y_c is rounded to 1.
+            live = outputs.scatter(1, predicted, 0).sum(dim=1)
+            rest = live.detach()
+            in_half = (outputs == outputs.half()).all(dim=1)
+            least = torch.where(in_half, SMALLEST_FACTOR_IN_HALF, SMALLEST)
+            factor = torch.maximum(top.detach() * rest, least)
+            factor = torch.where(rest > SMALLEST, factor, torch.ones_like(rest))
+            return -live / factor, factor, predicted[:, 0]
         if self._score_is_output:
             return top, torch.ones_like(top.detach()), predicted[:, 0]
         # y = sigmoid(lead), so ∂y = y (1 - y) ∂lead.

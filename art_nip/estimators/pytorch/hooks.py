@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.jit._trace import TopLevelTracedModule
 
-from art_nip.estimators.layers import Layer
+from art_nip.estimators.layers import Layer, is_inside
 from art_nip.estimators.values import with_input
 
 Arguments = tuple[Any, ...]
@@ -78,10 +80,13 @@ def watching(
 
         return hook
 
+    compiled = parts_of_jit(model)
     handles = []
     try:
         for name, module in model.named_modules():
-            if name:
+            # No hook sees what is inside; of what was scripted, and not traced, not even that.
+            scripted = name in compiled and not isinstance(module, TopLevelTracedModule)
+            if name and not scripted and not is_inside(name, compiled):
                 handles.append(
                     module.register_forward_pre_hook(told_before(name), with_kwargs=True)
                 )
@@ -90,6 +95,15 @@ def watching(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def parts_of_jit(model: nn.Module) -> tuple[str, ...]:
+    """Return the names of the largest parts of a model that torch.jit compiled."""
+    parts: list[str] = []
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule) and not is_inside(name, parts):
+            parts.append(name)
+    return tuple(parts)
 
 
 def is_tensor(value: Any) -> bool:

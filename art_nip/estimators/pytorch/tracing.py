@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from art_nip.estimators.graph import Graph
 from art_nip.estimators.layers import Call
-from art_nip.estimators.pytorch.hooks import Arguments, is_tensor, watching
+from art_nip.estimators.pytorch.hooks import Arguments, is_tensor, parts_of_jit, watching
 from art_nip.estimators.traced import Traced
 from art_nip.estimators.values import (
     Value,
@@ -42,7 +42,7 @@ def trace(model: nn.Module, run: Callable[[Tensor], Any], x: Tensor) -> Traced:
     graph = Graph(tracer.sources(images, scores), tracer.place(images), tracer.place(scores))
     outputs = scores.detach().float().cpu().numpy()
     names = tuple(name for name, _ in model.named_modules() if name)
-    return Traced(tuple(tracer.calls), graph, outputs, names)
+    return Traced(tuple(tracer.calls), graph, outputs, names, parts_of_jit(model))
 
 
 class _Tracer:
@@ -70,8 +70,10 @@ class _Tracer:
             output = output.clone()
         call = self.calls[place]
         value = self._value(output, problem_of_output(output, is_tensor))
+        # A layer may pad what goes in itself, as convolutions with "same" padding of timm do.
+        covers_map = call.covers_map and set(value.shape[2:]) == {1}
         self.calls[place] = Call(
-            name, call.kind, call.inputs, value, call.covers_map, call.channels_first
+            name, call.kind, call.inputs, value, covers_map, call.channels_first
         )
         return output
 

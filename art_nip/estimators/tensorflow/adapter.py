@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from art_nip.estimators.base import SMALLEST, EstimatorAdapter, Weights
+from art_nip.estimators.base import SMALLEST, SMALLEST_FACTOR_IN_HALF, EstimatorAdapter, Weights
 from art_nip.estimators.keras import calling_through
 from art_nip.estimators.layers import Layer
 from art_nip.estimators.pass_counting import note
@@ -295,9 +295,15 @@ class TensorFlowAdapter(EstimatorAdapter):
         top = tf.gather(outputs, predicted, batch_dims=1)
         is_top = tf.one_hot(predicted, self.nb_classes, on_value=True, off_value=False)
         if self._gives_probabilities:
-            rest = tf.stop_gradient(tf.reduce_sum(tf.where(is_top, 0.0, outputs), axis=1))
-            factor = tf.where(rest > SMALLEST, tf.stop_gradient(top) * rest, tf.ones_like(rest))
-            return top / factor, factor, predicted
+            # ∂y_c = -∂rest, as they sum to 1; 1 - y_c would be lost where y_c is rounded to 1.
+            live = tf.reduce_sum(tf.where(is_top, 0.0, outputs), axis=1)
+            rest = tf.stop_gradient(live)
+            rounded = tf.cast(tf.cast(outputs, tf.float16), tf.float32)
+            in_half = tf.reduce_all(outputs == rounded, axis=1)
+            least = tf.where(in_half, SMALLEST_FACTOR_IN_HALF, SMALLEST)
+            factor = tf.maximum(tf.stop_gradient(top) * rest, least)
+            factor = tf.where(rest > SMALLEST, factor, tf.ones_like(rest))
+            return -live / factor, factor, predicted
         if self._score_is_output:
             return top, tf.ones_like(top), predicted
         # y = sigmoid(lead), so ∂y = y (1 - y) ∂lead.

@@ -25,7 +25,7 @@ from art_nip.estimators.values import (
 
 Tensor = Any
 
-NO_GRADIENT = frozenset({"StopGradient", "ZerosLike", "OnesLike"})
+NO_GRADIENT = frozenset({"StopGradient", "ZerosLike", "OnesLike", "PyFunc", "PyFuncStateless"})
 """Operations on floating tensors whose result hangs on no value of theirs, or says so."""
 
 
@@ -83,6 +83,12 @@ def trace(
         raise ValueError(
             "The model cannot be compiled into a graph, as NIP needs it to be: it decides in "
             "Python by the values of tensors. Use tf.where or tf.cond in its call instead."
+        ) from error
+    except Exception as error:
+        # The model has run eagerly just now; what it raises in a graph may be anything.
+        raise ValueError(
+            "The model cannot be compiled into a graph, as NIP needs it to be: it does in Python "
+            f"what TensorFlow does not see ({type(error).__name__}: {error})"
         ) from error
     graph = tracer.graph()
     del concrete  # the tensors live as long as it does

@@ -123,7 +123,8 @@ def early_layer(calls: Sequence[Call]) -> Layer:
     early = [call for call in calls if call.kind == "convolution"][1:3]
     if not early:
         raise ValueError(
-            'layer="auto" looks for what goes into the second convolution, and there is none. Name '
+            'layer="auto" looks for what goes into the second convolution, of those that the model '
+            "calls once in a pass with a row for each image, and there is none. Name "
             f"a layer: {layers_that_could_be_meant(calls)}."
         )
     return Layer(min(early, key=lambda call: call.size).name, "input")

@@ -211,12 +211,13 @@ def early_layers(calls: Sequence[Call]) -> tuple[Layer, ...]:
     possible; where that is less than two layers, also what comes out of the last convolution.
 
     :param calls: the layers in the order in which a forward pass called them.
-    :raises ValueError: if no convolution was called; the message lists the layers.
+    :raises ValueError: if there is no convolution among them; the message lists the layers.
     """
     names = list(dict.fromkeys(call.name for call in calls if call.kind == "convolution"))
     if not names:
         raise ValueError(
-            'layers="auto" looks for convolutions, and none was called. Name layers: '
+            'layers="auto" looks for convolutions that the model calls once in a pass, with a row '
+            "for each image, and there is none. Name layers: "
             f"{layers_that_could_be_meant(calls)}."
         )
     early = [Layer(name, "input") for name in names[1 : len(names) // 2 + 1]]
