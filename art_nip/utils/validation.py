@@ -97,6 +97,15 @@ def _leaves_a_channel(x: Array, clip_values: tuple[Any, Any]) -> bool:
     return bool((least < low - slack).any() or (most > high + slack).any())
 
 
+def is_predicting() -> bool:
+    """Return whether one of ART's classifiers, as it predicts, has called the function that asks.
+
+    ART calls preprocessors for NumPy, and `KerasClassifier` all, as a user does; but in the middle
+    of attacks images may leave the range, or be NaN.
+    """
+    return sys._getframe(2).f_code.co_name == "_apply_preprocessing"
+
+
 def clip_range(clip_values: tuple[Any, Any]) -> tuple[float, float]:
     """Return the least and the greatest value of any pixel.
 

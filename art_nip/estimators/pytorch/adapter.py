@@ -73,6 +73,11 @@ class PyTorchAdapter(EstimatorAdapter):
             with torch.enable_grad():
                 return self._influence(outputs, phi)[0]
 
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return what the model gives; see the base class."""
+        with self._working(), torch.no_grad():
+            return self._outputs(_free(x))
+
     def activations(self, x: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
         """Return what layers give; see the base class."""
         reached: dict[int, Tensor] = {}
@@ -101,8 +106,7 @@ class PyTorchAdapter(EstimatorAdapter):
         reached: dict[int, Tensor] = {}
         with self.undisturbed(), torch.enable_grad():
             x = _free(x).requires_grad_()
-            # Not the leaf itself, which an in-place layer could not change.
-            logits = self._logits(self._look(x.clone(), layers, reached, stop=False))
+            logits = self._logits(self._look(x, layers, reached, stop=False))
             value = objective(logits, [reached[place] for place in range(len(layers))])
             (gradient,) = torch.autograd.grad(value.sum(), x)
         return gradient
@@ -143,8 +147,7 @@ class PyTorchAdapter(EstimatorAdapter):
             return clones[-1]
 
         with self._working(), passing_through(self.model, self.layer, on_the_way):
-            # Not the leaf itself, which an in-place layer could not change.
-            outputs = self._outputs(x.clone())
+            outputs = self._outputs(x)
         phi = self._only(neurons)
         if phi._version != versions[0]:
             raise ValueError(
@@ -163,6 +166,8 @@ class PyTorchAdapter(EstimatorAdapter):
     def _working(self) -> Iterator[None]:
         """Return a context in which the model is seen as it was written, in evaluation mode."""
         with self.undisturbed(), uncompiled(self.model), evaluating(self.model):
+            # Which precision it takes may have to be tried out, before its layers are watched.
+            self._input_dtype(self.tensor(self._probes))
             yield
 
     def tensor(self, array: npt.ArrayLike | Tensor) -> Tensor:
@@ -239,9 +244,7 @@ class PyTorchAdapter(EstimatorAdapter):
                 "can be taken. Create or load the model outside of it."
             )
         with self._working():
-            images = self.tensor(x)
-            self._input_dtype(images)  # tried out before the layers are watched
-            return trace(self.model, self._outputs, images)
+            return trace(self.model, self._outputs, self.tensor(x))
 
     def _look(
         self, x: Tensor, layers: Sequence[Layer], reached: dict[int, Tensor], stop: bool
@@ -268,7 +271,8 @@ class PyTorchAdapter(EstimatorAdapter):
     def _outputs(self, x: Tensor) -> Tensor:
         """Return what the model gives for images, in float32."""
         x = self._standardised(x)
-        outputs = self.model(x.to(self._input_dtype(x)))
+        # A copy: the model may work in place, on images that are the caller's.
+        outputs = self.model(x.to(self._input_dtype(x), copy=True))
         return outputs.float() if isinstance(outputs, Tensor) else outputs
 
     def _input_dtype(self, x: Tensor) -> torch.dtype:
@@ -288,7 +292,7 @@ class PyTorchAdapter(EstimatorAdapter):
         for dtype in dict.fromkeys((torch.float32, *own)):
             try:
                 with torch.no_grad():
-                    self.model(x.detach()[:1].to(dtype))
+                    self.model(x.detach()[:1].to(dtype, copy=True))
             except RuntimeError as error:
                 reasons.append(f"{dtype}: {error}")
             else:
