@@ -47,8 +47,7 @@ def single_precision(estimator: Any) -> Any:
 
 
 def _not_a_leaf(x: Any) -> Any:
-    """Return images that a model may change in place; PyTorch allows it of none whose gradient is
-    asked for."""
+    """Return images that a model may change in place; PyTorch lets it change no leaf."""
     return x.clone() if getattr(x, "requires_grad", False) and x.is_leaf else x
 
 

@@ -25,7 +25,10 @@ def numeric(x: npt.ArrayLike) -> npt.NDArray[np.float32]:
 
     :raises TypeError: if they are an array of objects, or no real numbers.
     """
-    array = np.asarray(x)
+    try:
+        array = np.asarray(x)
+    except ValueError:  # rows of different lengths
+        array = np.empty(0, object)
     real = array.dtype == np.bool_ or np.issubdtype(array.dtype, np.number)
     if not real or np.issubdtype(array.dtype, np.complexfloating):
         raise TypeError(
