@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from art_nip.nip.neurons import leading
 from art_nip.utils.ranges import PixelRange
+from art_nip.utils.validation import check_whole
 
 ClipValues = tuple[npt.ArrayLike, npt.ArrayLike]
 
@@ -73,6 +74,20 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     # At 0 or n successes a bound equals p, and rounding would put it on the wrong side.
     return max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p))
+
+
+def predicted_classes(scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Return the classes with the highest scores, shape (N,); -1, which is none, of NaN.
+
+    `argmax` says class 0 there, and an image of that class would count as right.
+
+    :param scores: Shape (N, classes).
+    """
+    values = np.asarray(scores)
+    classes: npt.NDArray[np.int64] = np.where(
+        np.isnan(values).any(axis=1), -1, values.argmax(axis=1)
+    )
+    return classes
 
 
 def accuracy(
@@ -228,7 +243,8 @@ def top_k_neuron_consistency(
         raise ValueError(
             f"Influence must have one shape (N, n) for both; got {before.shape} and {after.shape}."
         )
-    if not 1 <= k <= before.shape[1]:
+    check_whole("k", k, least=1)
+    if k > before.shape[1]:
         raise ValueError(f"k must lie between 1 and the {before.shape[1]} neurons; got {k}.")
     first, second = (leading(sigma, np.sort(sigma, axis=-1), k) for sigma in (before, after))
     shared: npt.NDArray[np.float64] = (first & second).sum(axis=1) / (first | second).sum(axis=1)
@@ -245,7 +261,10 @@ def _difference(
         raise ValueError(
             f"Both must be batches of one shape, (N, *input_shape); got {a.shape} and {b.shape}."
         )
-    span = PixelRange.of(clip_values, _float64).span
+    try:
+        span = PixelRange.of(clip_values, _float64).span
+    except (TypeError, ValueError, IndexError):
+        span = _float64(np.nan)
     if not (span > 0).all():
         raise ValueError(
             f"clip_values={clip_values!r}; give the range of the images, (min, max) with min below "
@@ -269,8 +288,10 @@ def _classes(**arrays: npt.ArrayLike) -> list[npt.NDArray[np.int64]]:
 
 
 def _class_indices(name: str, array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold numbers; these have dtype {array.dtype}.")
     if array.ndim == 2 and array.shape[1] > 1:
-        array = array.argmax(axis=1)
+        array = predicted_classes(array)
     indices = array.astype(np.int64)
     # A lone column or a fraction would be the probability of one class, which is no index.
     if array.ndim != 1 or not np.array_equal(indices, array):

@@ -236,3 +236,22 @@ def test_top_k_neuron_consistency_by_hand():
         metrics.top_k_neuron_consistency(benign, other, k=6)
     with pytest.raises(ValueError, match="one shape"):
         metrics.top_k_neuron_consistency(benign, other[:2])
+
+
+@pytest.mark.parametrize("clip_values", [None, 255, (0,), ("a", "b")])
+def test_what_is_no_range_is_refused(clip_values):
+    x = np.zeros((2, 3))
+    with pytest.raises(ValueError, match="give the range of the images"):
+        metrics.psnr(x, x, clip_values)
+
+
+def test_scores_that_are_nan_are_of_no_class():
+    scores = np.array([[np.nan, np.nan], [0.2, 0.1], [np.nan, 3.0]])
+    assert metrics.accuracy([0, 0, 1], scores).value == pytest.approx(1 / 3)
+
+
+def test_text_is_no_class_and_half_a_neuron_none():
+    with pytest.raises(ValueError, match="labels must hold numbers"):
+        metrics.accuracy(["a", "b"], [0, 1])
+    with pytest.raises(ValueError, match=r"k=2\.5"):
+        metrics.top_k_neuron_consistency(np.ones((1, 9)), np.ones((1, 9)), k=2.5)

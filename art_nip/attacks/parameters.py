@@ -7,10 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from art_nip.utils.validation import check_number, check_whole
+from art_nip.utils.validation import check_number, check_positive, check_whole, is_number
 
 SIZES = ("eps", "eps_step", "theta")
 """Parameters that are sizes of perturbations: shares of the images' range."""
+
+FUNCTIONS = ("loss", "adv_criterion")
+"""Parameters that are functions, which ART calls without looking at them first."""
+
+POSITIVE = ("learning_rate", "initial_const")
+"""Parameters that are numbers above 0; where they are not, ART goes the other way or nowhere."""
 
 
 class UnsuitableClassifierError(ValueError):
@@ -56,7 +62,7 @@ def check_sizes(parameters: Mapping[str, Any]) -> None:
 
 def check_norm(value: Any) -> None:
     """Raise a ValueError unless a norm is that of L1, L2 or another Lp, or of L∞."""
-    number = _is_number(value) and value >= 1
+    number = _is_number(value) and (is_number(value) or value == np.inf) and value >= 1
     if not number and value not in ("1", "2", "inf"):
         raise ValueError(f"norm={value!r}; give 1, 2, another p of at least 1, or np.inf.")
 
@@ -71,6 +77,16 @@ def check_kind(name: str, value: Any, default: Any) -> None:
     """
     if name == "norm":
         check_norm(value)
+    elif name == "batch_size":
+        check_whole(name, value, least=1)
+    elif name in FUNCTIONS:
+        if value is not None and not callable(value):
+            raise ValueError(f"{name}={value!r}; give a function, or None for the attack's own.")
+    elif name in POSITIVE:
+        check_positive(name, value)
+    elif isinstance(default, Mapping):
+        if value is not None and not isinstance(value, Mapping):
+            raise ValueError(f"{name}={value!r}; give parameters by name, such as {default!r}.")
     elif isinstance(default, bool):
         if not isinstance(value, bool):
             raise ValueError(f"{name}={value!r}; give True or False.")
@@ -81,8 +97,8 @@ def check_kind(name: str, value: Any, default: Any) -> None:
     elif isinstance(default, str):
         if not isinstance(value, str):
             raise ValueError(f"{name}={value!r}; give a text, such as {default!r}.")
-    elif isinstance(value, (float, np.floating)) and np.isnan(value):
-        raise ValueError(f"{name}={value!r}; give a number.")
+    elif isinstance(value, (bool, int, float, np.number)) and not is_number(value):
+        raise ValueError(f"{name}={value!r}; give a finite number.")
 
 
 def plain(value: Any) -> Any:

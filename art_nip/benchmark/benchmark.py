@@ -19,10 +19,11 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm.auto import tqdm
 
+from art_nip.attacks import NAMES
 from art_nip.benchmark import report
 from art_nip.benchmark.checklist import checklist
 from art_nip.benchmark.engines import Engine
-from art_nip.benchmark.failures import FailedCellsWarning, causes
+from art_nip.benchmark.failures import FailedCellsWarning, NoSuccessWarning, causes
 from art_nip.benchmark.fingerprints import own_code, versions
 from art_nip.benchmark.grid import IMAGES_TO_INSPECT, Cell, Grid
 from art_nip.benchmark.protection import protected
@@ -198,7 +199,25 @@ class Benchmark:
             items = [asdict(item) for item in checklist(results, suites)]
             self._store.write_json("checklist.json", items)
         self._tell_failures(table)
+        self._tell_of_no_success(table)
         return table
+
+    def _tell_of_no_success(self, table: pd.DataFrame) -> None:
+        """Say which attacks that are no named ones did nothing: they may take labels for targets.
+
+        What hands the labels on to another attack does not show what they are there.
+        """
+        own = {entry.label for entry in self._attacks if entry.name not in NAMES}
+        none = table[(table.metric == "asr") & (table.value == 0) & table.attack.isin(own)]
+        for row in none.itertuples():
+            warnings.warn(
+                f"The attack {row.attack!r} led none of {row.n} images away from its class, "
+                f"defended by {row.defence!r}. It was given their true classes as labels: if it "
+                "takes labels for targets, the images were there already. Then have it choose "
+                "others, or make it with targeted=False.",
+                NoSuccessWarning,
+                stacklevel=3,
+            )
 
     def _tell_failures(self, table: pd.DataFrame) -> None:
         """Say which cells failed, and why, at the end, where it is seen."""

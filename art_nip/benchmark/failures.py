@@ -12,6 +12,10 @@ class FailedCellsWarning(UserWarning):
     """Some cells of a benchmark raised an error."""
 
 
+class NoSuccessWarning(UserWarning):
+    """An attack of the user's own turned no image wrong."""
+
+
 @dataclass
 class Cause:
     """An error, and the cells that it left empty.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.utils.validation import clip_range
+from art_nip.utils.ranges import PixelRange
 
 STEP = 0.05
 """L2 norm of the difference, in clip ranges: far above rounding, far below what attacks add."""
@@ -33,28 +33,28 @@ def inspect(classifier: Any, x: npt.NDArray[np.float32]) -> dict[str, Any]:
         return found
     # Towards the second class: away from the first, the loss is flat where the model is sure.
     targets = np.eye(scores.shape[1], dtype=np.float32)[np.argsort(scores, axis=1)[:, -2]]
-    low, high = clip_range(classifier.clip_values)
+    pixels = PixelRange.of(classifier.clip_values)
     # Away from the edges, so that the steps stay in the range, which some defences ask for.
-    inner = (0.9 * x + 0.05 * (low + high)).astype(np.float32)
+    inner = pixels.pixels(0.9 * pixels.unit(x) + np.float32(0.05))
     slopes = []
     nonzero = 0
     # One by one: what ART's gradients are divided by in a batch is the loss's own choice.
     for image, target in zip(inner, targets, strict=True):
-        gradient = np.asarray(classifier.loss_gradient(image[None], target[None]))
+        gradient = np.asarray(classifier.loss_gradient(image[None], target[None])) * pixels.span
         length = float(np.linalg.norm(gradient))
         if not length:
             continue
         nonzero += 1
         if found["deterministic"]:
-            step = (STEP * (high - low) * gradient / length).astype(np.float32)
+            step = pixels.span * (STEP * gradient / length).astype(np.float32)
             ahead, behind = (
                 float(np.sum(classifier.compute_loss(moved, target[None])))
                 for moved in (
-                    np.clip(image[None] + step, low, high),
-                    np.clip(image[None] - step, low, high),
+                    np.clip(image[None] + step, pixels.low, pixels.high),
+                    np.clip(image[None] - step, pixels.low, pixels.high),
                 )
             )
-            slopes.append((ahead - behind) / (2 * STEP * (high - low) * length))
+            slopes.append((ahead - behind) / (2 * STEP * length))
     found["nonzero"] = nonzero / len(x)
     if found["deterministic"]:
         found["slopes"] = slopes

@@ -28,7 +28,7 @@ from art_nip.benchmark.serialization import Detached, packed, unpacked
 from art_nip.benchmark.store import Result
 from art_nip.estimators.clones import defended
 from art_nip.estimators.pass_counting import counting
-from art_nip.metrics import psnr, top_k_neuron_consistency
+from art_nip.metrics import predicted_classes, psnr, top_k_neuron_consistency
 from art_nip.nip.preprocessor import NIPPreprocessor
 from art_nip.utils.seeds import seeded
 
@@ -251,7 +251,7 @@ class Classifying:
                     _announce(self.defence.entry.label, each, len(self.x))
             started = time.perf_counter()
             images = seen(self.x)
-            classes = np.asarray(decider.predict(images)).argmax(axis=1)
+            classes = predicted_classes(decider.predict(images))
             seconds = time.perf_counter() - started
         facts: dict[str, Any] = {"seconds": seconds}
         if passes is not None:
@@ -260,7 +260,7 @@ class Classifying:
                 "forward_per_image": passes.forward / n,
                 "backward_per_image": passes.backward / n,
             }
-        arrays = {"classes": classes.astype(np.int64)}
+        arrays: dict[str, npt.NDArray[Any]] = {"classes": classes}
         if not trained:
             arrays["psnr"] = psnr(self.reference, images, bare.clip_values)
             if workbench.influence is not None:

@@ -31,6 +31,7 @@ from art_nip.utils.validation import (
     check_flag,
     check_images,
     check_whole,
+    is_predicting,
     numeric,
 )
 
@@ -138,12 +139,18 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
     ) -> tuple[npt.NDArray[np.float32], Any | None]:
         """Return the defended images, float32, shape of x, and y as it was.
 
+        Where one of ART's classifiers calls this while it predicts, what holds of :meth:`forward`
+        holds here: some attacks make NaN of an image.
+
         :param x: images, shape (N, C, H, W) or (N, H, W, C), in the range of `clip_values`.
         :param y: anything.
         :raises TypeError: if images are no numbers.
         :raises ValueError: if they have another shape, or contain NaN or infinite values.
         """
         images = numeric(x)
+        if is_predicting():
+            defended, _ = self.forward(self._tensor(images))
+            return np.asarray(self._numpy(defended), np.float32), y
         self._check_images(images)
         results = np.empty_like(images)
         with self._undisturbed():

@@ -247,6 +247,13 @@ class EstimatorAdapter(ABC):
         """
 
     @abstractmethod
+    def outputs(self, x: Array) -> Array:
+        """Return what the model gives, as it is: float32, shape (N, nb_classes).
+
+        One forward pass, of nothing that was compiled before. The result carries no gradient.
+        """
+
+    @abstractmethod
     def activations(self, x: Array, layers: Sequence[Layer]) -> list[Array]:
         """Return what layers give, each of shape (N, C, *places): C channels, 1 for vectors.
 
@@ -338,12 +345,14 @@ class EstimatorAdapter(ABC):
 
     def standardises_as(self, estimator: Any) -> bool:
         """Return whether an ART estimator takes images by the mean and std that this one does."""
+        ours, theirs = map(self._moments, (self._standardisation, Standardisation.of(estimator)))
+        return all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
-        def moments(given: Standardisation | None) -> tuple[Any, Any]:
-            return (0.0, 1.0) if given is None else (given.mean, given.std)
-
-        ours, theirs = moments(self._standardisation), moments(Standardisation.of(estimator))
-        return all(bool(np.all(a == b)) for a, b in zip(ours, theirs, strict=True))
+    def _moments(self, given: Standardisation | None) -> list[npt.NDArray[np.float32]]:
+        """Return mean and std of every value of an image, in whichever form they were given."""
+        moments = (0.0, 1.0) if given is None else (given.mean, given.std)
+        shape = (1, *self.input_shape)
+        return [np.broadcast_to(np.asarray(each, np.float32), shape) for each in moments]
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the model's weights: their order, shapes, dtypes and values.
@@ -351,8 +360,7 @@ class EstimatorAdapter(ABC):
         The estimator's mean and std count as weights: they too decide what the neurons see.
         """
         digest = hashlib.sha256()
-        standardisation = vars(self._standardisation).values() if self._standardisation else ()
-        for weight in chain(standardisation, self._weights()):
+        for weight in chain(self._moments(self._standardisation), self._weights()):
             digest.update(f"{weight.shape} {weight.dtype}".encode())
             # Bytes, as bfloat16 has no buffer.
             digest.update(np.ascontiguousarray(weight).reshape(-1).view(np.uint8).data)

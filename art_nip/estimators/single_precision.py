@@ -20,7 +20,7 @@ class SinglePrecision:
             # On TensorFlow, ART's class_gradient gives tensors to defences for NumPy.
             x = np.asarray(x)
         preprocess = super()._apply_preprocessing  # type: ignore[misc]
-        x, y = preprocess(_single(x), *arguments, **keywords)
+        x, y = preprocess(_not_a_leaf(_single(x)), *arguments, **keywords)
         return _single(x), y
 
 
@@ -44,6 +44,11 @@ def single_precision(estimator: Any) -> Any:
             "model, for example in PyTorchClassifier or TensorFlowV2Classifier."
         )
     return clone_with(SinglePrecision, estimator)
+
+
+def _not_a_leaf(x: Any) -> Any:
+    """Return images that a model may change in place; PyTorch lets it change no leaf."""
+    return x.clone() if getattr(x, "requires_grad", False) and x.is_leaf else x
 
 
 def _single(x: Any) -> Any:

@@ -71,17 +71,21 @@ class Fitted(NamedTuple):
     :param learned: what the retrieval keeps of them beside the bank, arrays by name.
     :param fingerprint: of the weights that all this was found with; see
         :meth:`art_nip.estimators.base.EstimatorAdapter.fingerprint`.
+    :param answers: what the model gave for made-up images then; see
+        :func:`art_nip.nip.partner.answers`.
     """
 
     template: npt.NDArray[np.float32]
     bank: CandidateBank
     learned: Mapping[str, npt.NDArray[Any]]
     fingerprint: str
+    answers: npt.NDArray[np.float32]
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all arrays under the names that they have in a file."""
         learned = {LEARNED_PREFIX + name: array for name, array in self.learned.items()}
-        return {"template": self.template, **vars(self.bank), **learned}
+        found = {"template": self.template, "answers": self.answers}
+        return {**found, **vars(self.bank), **learned}
 
     @classmethod
     def of_arrays(
@@ -99,7 +103,8 @@ class Fitted(NamedTuple):
         :param input_shape: shape of one image.
         :raises ValueError: if some are missing, or are no such arrays.
         """
-        missing = {"template", *(field.name for field in fields(CandidateBank))} - set(arrays)
+        of_bank = (field.name for field in fields(CandidateBank))
+        missing = {"template", "answers", *of_bank} - set(arrays)
         if missing:
             raise ValueError(f"it has no {', '.join(sorted(missing))}")
         learned = {
@@ -109,9 +114,9 @@ class Fitted(NamedTuple):
         }
         bank = CandidateBank(**{field.name: arrays[field.name] for field in fields(CandidateBank)})
         kinds = (
-            (arrays["template"], 1, ("float32",)), (bank.similarities, 1, ("float32",)),
-            (bank.labels, 1, ("int64",)), (bank.lows, 1, ("float32",)),
-            (bank.codes, max(1, bank.codes.ndim), DTYPES),
+            (arrays["template"], 1, ("float32",)), (arrays["answers"], 2, ("float32",)),
+            (bank.similarities, 1, ("float32",)), (bank.labels, 1, ("int64",)),
+            (bank.lows, 1, ("float32",)), (bank.codes, max(1, bank.codes.ndim), DTYPES),
         )  # fmt: skip
         if any(array.ndim != axes or array.dtype not in of for array, axes, of in kinds):
             raise ValueError("its arrays have other axes or dtypes")
@@ -119,7 +124,7 @@ class Fitted(NamedTuple):
             raise ValueError("its arrays are not of the same candidates")
         if len(arrays["template"]) != n_neurons or bank.codes.shape[1:] != input_shape:
             raise ValueError("its arrays are of other neurons or other images")
-        return cls(arrays["template"], bank, learned, fingerprint)
+        return cls(arrays["template"], bank, learned, fingerprint, arrays["answers"])
 
 
 def encode(perturbation: Array, dtype: str) -> tuple[Array, Array]:

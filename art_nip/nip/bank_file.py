@@ -15,8 +15,8 @@ import numpy.typing as npt
 from art_nip.utils.files import reading, write_arrays
 
 FORMAT = "art-nip candidates"
-FORMAT_VERSION = "3"
-"""Before 3, ρ̂ was in units of the values; it is in units of their range."""
+FORMAT_VERSION = "4"
+"""Before 3, ρ̂ was in units of the values; before 4, there were no answers of the model."""
 
 FIT_ANEW = "Copy it again, or fit and save anew."
 

@@ -17,6 +17,7 @@ from art_nip.estimators.base import EstimatorAdapter, Weights
 from art_nip.nip import neurons
 from art_nip.nip.bank import CandidateBank, Fitted, encode
 from art_nip.nip.parameters import Parameters
+from art_nip.nip.partner import answers
 from art_nip.nip.retrieval import Context
 from art_nip.nip.template import NeuronTemplate
 from art_nip.utils.arrays import Array
@@ -70,7 +71,8 @@ def fit(
             yield adapter.tensor(x[kept[start : start + parameters.batch_size]])
 
     learned = parameters.retrieval.learn(context, images, bank.labels)
-    return Fitted(fitted, bank, learned, fingerprint)
+    known = answers(adapter, parameters.clip_values)
+    return Fitted(fitted, bank, learned, fingerprint, known)
 
 
 class _Found:

@@ -15,6 +15,7 @@ from art_nip.utils.validation import (
     check_flag,
     check_positive,
     check_whole,
+    is_number,
     nearest_name,
     plain,
 )
@@ -97,7 +98,7 @@ class Parameters:
             raise ValueError(
                 "k1 and k2 are both 0: the perturbation would be zero. Set one of them."
             )
-        if not _is_number(self.strength) or not math.isfinite(self.strength):
+        if not is_number(self.strength):
             raise ValueError(
                 f"strength={self.strength!r}; give a finite number, 1 for the paper's."
             )

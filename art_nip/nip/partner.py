@@ -1,8 +1,13 @@
-"""Whether a fit and a classifier belong together: images of one scale, weights of the fit."""
+"""Whether a fit and a classifier belong together: images of one scale, the model of the fit."""
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from art_nip.estimators.base import EstimatorAdapter
+from art_nip.estimators.probing import probe_images
+from art_nip.nip.bank import Fitted
 from art_nip.utils.ranges import same_range
 
 
@@ -38,3 +43,49 @@ STALE = (
     "those that it had then. Fit anew."
 )
 """What is said of a fit whose model was trained afterwards."""
+
+OTHER_ANSWERS = (
+    "The model gives other scores for the same images than it did when NIP was fitted, though its "
+    "weights are the same: what it does beside them has changed, such as a mean and std that are "
+    "no weights, or an activation. Fit anew."
+)
+"""What is said of a fit whose model has the same weights, and does something else with them."""
+
+SAME_SCORE = 0.05
+"""By what share of their spread scores may differ and be of one model: devices round otherwise."""
+
+
+def answers(adapter: EstimatorAdapter, clip_values: tuple[Any, Any]) -> npt.NDArray[np.float32]:
+    """Return what a model gives for made-up images, shape (images, nb_classes).
+
+    Weights do not tell all that a model does: many scale images by numbers that are no weights.
+
+    :param adapter: the model.
+    :param clip_values: range (min, max) of the images.
+    :return: float32; NaN, which says nothing, if it is not the same twice.
+    """
+    images = adapter.tensor(probe_images(adapter.input_shape, clip_values))
+    once, again = (np.asarray(adapter.numpy(adapter.outputs(images)), np.float32) for _ in "12")
+    return once if _alike(once, again) else np.full_like(once, np.nan)
+
+
+def _alike(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> bool:
+    if one.shape != other.shape:
+        return False
+    both = np.isfinite(one) & np.isfinite(other)
+    apart = np.abs(one - other)[both]
+    return not both.any() or bool(apart.max() <= SAME_SCORE * np.ptp(one[both]))
+
+
+def changed_since(
+    fitted: Fitted, adapter: EstimatorAdapter, clip_values: tuple[Any, Any]
+) -> str | None:
+    """Return what to say of a model that is not what it was at the fit; None if it is.
+
+    :param fitted: the fit.
+    :param adapter: the model as it is now.
+    :param clip_values: range (min, max) of the images.
+    """
+    if adapter.fingerprint() != fitted.fingerprint:
+        return STALE
+    return None if _alike(fitted.answers, answers(adapter, clip_values)) else OTHER_ANSWERS

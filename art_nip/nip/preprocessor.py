@@ -7,7 +7,6 @@ ART chains.
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +22,6 @@ from art.defences.preprocessor.preprocessor import (
     PreprocessorPyTorch,
     PreprocessorTensorFlowV2,
 )
-from art.estimators.estimator import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from art_nip.estimators import clones
@@ -33,14 +31,21 @@ from art_nip.estimators.protocol import DefendableClassifier
 from art_nip.nip import bank_file, fitting, neurons
 from art_nip.nip.bank import CandidateBank, Fitted
 from art_nip.nip.parameters import HasParameters, Parameters, check_names, check_range_of
-from art_nip.nip.partner import STALE, check_images_alike
+from art_nip.nip.partner import STALE, changed_since, check_images_alike
 from art_nip.nip.retrieval import Context, Reader
 from art_nip.nip.retrieval.class_evidence import ClassReader
 from art_nip.nip.retrieval.registry import check_loadable
 from art_nip.nip.retrieval.similarity import similarity_to
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.ranges import PixelRange
-from art_nip.utils.validation import check_flag, check_images, check_shape, class_indices, numeric
+from art_nip.utils.validation import (
+    check_flag,
+    check_images,
+    check_shape,
+    class_indices,
+    is_predicting,
+    numeric,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -255,7 +260,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :raises ValueError: if images are not as above.
         """
         reader = self._ready()
-        if sys._getframe(1).f_code is BaseEstimator._apply_preprocessing.__code__:
+        if is_predicting():
             return np.asarray(self._adapter.numpy(self.forward(numeric(x))[0]), np.float32), y
         return self._batched(x, partial(self._defended, reader), self._adapter.input_shape), y
 
@@ -451,8 +456,8 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :param estimator: the classifier this was made for, or another ART classifier of the same
             model, or of a copy of it.
         :raises ValueError: if it has another model, other `clip_values`, another preprocessing of
-            mean and std, or defences that ART cannot chain with this one; or if the weights have
-            changed since the fit.
+            mean and std, or defences that ART cannot chain with this one; or if the weights, or
+            what the model does with them, have changed since the fit.
         """
         given: Any = estimator
         self._check_class(given)
@@ -460,18 +465,23 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         nip = self
         if self._adapter.unwrapped(given.model) is not self._adapter.model:
             nip = self._moved_to(given)
-        elif self._fitted and self._adapter.fingerprint() != self._fitted.fingerprint:
-            raise ValueError(STALE)
+        elif self._fitted:
+            changed = changed_since(self._fitted, self._adapter, self.parameters.clip_values)
+            if changed:
+                raise ValueError(changed)
         defended = clones.defended(given, nip)
         defended.clone_for_refitting = _refuse_to_clone
         return defended  # type: ignore[no-any-return]
 
-    def module(self, estimator: Any, **options: bool) -> Any:
-        """Return the classifier with NIP attached as one model of its framework.
+    def module(self, estimator: DefendableClassifier, **options: Any) -> Any:
+        """Return a classifier with this behind its other defences as a model of its framework.
+
+        It gives what the defended classifier predicts, for tools that know nothing of ART: the
+        `model` of a defended classifier is the network alone, without defences.
 
         :param estimator: as of :meth:`attach`.
-        :param options: `straight_through` and `unit_images` of :func:`art_nip.as_module`.
-        :return: a `torch.nn.Module` or a `keras.Model`; see there.
+        :param options: as of :func:`art_nip.as_module`, which says what the model is like.
+        :raises ValueError: as of both.
         """
         return as_module(self.attach(estimator), **options)
 
@@ -493,7 +503,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             )
         except (TypeError, ValueError) as error:
             raise refused from error
-        if other._adapter.fingerprint() != self._fitted.fingerprint:
+        if changed_since(self._fitted, other._adapter, other.parameters.clip_values):
             raise refused
         other._adopt(self._fitted)
         return other
@@ -512,8 +522,9 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         fitted, adapter = self._require_fit(), self._adapter
         parameters = self.parameters.as_dict()
         check_loadable(self.retrieval)
-        if adapter.fingerprint() != fitted.fingerprint:
-            warnings.warn(f"{STALE} The file is for the weights of then.", stacklevel=2)
+        changed = changed_since(fitted, adapter, self.parameters.clip_values)
+        if changed:
+            warnings.warn(f"{changed} The file is for the model of then.", stacklevel=2)
         metadata = {
             "parameters": parameters,
             "model": {
@@ -575,6 +586,9 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             )
         except ValueError as error:
             raise ValueError(f"{path} is damaged: {error}. {bank_file.FIT_ANEW}") from error
+        changed = changed_since(fitted, nip._adapter, nip.parameters.clip_values)
+        if changed:
+            raise ValueError(f"{path} does not suit this classifier. {changed}")
         nip._adopt(fitted)
         return nip
 

@@ -25,7 +25,10 @@ def numeric(x: npt.ArrayLike) -> npt.NDArray[np.float32]:
 
     :raises TypeError: if they are an array of objects, or no real numbers.
     """
-    array = np.asarray(x)
+    try:
+        array = np.asarray(x)
+    except ValueError:  # rows of different lengths
+        array = np.empty(0, object)
     real = array.dtype == np.bool_ or np.issubdtype(array.dtype, np.number)
     if not real or np.issubdtype(array.dtype, np.complexfloating):
         raise TypeError(
@@ -95,6 +98,15 @@ def _leaves_a_channel(x: Array, clip_values: tuple[Any, Any]) -> bool:
     xp, slack = namespace(x), ROUNDING * (high - low)
     least, most = (np.asarray(ends(x, axis=0)) for ends in (xp.min, xp.max))
     return bool((least < low - slack).any() or (most > high + slack).any())
+
+
+def is_predicting() -> bool:
+    """Return whether one of ART's classifiers, as it predicts, has called the function that asks.
+
+    ART calls preprocessors for NumPy, and `KerasClassifier` all, as a user does; but in the middle
+    of attacks images may leave the range, or be NaN.
+    """
+    return sys._getframe(2).f_code.co_name == "_apply_preprocessing"
 
 
 def clip_range(clip_values: tuple[Any, Any]) -> tuple[float, float]:

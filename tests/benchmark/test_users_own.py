@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from art.attacks.attack import EvasionAttack
 from art.attacks.evasion import AutoProjectedGradientDescent
 from art.defences.preprocessor import (
     GaussianAugmentation,
@@ -10,7 +11,8 @@ from art.defences.preprocessor import (
 )
 
 from art_nip import NIPPreprocessor
-from art_nip.benchmark import Attack, Defence
+from art_nip.benchmark import Attack, Benchmark, Defence
+from art_nip.benchmark.failures import NoSuccessWarning
 from art_nip.utils.seeds import seeded
 from tests.benchmark.helpers import (
     PGD,
@@ -222,3 +224,27 @@ def test_a_black_box(digits, lenet, tmp_path):
     assert set(table.error) == {""}
     assert not set(table.metric) & {"tknc", "forward_passes"}
     assert {"psnr", "dsr", "asr", "l2"} <= set(table.metric)
+
+
+class HandingOn(EvasionAttack):
+    """An attack around another one, which gets the same labels."""
+
+    attack_params = (*EvasionAttack.attack_params, "inner")
+    _estimator_requirements = ()
+
+    def __init__(self, estimator, inner):
+        super().__init__(estimator=estimator)
+        self.inner = inner
+
+    def generate(self, x, y=None, **kwargs):
+        return self.inner.generate(x, y)
+
+
+def test_an_attack_that_hands_true_classes_on_as_targets_does_nothing_and_is_told_of(
+    classifier, arrays, tmp_path
+):
+    around = HandingOn(classifier, pgd(classifier, targeted=True))
+    benchmark = Benchmark(classifier, [around], store=tmp_path, verbose=False)
+    with pytest.warns(NoSuccessWarning, match="'HandingOn' led none of .* labels for targets"):
+        table = benchmark.run(*arrays)
+    assert rows(table, metric="asr").value.tolist() == [0]

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from art_nip import defences
+from art_nip.estimators.clones import defended
 from art_nip.utils.seeds import seeded
 from tests.defences.helpers import Pictures, oriented
 from tests.helpers import make_classifier
@@ -46,6 +47,36 @@ def test_one_bad_image_is_lost_alone(name, bad, framework, ready, pictures):
     np.testing.assert_allclose(found[[0, 2, 3]], expected[[0, 2, 3]], atol=1e-5)
     with pytest.raises(ValueError, match="NaN or infinite"):
         defence(spoilt)
+
+
+def keras_classifier(classifier):
+    import keras
+    from art.estimators.classification import KerasClassifier
+
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    classifier.model.compile(loss=loss)
+    return KerasClassifier(classifier.model, clip_values=(0, 1), use_logits=True)
+
+
+@pytest.mark.parametrize("estimator", ["pytorch", "tensorflow", "keras"])
+@pytest.mark.parametrize("name", ["jpeg", "ss", "fdistill"])
+def test_a_classifier_that_predicts_loses_one_bad_image_alone(
+    name, estimator, colour_models, bank, pictures
+):
+    framework = "pytorch" if estimator == "pytorch" else "tensorflow"
+    made = Pictures(framework, colour_models, 0.0, 1.0)
+    if estimator == "keras":
+        made.classifier = keras_classifier(made.classifier)
+    classifier = defended(made.classifier, made.named(name, bank))
+    x = oriented(pictures, framework)
+    expected, spoilt = classifier.predict(x), x.copy()
+    spoilt[1, 0, 3, 1] = np.nan
+    found = classifier.predict(spoilt)
+    np.testing.assert_allclose(found[[0, 2, 3]], expected[[0, 2, 3]], atol=1e-4)
+    gradients = classifier.loss_gradient(spoilt, np.eye(4, dtype=np.float32))
+    assert np.isfinite(gradients[[0, 2, 3]]).all()
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        classifier.preprocessing_defences[0](spoilt)
 
 
 @pytest.mark.parametrize("name", NATIVE)

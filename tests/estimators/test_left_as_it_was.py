@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from art_nip import NIPPreprocessor
+from art_nip import NIPPreprocessor, attacks
+from art_nip.estimators.base import adapter_for
 from art_nip.testing import check_preprocessor
 from tests.helpers import make_classifier
-from tests.models import traces
+from tests.models import small, traces
 
 
 class BrokenError(BaseException):
@@ -97,3 +98,48 @@ def test_gradients_may_be_off_and_training_mode_on(lenet, digits):
 
 def test_conformance(nip, images):
     check_preprocessor(nip, images["test"][0][:6])
+
+
+def in_place():
+    import torch
+
+    class InPlace(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = small("pytorch")
+
+        def forward(self, x):
+            return self.inner(x.sub_(0.5).mul_(4))
+
+    return InPlace()
+
+
+def test_a_model_that_works_in_place_changes_no_images_of_the_caller():
+    import torch
+
+    # Without ART's own preprocessing, which would make a copy.
+    classifier = make_classifier("pytorch", in_place(), (3, 16, 16), 4, preprocessing=None)
+    x = np.random.default_rng(0).random((20, 3, 16, 16)).astype(np.float32)
+    given = torch.tensor(x)
+    adapter = adapter_for(classifier, "auto", "probability")
+    layers = (adapter.layer,)
+    for look in (
+        adapter.influence,
+        adapter.outputs,
+        lambda images: adapter.activations(images, layers),
+        lambda images: adapter.logits_and_activations(images, layers),
+        adapter.observer(lambda influence: influence * 0 + 1),
+    ):
+        look(given)
+        assert np.array_equal(given, x)
+
+
+@pytest.mark.parametrize("name", ["fgsm", "deepfool"])
+def test_a_model_that_works_in_place_is_attacked_as_any_other(name):
+    x = np.random.default_rng(0).random((6, 3, 16, 16)).astype(np.float32)
+    found = []
+    for keywords in ({"preprocessing": None}, {"preprocessing": (0.0, 1.0)}):
+        classifier = make_classifier("pytorch", in_place(), (3, 16, 16), 4, **keywords)
+        found.append(attacks.get(name).create(classifier).generate(x))
+    np.testing.assert_allclose(*found, atol=1e-5)
+    assert np.abs(found[0] - x).max() > 1e-3

@@ -302,3 +302,13 @@ def test_models_compiled_in_place_are_seen_as_they_were_written(part, when):
         compile_in_place()
     np.testing.assert_array_equal(nip(x)[0], right)
     assert torch._dynamo.eval_frame._stance.stance == "default"
+
+
+def test_a_model_may_change_its_precision_after_an_adapter_was_made():
+    model = small("pytorch")
+    seen = adapter(model)
+    x = seen.tensor(pictures(3))
+    expected = seen.numpy(seen.influence(x))
+    model.double()
+    np.testing.assert_allclose(seen.numpy(seen.influence(x)), expected, atol=1e-5)
+    assert seen.logits_and_activations(x, (seen.layer,))[0].shape == (3, 4)

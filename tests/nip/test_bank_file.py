@@ -135,7 +135,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, classifier):
 
 
 def test_another_format_version_is_refused(saved, classifier):
-    with pytest.raises(ValueError, match="has format version 2, this art-nip reads 3"):
+    with pytest.raises(ValueError, match="has format version 2, this art-nip reads 4"):
         NIPPreprocessor.load(rewritten(saved, format_version="2"), classifier)
 
 

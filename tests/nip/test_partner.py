@@ -7,9 +7,10 @@ import warnings
 import numpy as np
 import pytest
 
-from art_nip import NIPPreprocessor, zoo
+from art_nip import NIPPreprocessor, as_module, zoo
 from art_nip.nip.partner import STALE
 from tests.helpers import make_classifier
+from tests.models import SMALL_SHAPE, small
 from tests.nip.helpers import fitted
 
 
@@ -95,7 +96,7 @@ def test_one_changed_weight_is_seen_by_save(framework, own, images, tmp_path):
     after = {name: weight.copy() for name, weight in before.items()}
     next(iter(after.values())).ravel()[-1] += 1e-3
     zoo.set_weights(own, after)
-    with pytest.warns(UserWarning, match="The file is for the weights of then"):
+    with pytest.warns(UserWarning, match="The file is for the model of then"):
         nip.save(tmp_path / "nip")
     with pytest.raises(ValueError, match="fitted on other weights than this classifier has"):
         NIPPreprocessor.load(tmp_path / "nip", classifier)
@@ -152,3 +153,101 @@ def test_keras_classifiers_travel_too(lenet, digits):
     other_nip, other_model = copy.deepcopy((nip, model))
     other = KerasClassifier(other_model, clip_values=(0, 1))
     assert np.allclose(other_nip.attach(other).predict(x), other.predict(nip(x)[0]), atol=1e-5)
+
+
+def scaling(framework, mean):
+    """Return a small model that takes a mean from its images, which is none of its weights."""
+    inner = small(framework)
+    if framework == "pytorch":
+        import torch
+
+        class Scaling(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.inner, self.mean = inner, mean
+
+            def forward(self, x):
+                return self.inner((x - self.mean) / 0.25)
+    else:
+        import keras
+
+        class Scaling(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.inner, self.mean = inner, mean
+
+            def call(self, x):
+                return self.inner((x - self.mean) / 0.25)
+
+    return Scaling()
+
+
+def small_pictures(framework, n):
+    return np.random.default_rng(0).random((n, *SMALL_SHAPE[framework])).astype(np.float32)
+
+
+def small_classifier(framework, model, **keywords):
+    return make_classifier(framework, model, SMALL_SHAPE[framework], 4, **keywords)
+
+
+def test_a_model_that_scales_otherwise_is_another_model(framework, tmp_path):
+    classifier, other = (
+        small_classifier(framework, scaling(framework, mean)) for mean in (0.5, 0.1)
+    )
+    twin = small_classifier(framework, scaling(framework, 0.5))
+    nip = fitted(classifier, small_pictures(framework, 20))
+    nip.save(tmp_path / "nip")
+    assert NIPPreprocessor.load(tmp_path / "nip", twin).attach(twin) is not None
+    with pytest.raises(ValueError, match="gives other scores for the same images"):
+        NIPPreprocessor.load(tmp_path / "nip", other)
+    with pytest.raises(ValueError, match="looks at another model"):
+        nip.attach(other)
+    classifier.model.mean = 0.1
+    with pytest.raises(ValueError, match="gives other scores for the same images"):
+        nip.attach(classifier)
+    with pytest.warns(UserWarning, match="gives other scores for the same images"):
+        nip.save(tmp_path / "stale")
+
+
+def test_a_model_that_never_answers_twice_alike_keeps_its_fit(tmp_path):
+    import torch
+
+    class Noisy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = small("pytorch")
+
+        def forward(self, x):
+            return self.inner(x + torch.randn_like(x))
+
+    classifier = small_classifier("pytorch", Noisy())
+    nip = fitted(classifier, small_pictures("pytorch", 20))
+    nip.save(tmp_path / "nip")
+    assert NIPPreprocessor.load(tmp_path / "nip", classifier).attach(classifier) is not None
+
+
+def test_one_mean_may_be_written_for_each_channel(framework, tmp_path):
+    model, shape = small(framework), ((3, 1, 1) if framework == "pytorch" else (3,))
+    one, three = (
+        small_classifier(framework, model, preprocessing=(mean, std))
+        for mean, std in ((0.5, 0.25), (np.full(shape, 0.5), np.full(shape, 0.25)))
+    )
+    nip = fitted(one, small_pictures(framework, 20))
+    nip.save(tmp_path / "nip")
+    loaded = NIPPreprocessor.load(tmp_path / "nip", three)
+    x = small_pictures(framework, 3)
+    np.testing.assert_allclose(loaded(x)[0], nip(x)[0], atol=1e-6)
+    unlike = small_classifier(
+        framework, model, preprocessing=(np.float32([0.5, 0.5, 0.4]), np.full(3, 0.25))
+    )
+    with pytest.raises(ValueError, match="another preprocessing of mean and std"):
+        nip.attach(unlike)
+
+
+def test_a_module_has_all_that_the_defended_classifier_has(nip, classifier, framework, images):
+    x = images["test"][0][:4]
+    module = nip.module(classifier)
+    tensor = nip._adapter.tensor(x)
+    expected = nip.attach(classifier).predict(x)
+    np.testing.assert_allclose(nip._adapter.numpy(module(tensor)), expected, atol=1e-5)
+    assert type(module) is type(as_module(classifier))

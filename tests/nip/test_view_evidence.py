@@ -168,3 +168,12 @@ def test_graded_views_cost_one_pass_where_they_agree(classifier, images):
 def test_wrong_graded_views_are_refused(parameters, error, message):
     with pytest.raises(error, match=message):
         GradedViewEvidence(**parameters)
+
+
+def test_a_preprocessor_of_training_is_no_view(lenet):
+    evidence = {"name": "views", "defences": [{"name": "GaussianAugmentation"}]}
+    with pytest.raises(ValueError, match="changes images in training only"):
+        NIPPreprocessor.for_estimator(
+            make_classifier("pytorch", lenet["pytorch"]),
+            retrieval={"name": "class", "evidence": evidence},
+        )

@@ -183,3 +183,8 @@ def test_what_is_no_classifier_is_refused_with_what_to_do(thing, message):
 def test_a_wrapped_model_of_the_advice_is_taken():
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
     check_classifier(make_classifier("pytorch", model, (1, 2, 2), 2, clip_values=(0, 1)), "NIP")
+
+
+def test_images_of_different_sizes_are_refused_with_what_to_do():
+    with pytest.raises(TypeError, match="resize them first"):
+        numeric([np.zeros((3, 4, 4)), np.zeros((3, 5, 4))])

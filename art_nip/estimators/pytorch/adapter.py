@@ -66,12 +66,17 @@ class PyTorchAdapter(EstimatorAdapter):
             torch.set_grad_enabled(True)
             return neurons[-1].requires_grad_().clone()
 
-        with self._working(x), torch.no_grad():
+        with self._working(), torch.no_grad():
             with passing_through(self.model, self.layer, start_of_graph):
                 outputs = self._outputs(_free(x))
             phi = self._only(neurons)
             with torch.enable_grad():
                 return self._influence(outputs, phi)[0]
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return what the model gives; see the base class."""
+        with self._working(), torch.no_grad():
+            return self._outputs(_free(x))
 
     def activations(self, x: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
         """Return what layers give; see the base class."""
@@ -101,8 +106,7 @@ class PyTorchAdapter(EstimatorAdapter):
         reached: dict[int, Tensor] = {}
         with self.undisturbed(), torch.enable_grad():
             x = _free(x).requires_grad_()
-            # Not the leaf itself, which an in-place layer could not change.
-            logits = self._logits(self._look(x.clone(), layers, reached, stop=False))
+            logits = self._logits(self._look(x, layers, reached, stop=False))
             value = objective(logits, [reached[place] for place in range(len(layers))])
             (gradient,) = torch.autograd.grad(value.sum(), x)
         return gradient
@@ -142,9 +146,8 @@ class PyTorchAdapter(EstimatorAdapter):
             versions.append(output._version)
             return clones[-1]
 
-        with self._working(x), passing_through(self.model, self.layer, on_the_way):
-            # Not the leaf itself, which an in-place layer could not change.
-            outputs = self._outputs(x.clone())
+        with self._working(), passing_through(self.model, self.layer, on_the_way):
+            outputs = self._outputs(x)
         phi = self._only(neurons)
         if phi._version != versions[0]:
             raise ValueError(
@@ -160,14 +163,11 @@ class PyTorchAdapter(EstimatorAdapter):
         return plain(self.device)
 
     @contextmanager
-    def _working(self, x: Tensor) -> Iterator[None]:
-        """Return a context in which the model is seen as it was written, in evaluation mode.
-
-        :param x: the images that it is to be seen with.
-        """
+    def _working(self) -> Iterator[None]:
+        """Return a context in which the model is seen as it was written, in evaluation mode."""
         with self.undisturbed(), uncompiled(self.model), evaluating(self.model):
-            # Which precision the model takes is tried out now, before a layer is watched.
-            self._input_dtype(x)
+            # Which precision it takes may have to be tried out, before its layers are watched.
+            self._input_dtype()
             yield
 
     def tensor(self, array: npt.ArrayLike | Tensor) -> Tensor:
@@ -197,7 +197,7 @@ class PyTorchAdapter(EstimatorAdapter):
 
     def as_input(self, tensor: Tensor) -> Tensor:
         """Return images in the precision in which the model takes them."""
-        return tensor.to(self._input_dtype(tensor))
+        return tensor.to(self._input_dtype())
 
     def held(self, array: npt.NDArray[Any]) -> Tensor:
         """Return an array on the device if it fits there; see the base class."""
@@ -243,8 +243,8 @@ class PyTorchAdapter(EstimatorAdapter):
                 "The model's weights were made within torch.inference_mode(), so that no gradient "
                 "can be taken. Create or load the model outside of it."
             )
-        images = self.tensor(x)
-        with self._working(images):
+        with self._working():
+            images = self.tensor(x)
             try:
                 return trace(self.model, self._run, images)
             except RuntimeError as error:
@@ -270,7 +270,7 @@ class PyTorchAdapter(EstimatorAdapter):
             return note
 
         with ExitStack() as stack:
-            stack.enter_context(self._working(x))
+            stack.enter_context(self._working())
             for place, layer in enumerate(layers):
                 stack.enter_context(passing_through(self.model, layer, noting(place)))
             return self._outputs(x)
@@ -278,7 +278,8 @@ class PyTorchAdapter(EstimatorAdapter):
     def _run(self, x: Tensor) -> Any:
         """Return what the model gives for images."""
         x = self._standardised(x)
-        return self.model(x.to(self._input_dtype(x)))
+        # A copy: the model may work in place, on images that are the caller's.
+        return self.model(x.to(self._input_dtype(), copy=True))
 
     def _outputs(self, x: Tensor) -> Tensor:
         """Return scores in float32, whatever the precision of the model."""
@@ -291,7 +292,7 @@ class PyTorchAdapter(EstimatorAdapter):
             )
         return outputs.float()
 
-    def _input_dtype(self, x: Tensor) -> torch.dtype:
+    def _input_dtype(self) -> torch.dtype:
         """Return the precision in which the model takes images: float32 wherever it can."""
         weights = (weight.dtype for weight in self.model.parameters() if weight.is_floating_point())
         own = tuple(dict.fromkeys(weights))
@@ -300,15 +301,16 @@ class PyTorchAdapter(EstimatorAdapter):
         if self._cached_input_dtypes is None:
             self._cached_input_dtypes = {}
         if own not in self._cached_input_dtypes:
-            self._cached_input_dtypes[own] = self._tried_dtype(x, own)
+            self._cached_input_dtypes[own] = self._tried_dtype(own)
         return self._cached_input_dtypes[own]
 
-    def _tried_dtype(self, x: Tensor, own: tuple[torch.dtype, ...]) -> torch.dtype:
+    def _tried_dtype(self, own: tuple[torch.dtype, ...]) -> torch.dtype:
         reasons = []
+        x = self._standardised(self.tensor(self._probes[:1]))
         for dtype in dict.fromkeys((torch.float32, *own)):
             try:
                 with torch.no_grad():
-                    self.model(x.detach()[:1].to(dtype))
+                    self.model(x.detach()[:1].to(dtype, copy=True))
             except RuntimeError as error:
                 reasons.append(f"{dtype}: {error}")
             else:

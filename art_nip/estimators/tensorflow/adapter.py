@@ -68,6 +68,10 @@ class TensorFlowAdapter(EstimatorAdapter):
         # No tape of the caller's shall record what happens in here.
         return self._cached_influence(self.constant(x))
 
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return what the model gives; see the base class."""
+        return self.constant(self._outputs(x))
+
     def activations(self, x: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
         """Return what layers give; see the base class."""
         return self._look(x, layers, to_the_end=False)

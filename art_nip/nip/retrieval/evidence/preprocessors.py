@@ -70,7 +70,13 @@ class Preprocessors:
             takes = inspect.signature(kind).parameters
             parameters = {name: value for name, value in entry.items() if name != "name"}
             follows = {name: told[name] for name in SET_FOR_THEM if name in takes}
-            self._made.append(kind(**follows, **parameters))
+            made = kind(**follows, **parameters)
+            if not made.apply_predict:
+                raise ValueError(
+                    f"{entry['name']} changes images in training only, and a view is of images "
+                    "that are classified. Take another preprocessor."
+                )
+            self._made.append(made)
 
     def __len__(self) -> int:
         return len(self._made)
