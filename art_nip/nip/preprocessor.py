@@ -524,7 +524,8 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def load(path: str | Path, estimator: DefendableClassifier) -> NIPPreprocessor:
         """Return the NIP that was saved, for a classifier with the weights that it was fitted on.
 
-        The candidates are mapped into memory, not read. Nothing in the file is executed.
+        The candidates are mapped into memory, and looked through once for values that are no
+        numbers. Nothing in the file is executed.
 
         :param path: a file written by `save`.
         :param estimator: an ART classifier.
@@ -561,12 +562,22 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             )
         try:
             fitted = Fitted.of_arrays(
-                arrays, model["fingerprint"], nip.n_neurons, nip._adapter.input_shape
+                arrays,
+                fingerprint=model["fingerprint"],
+                bank_dtype=nip.bank_dtype,
+                n_neurons=nip.n_neurons,
+                input_shape=nip._adapter.input_shape,
+                nb_classes=nip._adapter.nb_classes,
             )
+            nip._adopt(fitted)
+            nip._check_learned()
         except ValueError as error:
             raise ValueError(f"{path} is damaged: {error}. {bank_file.FIT_ANEW}") from error
-        nip._adopt(fitted)
         return nip
+
+    @_undisturbed
+    def _check_learned(self) -> None:
+        self.retrieval.check_learned(self._context)
 
     def __repr__(self) -> str:
         fitted = repr(self._fitted.bank) if self._fitted else "not fitted"
