@@ -2,9 +2,9 @@
 
     python tests/fuzz.py TARGET [SECONDS]
 
-TARGET is `bank`, `weights`, `spec` or `parquet`. Needs `pip install atheris`; no part of the test
-run. An error is ours if it is one that the docstring of the reader promises, and names the file.
-Each other one is shown once, with the bytes that led to it, and the exit status is then 1.
+TARGET is `bank`, `weights`, `spec`, `parquet` or `learned`. Needs `pip install atheris`; no part of
+the test run. An error is ours if it is one that the docstring of the reader promises, and names the
+file. Each other one is shown once, with the bytes that led to it, and the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -375,7 +375,38 @@ def rows() -> Callable[[bytes], None]:
     return run
 
 
-TARGETS = {"bank": bank, "weights": weights, "spec": spec, "parquet": rows}
+def learned() -> Callable[[bytes], None]:
+    """Files of defences that learn: load one, and defend images with it."""
+    x = np.random.default_rng(0).random((8, 16, 16, 3), np.float32)
+    quick: dict[str, dict[str, Any]] = {
+        "SparseTransformation": {
+            "n_filters": 4, "filter_size": 4, "n_crops": 8, "iterations": 2, "seed": 0
+        },
+        "SuperResolution": {"features": 4, "blocks": 1, "steps": 2, "seed": 0},
+    }  # fmt: skip
+    kinds, valid = [], []
+    for name, parameters in quick.items():
+        kind = getattr(defences, name)
+        defence = kind(**parameters, clip_values=(0.0, 1.0), verbose=False)
+        defence.fit(x)
+        defence.save(FILE)
+        kinds.append(kind)
+        valid.append(FILE.read_bytes())
+
+    def run(data: bytes) -> None:
+        fuzz = atheris.FuzzedDataProvider(data)
+        place = fuzz.ConsumeIntInRange(0, len(kinds) - 1)
+        FILE.write_bytes(changed_file(fuzz, valid[place : place + 1]))
+        loaded = kinds[place].load(FILE)
+        low, high = (np.asarray(bound, np.float32) for bound in loaded.clip_values or (0, 1))
+        if np.ndim(low) == np.ndim(high) == 0:
+            loaded((low + (high - low) * x[:1]).astype(np.float32))
+        repr(loaded)
+
+    return run
+
+
+TARGETS = {"bank": bank, "weights": weights, "spec": spec, "parquet": rows, "learned": learned}
 
 
 def is_ours(error: BaseException, target: str) -> bool:

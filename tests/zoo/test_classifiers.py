@@ -98,6 +98,11 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
         classifiers.read(tmp_path / "a.safetensors")
 
 
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"There is no file {tmp_path}. Train or copy it"):
+        classifiers.read(tmp_path)
+
+
 def test_weights_of_another_model_are_refused_with_their_file(tmp_path):
     other = {"features.0.bias": np.zeros(50_000, np.float32)}
     write(tmp_path / "a.safetensors", json.dumps(ENTRIES), other)
