@@ -54,16 +54,23 @@ KEEP_THE_FIT = {"strength", "batch_size", "verbose"}
 Not `clip_values`: ρ̂ is in units of the range, and views of the image are made in it.
 """
 
+NUMPY_DEFAULTS: dict[str, Any] = {
+    "divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"
+}  # fmt: skip
+"""What NumPy does about errors of floats unless it is told otherwise."""
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def _undisturbed(method: Method) -> Method:
-    """Return a method that no mode of the caller's framework reaches: see the adapter's."""
+    """Return a method that no mode of NumPy or of the caller's framework reaches.
+
+    Where the caller has NumPy raise every underflow, softmax would end in an error.
+    """
 
     @wraps(method)
     def undisturbed(self: NIPPreprocessor, *arguments: Any, **keywords: Any) -> Any:
-        with self._adapter.undisturbed():
+        with np.errstate(**NUMPY_DEFAULTS), self._adapter.undisturbed():
             return method(self, *arguments, **keywords)
 
     return cast(Method, undisturbed)
