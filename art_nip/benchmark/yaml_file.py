@@ -23,6 +23,14 @@ class _Loader(yaml.SafeLoader):
     numbers to other bases than ten, and yes, no, on and off for true and false.
     """
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (AttributeError, ArithmeticError, ValueError):
+            # PyYAML's constructors fail in ways of their own where a tag does not suit its text.
+            kind = node.tag.rpartition(":")[2].lstrip("!")
+            _refuse(f"this cannot be read as the {kind} that it is taken for", node)
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
@@ -113,6 +121,8 @@ class YAMLFile:
             raise ValueError(f"{path}{line}: {_said(error)}.") from error
         except yaml.YAMLError as error:
             raise ValueError(f"{path}: this is not valid YAML: {error}") from error
+        except RecursionError as error:
+            raise ValueError(f"{path}: this is nested too deeply to be read.") from error
 
     def place(self, keys: Sequence[str | int]) -> str:
         """Return the place of a value for an error message: "runs.yaml, line 3, attacks[1].eps".

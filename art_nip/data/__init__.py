@@ -65,7 +65,7 @@ def load(
     The hub's images and those of folders lie sorted by class; here they come in an order that is
     drawn once for all, so that the first ones are a fair sample. Parquet and npz keep their order.
 
-    Images are read as a viewer shows them: 16 bits rounded to 8, palettes looked up, turned as
+    Images are read as a viewer shows them: 16 bits become 8, palettes looked up, turned as
     their EXIF data says. Those that could be read in several ways, such as transparent ones, are
     refused.
 

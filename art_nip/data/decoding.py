@@ -55,8 +55,9 @@ def pixels(image: Any) -> npt.NDArray[np.uint8]:
 def as_shown(image: Any, place: str) -> Any:
     """Return a Pillow image as a viewer shows it: of mode L if it is greyscale, and RGB otherwise.
 
-    It is turned as its EXIF data says, colours of a palette are looked up, 16 bits are rounded to
-    8, and CMYK is converted without a colour profile, as Pillow does.
+    It is turned as its EXIF data says, colours of a palette are looked up, and 16 bits of grey are
+    rounded to 8. As Pillow does, 16 bits of a colour are cut to 8, and CMYK is converted without a
+    colour profile.
 
     :param image: of any mode.
     :param place: what to call it in errors.
@@ -72,6 +73,8 @@ def as_shown(image: Any, place: str) -> Any:
     upright = require("PIL.ImageOps", to="turn images", install="art-nip[benchmark]")
     image = upright.exif_transpose(image)
     if image.mode in SIXTEEN_BITS or (image.mode == "I" and scaled):
+        if np.any(np.asarray(image) == image.info.get("transparency", -1)):
+            raise _transparent(place)
         return _eight_bits(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         raise UnclearImageError(
@@ -82,11 +85,15 @@ def as_shown(image: Any, place: str) -> Any:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[0] < 255:
-            raise UnclearImageError(
-                f"{place}: the image is transparent in part, and what is behind it is not said: "
-                "save it on a background, without an alpha channel."
-            )
+            raise _transparent(place)
     return image.convert("L" if grey else "RGB")
+
+
+def _transparent(place: str) -> UnclearImageError:
+    return UnclearImageError(
+        f"{place}: the image is transparent in part, and what is behind it is not said: save it on "
+        "a background, without an alpha channel."
+    )
 
 
 def _eight_bits(image: Any) -> Any:

@@ -76,20 +76,21 @@ def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _height_width_channels(x: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
+    given = x.shape
     if x.ndim == 3:
         x = x[..., None]
     elif x.ndim == 4 and x.shape[3] not in (1, 3):
         x = np.moveaxis(x, 1, -1)
-    if x.ndim != 4 or x.shape[3] not in (1, 3):
+    if x.ndim != 4 or x.shape[3] not in (1, 3) or 0 in x.shape[1:]:
         raise ValueError(
-            f"x of {path} must have shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3; "
-            f"got {x.shape}."
+            f"x of {path} must have shape (N, H, W), (N, H, W, C) or (N, C, H, W), with C 1 or 3 "
+            f"and at least one pixel; got {given}."
         )
     floats = np.issubdtype(x.dtype, np.floating)
     if x.dtype != np.uint8 and not (floats and (not len(x) or (x.min() >= 0 and x.max() <= 1))):
         raise ValueError(
             f"x of {path} must be uint8, or floats from 0 to 1; got {x.dtype}"
-            + (f" from {x.min():g} to {x.max():g}." if x.size else ".")
+            + (f" from {x.min():g} to {x.max():g}." if x.size and x.dtype.kind in "biuf" else ".")
         )
     return x
 

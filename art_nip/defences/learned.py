@@ -144,8 +144,6 @@ def read_learned(path: str | Path, kind: type[LearnedDefence]) -> Saved:
     :raises FileNotFoundError: if there is no such file.
     :raises ValueError: if it is truncated, or of another kind.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file {path}. {_advice(kind)}")
     with reading(Path(path), _advice(kind)) as file, refusing(path, kind):
         header = file.metadata() or {}
         if header.get("format") != kind.file_format:

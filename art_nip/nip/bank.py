@@ -16,6 +16,10 @@ DTYPES = ("float32", "float16", "uint8")
 """How ρ̂ can be stored."""
 
 
+VALUES_AT_ONCE = 2**22
+"""How many values of a file are looked at in one go."""
+
+
 @dataclass(frozen=True)
 class CandidateBank:
     """The candidates of M benign images, in the order in which these were given.
@@ -91,16 +95,21 @@ class Fitted(NamedTuple):
     def of_arrays(
         cls,
         arrays: Mapping[str, npt.NDArray[Any]],
+        *,
         fingerprint: str,
+        bank_dtype: str,
         n_neurons: int,
         input_shape: tuple[int, ...],
+        nb_classes: int,
     ) -> "Fitted":
         """Return what has these arrays under those names.
 
         :param arrays: by name, as `arrays` returned them.
         :param fingerprint: of the weights.
+        :param bank_dtype: how ρ̂ is stored, one of `DTYPES`.
         :param n_neurons: how many the layer has.
         :param input_shape: shape of one image.
+        :param nb_classes: how many the model tells apart.
         :raises ValueError: if some are missing, or are no such arrays.
         """
         of_bank = (field.name for field in fields(CandidateBank))
@@ -116,7 +125,7 @@ class Fitted(NamedTuple):
         kinds = (
             (arrays["template"], 1, ("float32",)), (arrays["answers"], 2, ("float32",)),
             (bank.similarities, 1, ("float32",)), (bank.labels, 1, ("int64",)),
-            (bank.lows, 1, ("float32",)), (bank.codes, max(1, bank.codes.ndim), DTYPES),
+            (bank.lows, 1, ("float32",)), (bank.codes, max(1, bank.codes.ndim), (bank_dtype,)),
         )  # fmt: skip
         if any(array.ndim != axes or array.dtype not in of for array, axes, of in kinds):
             raise ValueError("its arrays have other axes or dtypes")
@@ -124,7 +133,25 @@ class Fitted(NamedTuple):
             raise ValueError("its arrays are not of the same candidates")
         if len(arrays["template"]) != n_neurons or bank.codes.shape[1:] != input_shape:
             raise ValueError("its arrays are of other neurons or other images")
+        if bank.labels.min() < 0 or bank.labels.max() >= nb_classes:
+            raise ValueError("its labels are of other classes")
+        for name in ("template", "answers", *vars(bank)):
+            check_finite(name, arrays[name])
         return cls(arrays["template"], bank, learned, fingerprint, arrays["answers"])
+
+
+def check_finite(name: str, array: npt.NDArray[Any]) -> None:
+    """Raise a ValueError if an array that is mapped from a file holds NaN or infinite values.
+
+    :param name: of the array, for the error.
+    :param array: it is looked at some rows at a time, so that it never is in memory whole.
+    """
+    if array.dtype.kind != "f":
+        return
+    rows = max(1, VALUES_AT_ONCE * len(array) // array.size)
+    for start in range(0, len(array), rows):
+        if not np.isfinite(array[start : start + rows]).all():
+            raise ValueError(f"its array {name!r} holds NaN or infinite values")
 
 
 def encode(perturbation: Array, dtype: str) -> tuple[Array, Array]:

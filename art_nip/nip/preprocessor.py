@@ -60,16 +60,23 @@ KEEP_THE_FIT = {"strength", "batch_size", "verbose"}
 Not `clip_values`: ρ̂ is in units of the range, and views of the image are made in it.
 """
 
+NUMPY_DEFAULTS: dict[str, Any] = {
+    "divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"
+}  # fmt: skip
+"""What NumPy does about errors of floats unless it is told otherwise."""
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def _undisturbed(method: Method) -> Method:
-    """Return a method that no mode of the caller's framework reaches: see the adapter's."""
+    """Return a method that no mode of NumPy or of the caller's framework reaches.
+
+    Where the caller has NumPy raise every underflow, softmax would end in an error.
+    """
 
     @wraps(method)
     def undisturbed(self: NIPPreprocessor, *arguments: Any, **keywords: Any) -> Any:
-        with self._adapter.undisturbed():
+        with np.errstate(**NUMPY_DEFAULTS), self._adapter.undisturbed():
             return method(self, *arguments, **keywords)
 
     return cast(Method, undisturbed)
@@ -545,7 +552,8 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def load(path: str | Path, estimator: DefendableClassifier) -> NIPPreprocessor:
         """Return the NIP that was saved, for a classifier with the weights that it was fitted on.
 
-        The candidates are mapped into memory, not read. Nothing in the file is executed.
+        The candidates are mapped into memory, and looked through once for values that are no
+        numbers. Nothing in the file is executed.
 
         :param path: a file written by `save`.
         :param estimator: an ART classifier.
@@ -582,15 +590,25 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             )
         try:
             fitted = Fitted.of_arrays(
-                arrays, model["fingerprint"], nip.n_neurons, nip._adapter.input_shape
+                arrays,
+                fingerprint=model["fingerprint"],
+                bank_dtype=nip.bank_dtype,
+                n_neurons=nip.n_neurons,
+                input_shape=nip._adapter.input_shape,
+                nb_classes=nip._adapter.nb_classes,
             )
+            nip._adopt(fitted)
+            nip._check_learned()
         except ValueError as error:
             raise ValueError(f"{path} is damaged: {error}. {bank_file.FIT_ANEW}") from error
         changed = changed_since(fitted, nip._adapter, nip.parameters.clip_values)
         if changed:
             raise ValueError(f"{path} does not suit this classifier. {changed}")
-        nip._adopt(fitted)
         return nip
+
+    @_undisturbed
+    def _check_learned(self) -> None:
+        self.retrieval.check_learned(self._context)
 
     def __repr__(self) -> str:
         fitted = repr(self._fitted.bank) if self._fitted else "not fitted"

@@ -69,6 +69,8 @@ def reading(path: Path, otherwise: str) -> Iterator[Any]:
     :raises FileNotFoundError: if there is none.
     :raises ValueError: if it is truncated or of another kind.
     """
+    if not path.is_file():  # of a folder, safetensors says that there is no such device
+        raise FileNotFoundError(f"There is no file {path}. {otherwise}")
     try:
         with safe_open(path, "numpy") as file:
             yield file

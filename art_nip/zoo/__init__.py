@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from art_nip.utils.frameworks import Framework, code_of, model_framework
 from art_nip.utils.validation import check_choice, check_whole
-from art_nip.zoo.architectures import ARCHITECTURES
+from art_nip.zoo.architectures import ARCHITECTURES, Architecture
 from art_nip.zoo.trained_defences import TRAINED_DEFENCES
 
 __all__ = ["NAMES", "TRAINED_DEFENCES", "copy_weights", "create", "get_weights", "set_weights"]
@@ -49,10 +49,7 @@ def create(
         or if the images are too small for the model.
     :raises RuntimeError: If `framework` is "tensorflow" and Keras runs on another backend.
     """
-    check_choice("model", name, NAMES)
     check_choice("framework", framework, FRAMEWORKS)
-    if defence is not None:
-        check_choice("trained defence", defence, tuple(TRAINED_DEFENCES))
     order = "(C, H, W)" if framework == "pytorch" else "(H, W, C)"
     sides = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else ()
     if len(sides) != 3 or not all(isinstance(n, (int, np.integer)) and n > 0 for n in sides):
@@ -60,10 +57,7 @@ def create(
             f"input_shape {input_shape!r} is not a shape of {framework} images: "
             f"give three positive numbers, {order}."
         )
-    check_whole("nb_classes", nb_classes, 2)
-    architecture = ARCHITECTURES[name](nb_classes)
-    if defence is not None:
-        architecture = TRAINED_DEFENCES[defence](architecture, nb_classes)
+    architecture = architecture_of(name, nb_classes, defence)
     height, width = input_shape[1:] if framework == "pytorch" else input_shape[:2]
     smallest = architecture.smallest_image
     if min(height, width) < smallest:
@@ -73,6 +67,19 @@ def create(
             f"{input_shape} was read as {order}."
         )
     return code_of(__name__, framework).build(architecture, tuple(map(int, sides)))
+
+
+def architecture_of(name: str, nb_classes: int, defence: str | None = None) -> Architecture:
+    """Return what a model consists of; parameters as of :func:`create`.
+
+    :raises ValueError: If a name or the number of classes is not allowed.
+    """
+    check_choice("model", name, NAMES)
+    check_whole("nb_classes", nb_classes, 2)
+    if defence is None:
+        return ARCHITECTURES[name](nb_classes)
+    check_choice("trained defence", defence, tuple(TRAINED_DEFENCES))
+    return TRAINED_DEFENCES[defence](ARCHITECTURES[name](nb_classes), nb_classes)
 
 
 def get_weights(model: Any) -> dict[str, NDArray[Any]]:

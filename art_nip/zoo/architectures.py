@@ -256,6 +256,27 @@ ARCHITECTURES: dict[str, Callable[[int], Architecture]] = {
 }
 
 
+def count_weights(layers: Iterable[LayerSpec], shape: tuple[int, ...]) -> int:
+    """Return how many weights convolutions and dense layers have, without biases.
+
+    :param layers: Layers, each fed with the one before.
+    :param shape: Shape of the input, as of :func:`output_shape`.
+    """
+    count = 0
+    for layer in layers:
+        match layer:
+            case Conv():
+                count += shape[0] * layer.channels * layer.kernel**2
+            case Depthwise():
+                count += shape[0] * 9
+            case Dense():
+                count += shape[0] * layer.units
+            case Residual():
+                count += count_weights(layer.body, shape) + count_weights(layer.shortcut, shape)
+        shape = output_shape([layer], shape)
+    return count
+
+
 def output_shape(layers: Iterable[LayerSpec], shape: tuple[int, ...]) -> tuple[int, ...]:
     """Shape of what the layers make of one image.
 

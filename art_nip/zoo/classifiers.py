@@ -19,8 +19,12 @@ from art_nip import zoo
 from art_nip.utils.files import reading, write_arrays
 from art_nip.utils.frameworks import code_of
 from art_nip.utils.validation import check_choice, check_number, check_whole, is_number
+from art_nip.zoo.architectures import count_weights, output_shape
 
 FORMAT = "art-nip weights"
+
+LARGEST_SIZE = 65_535
+"""Of an image's sides: no JPEG has a longer one."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,12 @@ class TrainedModel:
 
     def __post_init__(self) -> None:
         check_choice("model", self.name, zoo.NAMES)
-        for side in self.image_shape:
-            check_whole("image_shape", side, 1)
+        if len(self.image_shape) != 3:
+            raise ValueError(f"image_shape={self.image_shape!r}; give three sizes, (C, H, W).")
+        for size in self.image_shape:
+            check_whole("image_shape", size, 1)
+            if size > LARGEST_SIZE:
+                raise ValueError(f"image_shape has a size of {size}; give at most {LARGEST_SIZE}.")
         check_whole("nb_classes", self.nb_classes, 2)
         check_number("mean", self.mean, -math.inf)
         if not (is_number(self.std) and self.std > 0):
@@ -59,6 +67,23 @@ class TrainedModel:
         """Return the shape of one image in a framework."""
         channels, height, width = self.image_shape
         return (channels, height, width) if framework == "pytorch" else (height, width, channels)
+
+    def check_count(self, values: int) -> None:
+        """Raise a ValueError if there are fewer weights than the model has.
+
+        A model that a damaged file asks for could otherwise take all memory before that shows.
+
+        :param values: how many numbers the weights are.
+        """
+        architecture = zoo.architecture_of(self.name, self.nb_classes, self.defence)
+        flat = math.prod(output_shape(architecture.features, self.image_shape))
+        needed = count_weights(architecture.features, self.image_shape)
+        needed += count_weights(architecture.classifier, (flat,))
+        if needed > values:
+            raise ValueError(
+                f"the model that it says it is of has at least {needed:,} weights, and it holds "
+                f"{values:,}."
+            )
 
     def create(self, framework: str) -> Any:
         """Return the model, untrained."""
@@ -118,8 +143,9 @@ def load(path: Path, framework: str) -> Any:
     :raises ValueError: if it is truncated or of another kind.
     """
     trained, weights = read(path)
-    model = trained.create(framework)
     try:
+        trained.check_count(sum(weight.size for weight in weights.values()))
+        model = trained.create(framework)
         zoo.set_weights(model, weights)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error

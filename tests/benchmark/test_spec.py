@@ -144,6 +144,15 @@ def test_what_is_not_said(written):
         ("fgsm", "Adaptive", "Did you mean 'adaptive'?"),
         ("fgsm", "{name: adaptive, eps: 8}", "at most 1. Did you mean 8/255?"),
         ("[fgsm]", "\0", "this is not valid YAML: unacceptable character"),
+        # what YAML's own readers stumble over
+        ("fgsm", "!!timestamp x", "line 3: this cannot be read as the timestamp that it is taken"),
+        ("fgsm", "!!int x", "line 3: x is a number that is not to the base of"),
+        ("fgsm", "!!float x", "line 3: this cannot be read as the float that it is taken for."),
+        ("fgsm", "!fraction x", "line 3: this cannot be read as the fraction that it is taken for"),
+        ("fgsm", "2001-99-99", "line 3: this cannot be read as the timestamp that it is taken for"),
+        ("fgsm", "9" * 400 + "/1", "line 3: this cannot be read as the fraction that it is taken"),
+        ("fgsm", "9" * 5000, "line 3: this cannot be read as the int that it is taken for."),
+        ("fgsm", "[" * 2000, "this is nested too deeply to be read."),
     ],
 )
 def test_a_mistake_is_told_with_its_place(written, changed, to, message):

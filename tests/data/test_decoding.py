@@ -108,6 +108,10 @@ UNCLEAR = {
     "transparent grey": (encoded(Image.fromarray(CLEAR[..., 2:])), "transparent in part"),
     "transparent palette": (encoded(PALETTE, transparency=0), "transparent in part"),
     "a transparent grey": (encoded(Image.fromarray(GREY), transparency=0), "transparent in part"),
+    "a transparent grey of 16 bits": (
+        encoded(Image.fromarray(RAMP), transparency=int(RAMP[1, 1])),
+        "transparent in part",
+    ),
     "32 bits": (encoded(Image.fromarray(RAMP.astype(np.int32)), "tiff"), "mode 'I'"),
     "floats": (encoded(Image.fromarray(GREY.astype(np.float32)), "tiff"), "mode 'F'"),
     "frames": (encoded(Image.fromarray(COLOUR), "png", **FRAMES), "2 frames"),

@@ -130,8 +130,9 @@ def test_a_file_of_another_kind_is_refused(tmp_path, classifier):
     save_file({"a": np.zeros(3)}, tmp_path / "weights.safetensors")
     with pytest.raises(ValueError, match="holds no NIP candidates"):
         NIPPreprocessor.load(tmp_path / "weights.safetensors", classifier)
-    with pytest.raises(FileNotFoundError):
-        NIPPreprocessor.load(tmp_path / "nowhere", classifier)
+    for absent in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(FileNotFoundError, match=f"There is no file {absent}. Copy"):
+            NIPPreprocessor.load(absent, classifier)
 
 
 def test_another_format_version_is_refused(saved, classifier):

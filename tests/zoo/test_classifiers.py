@@ -6,8 +6,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from art_nip import zoo
 from art_nip.utils.files import write_arrays
@@ -44,6 +46,9 @@ def test_entries_that_are_right_are_read(tmp_path):
         {"name": "lenet"},
         {"image_shape": 28},
         {"image_shape": [1, "28", 28]},
+        {"image_shape": [1, 28, 28, 1]},
+        {"image_shape": [1, 28]},
+        {"image_shape": [1, 10**30, 28]},
         {"nb_classes": 1},
         {"nb_classes": "10"},
         {"mean": None},
@@ -93,10 +98,40 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
         classifiers.read(tmp_path / "a.safetensors")
 
 
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"There is no file {tmp_path}. Train or copy it"):
+        classifiers.read(tmp_path)
+
+
 def test_weights_of_another_model_are_refused_with_their_file(tmp_path):
-    write(tmp_path / "a.safetensors", json.dumps(ENTRIES))
+    other = {"features.0.bias": np.zeros(50_000, np.float32)}
+    write(tmp_path / "a.safetensors", json.dumps(ENTRIES), other)
     with pytest.raises(ValueError, match=r"a\.safetensors is damaged: The weights do not fit"):
         classifiers.load(tmp_path / "a.safetensors", "pytorch")
+
+
+@pytest.mark.parametrize(
+    "change", [{"nb_classes": 10**9}, {"nb_classes": 10**30}, {"image_shape": [1, 60_000, 60_000]}]
+)
+def test_a_model_with_more_weights_than_the_file_is_not_made(tmp_path, framework, change):
+    """It would take hundreds of gigabytes."""
+    write(tmp_path / "a.safetensors", json.dumps({**ENTRIES, **change}))
+    with pytest.raises(ValueError, match=r"a\.safetensors is damaged: .* it holds 6\."):
+        classifiers.load(tmp_path / "a.safetensors", framework)
+
+
+@pytest.mark.parametrize("defence", [None, *zoo.TRAINED_DEFENCES])
+@pytest.mark.parametrize("name", zoo.NAMES)
+def test_weights_are_counted_without_a_model(name, defence):
+    shape = (3, 32, 32)
+    with torch.device("meta"):  # which takes no memory
+        model = zoo.create(name, input_shape=shape, nb_classes=10, defence=defence)
+    of_layers = [p.numel() for m in model.modules() for p in m.parameters(recurse=False)
+                 if isinstance(m, nn.Conv2d | nn.Linear) and p.ndim > 1]  # fmt: skip
+    trained = TrainedModel(name, shape, 10, 0.0, 1.0, defence=defence)
+    trained.check_count(sum(of_layers))
+    with pytest.raises(ValueError, match=f"has at least {sum(of_layers):,} weights"):
+        trained.check_count(sum(of_layers) - 1)
 
 
 @pytest.mark.parametrize(

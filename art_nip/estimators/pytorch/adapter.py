@@ -310,7 +310,7 @@ class PyTorchAdapter(EstimatorAdapter):
         for dtype in dict.fromkeys((torch.float32, *own)):
             try:
                 with torch.no_grad():
-                    self.model(x.detach()[:1].to(dtype, copy=True))
+                    self.model(x.to(dtype, copy=True))
             except RuntimeError as error:
                 reasons.append(f"{dtype}: {error}")
             else:

@@ -71,6 +71,10 @@ class ClassEvidence(Retrieval):
         """Return what the evidence learns; see the base class."""
         return self.evidence.learn(context, images, labels)
 
+    def check_learned(self, context: Context) -> None:
+        """Check what the evidence learned; see the base class."""
+        self.evidence.check_learned(context)
+
     def reader(self, context: Context) -> "ClassReader":
         """Return the retrieval at work; see the base class."""
         return ClassReader(context, self)

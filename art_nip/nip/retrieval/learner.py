@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy.typing as npt
 
+from art_nip.nip.bank import LEARNED_PREFIX
 from art_nip.nip.retrieval.context import Context
 from art_nip.utils.arrays import Array
 from art_nip.utils.validation import plain
@@ -56,9 +57,35 @@ class Learner(ABC):
         """
         return {}
 
+    def check_learned(self, context: Context) -> None:  # noqa: B027 - most learn nothing
+        """Raise a ValueError unless `context.learned` is such as `learn` returns.
+
+        :param context: the model, the range of the images, and what a file says was fitted.
+        """
+
     def as_dict(self) -> dict[str, Any]:
         """Return its name and its parameters, as JSON can hold them.
 
         :raises ValueError: if it has some that JSON cannot hold.
         """
         return {"name": self.name, **vars(self)}
+
+
+def learned_array(context: Context, name: str, dtype: str, *shape: int) -> npt.NDArray[Any]:
+    """Return one of the arrays that were learned.
+
+    :param context: what it is learned in.
+    :param name: of the array.
+    :param dtype: that it must have.
+    :param shape: likewise.
+    :raises ValueError: if there is none, or it is another.
+    """
+    array = context.learned.get(name)
+    if array is None:
+        raise ValueError(f"it has no {LEARNED_PREFIX}{name}")
+    if array.dtype != dtype or array.shape != shape:
+        raise ValueError(
+            f"its array {LEARNED_PREFIX + name!r} is {array.dtype} of shape {array.shape}, and the "
+            f"model asks for {dtype} of shape {shape}"
+        )
+    return array

@@ -9,9 +9,11 @@ import numpy.typing as npt
 
 from art_nip.estimators.base import EstimatorAdapter
 from art_nip.estimators.layers import Call, Layer
+from art_nip.nip.bank import LEARNED_PREFIX, check_finite
 from art_nip.nip.retrieval.base import Reader, Retrieval
 from art_nip.nip.retrieval.context import Context
 from art_nip.nip.retrieval.early import layers_that_could_be_meant
+from art_nip.nip.retrieval.learner import learned_array
 from art_nip.nip.retrieval.vectors import neuron_vectors
 from art_nip.utils.arrays import Array, namespace
 
@@ -63,6 +65,13 @@ class Nearest(Retrieval):
             vectors[filled : filled + len(found)] = found
             filled += len(found)
         return {"vectors": vectors}
+
+    def check_learned(self, context: Context) -> None:
+        """Check the candidates' `vectors`; see the base class."""
+        see = _vectors_of(context.adapter, self.layer)
+        width = see(context.adapter.tensor(np.zeros((1, *context.adapter.input_shape)))).shape[1]
+        vectors = learned_array(context, "vectors", "float16", len(context.fit.bank), width)
+        check_finite(f"{LEARNED_PREFIX}vectors", vectors)
 
     def reader(self, context: Context) -> Reader:
         """Return the retrieval at work; see the base class."""

@@ -12,6 +12,7 @@ from art_nip.nip.retrieval.evidence.base import EvidenceReader
 from art_nip.nip.retrieval.evidence.preprocessors import Preprocessors
 from art_nip.nip.retrieval.evidence.probabilities import lead
 from art_nip.nip.retrieval.evidence.views import ViewEvidence, ViewReader
+from art_nip.nip.retrieval.learner import learned_array
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.validation import check_number
 
@@ -80,6 +81,12 @@ class GradedViewEvidence(ViewEvidence):
         allowed = self.budget * len(labels)
         least = [least_lead(leads, of_view, allowed) for of_view in np.concatenate(wrong, axis=1)]
         return {"leads": np.maximum.accumulate(np.array(least, np.float32))}
+
+    def check_learned(self, context: Context) -> None:
+        """Check `leads`: they ascend, and are infinite for views that none gets; see the base."""
+        leads = learned_array(context, "leads", "float32", len(self.defences) - 1)
+        if not (leads[:-1] <= leads[1:]).all() or np.isnan(leads).any():
+            raise ValueError("its leads do not ascend")
 
     def reader(self, context: Context) -> EvidenceReader:
         """Return the evidence at work; see the base class."""

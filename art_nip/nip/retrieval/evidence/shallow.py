@@ -10,11 +10,13 @@ import numpy.typing as npt
 
 from art_nip.estimators.base import EstimatorAdapter
 from art_nip.estimators.layers import Call, Layer
+from art_nip.nip.bank import LEARNED_PREFIX, check_finite
 from art_nip.nip.retrieval.context import Context
 from art_nip.nip.retrieval.early import layers_that_could_be_meant
 from art_nip.nip.retrieval.evidence.base import Evidence, EvidenceReader
 from art_nip.nip.retrieval.evidence.lda import Discriminant, Moments, best_temperature
 from art_nip.nip.retrieval.evidence.probabilities import log_mean, softmax
+from art_nip.nip.retrieval.learner import learned_array
 from art_nip.nip.retrieval.vectors import neuron_vectors, pooled
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.validation import check_positive
@@ -134,6 +136,19 @@ class ShallowEvidence(Evidence):
             except ValueError as error:
                 raise ValueError(f"Layer {layer!r} tells no class: {error}.") from error
         return found
+
+    def check_learned(self, context: Context) -> None:
+        """Check each layer's `weights` and `bias`; see the base class."""
+        adapter = context.adapter
+        image, classes = adapter.tensor(np.zeros((1, *adapter.input_shape))), adapter.nb_classes
+        for place, maps in enumerate(adapter.activations(image, self._places())):
+            name, width = f"weights.{place}", _vectors(maps).shape[1]
+            weights = learned_array(context, name, "float32", width, classes)
+            check_finite(LEARNED_PREFIX + name, weights)
+            # A class that was not among those learned from has -inf.
+            bias = learned_array(context, f"bias.{place}", "float32", classes)
+            if not (np.isfinite(bias) | np.isneginf(bias)).all() or np.isneginf(bias).all():
+                raise ValueError(f"its array '{LEARNED_PREFIX}bias.{place}' tells no class")
 
     def reader(self, context: Context) -> EvidenceReader:
         """Return the evidence at work; see the base class."""

@@ -1,0 +1,72 @@
+"""Whatever mode the caller's framework is in, NIP gives the same, and the mode stays."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+from art_nip import NIPPreprocessor
+from tests.helpers import make_classifier
+from tests.nip.helpers import fitted
+
+RETRIEVALS = ("similarity", "nearest", "class")
+
+
+@contextmanager
+def default_double():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@contextmanager
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+MODES = {
+    "no_grad": torch.no_grad,
+    "inference": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "double": default_double,
+    "deterministic": deterministic,
+    "anomalies": torch.autograd.detect_anomaly,
+    "no data": lambda: torch.device("meta"),
+    "NumPy's errors": lambda: np.errstate(all="raise"),
+}
+
+
+@pytest.fixture(scope="module")
+def made(lenet, digits):
+    """A fitted NIP of each retrieval, its classifier, its images, and what it makes of some."""
+    classifier = make_classifier("pytorch", lenet["pytorch"])
+    bank, x = digits["bank"][0][:100], digits["test"][0][:6]
+    nips = {name: fitted(classifier, bank, retrieval=name) for name in RETRIEVALS}
+    return {name: (nip, classifier, bank, x, nip(x)[0]) for name, nip in nips.items()}
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection", "ignore:Early layers tell")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("retrieval", RETRIEVALS)
+def test_a_mode_of_the_caller_changes_nothing(made, retrieval, mode, tmp_path):
+    nip, classifier, bank, x, expected = made[retrieval]
+    tensor = torch.from_numpy(x)
+    nip.set_params(strength=nip.strength)  # the reader is made anew, in the mode
+    with MODES[mode]():
+        found = {
+            "call": nip(x)[0],
+            "forward": nip.forward(tensor)[0],
+            "fit": fitted(classifier, bank, retrieval=retrieval)(x)[0],
+        }
+        nip.save(tmp_path / "a")
+        found["file"] = NIPPreprocessor.load(tmp_path / "a", classifier)(x)[0]
+    found["afterwards"] = nip(x)[0]
+    for way, defended in found.items():
+        np.testing.assert_allclose(np.asarray(defended), expected, atol=1e-5, err_msg=way)
