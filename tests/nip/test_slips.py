@@ -184,7 +184,7 @@ def test_evidence_is_one_of_the_abstract_class():
 def test_labels_of_text_are_refused(classifier, images):
     nip = NIPPreprocessor.for_estimator(classifier, verbose=False)
     for labels in (["seven"] * 20, np.array([None] * 20)):
-        with pytest.raises(ValueError, match="Labels must be class indices"):
+        with pytest.raises(ValueError, match="Labels must be numbers, class indices"):
             nip.fit(images["bank"][0][:20], labels)
 
 
