@@ -135,7 +135,8 @@ class Fitted(NamedTuple):
             raise ValueError("its arrays are of other neurons or other images")
         if bank.labels.min() < 0 or bank.labels.max() >= nb_classes:
             raise ValueError("its labels are of other classes")
-        for name in ("template", "answers", *vars(bank)):
+        # Not answers, which are NaN where the model never answers twice alike.
+        for name in ("template", *vars(bank)):
             check_finite(name, arrays[name])
         return cls(arrays["template"], bank, learned, fingerprint, arrays["answers"])
 
