@@ -8,8 +8,10 @@ from typing import Any, Literal, TypedDict
 
 import numpy as np
 
+from art_nip.estimators.base import EstimatorAdapter
 from art_nip.nip.bank import DTYPES
-from art_nip.nip.retrieval import Retrieval, Similarity, chosen
+from art_nip.nip.neurons import part_ends
+from art_nip.nip.retrieval import Context, Retrieval, Similarity, chosen
 from art_nip.utils.validation import (
     check_choice,
     check_flag,
@@ -133,78 +135,6 @@ class Parameters:
         return {**vars(self), "retrieval": self.retrieval.as_dict()}
 
 
-class HasParameters:
-    """What has parameters, and shows each of them as an attribute: ART reads them so."""
-
-    parameters: Parameters
-
-    @property
-    def clip_values(self) -> tuple[Any, Any]:
-        """Range (min, max) of the images, numbers or nested lists."""
-        low, high = self.parameters.clip_values
-        return low, high
-
-    @property
-    def layer(self) -> str:
-        """The layer as it was asked for: "auto" or a name."""
-        return self.parameters.layer
-
-    @property
-    def k1(self) -> int:
-        """How many front neurons ρ strengthens."""
-        return self.parameters.k1
-
-    @property
-    def k2(self) -> int:
-        """How many tail neurons ρ weakens."""
-        return self.parameters.k2
-
-    @property
-    def fractions(self) -> tuple[float, float, float]:
-        """Shares of front, middle and tail neurons."""
-        return self.parameters.fractions
-
-    @property
-    def confidence(self) -> Literal["probability", "logit"]:
-        """What y_c of [1] is."""
-        return self.parameters.confidence
-
-    @property
-    def template(self) -> Literal["mean", "quorum"]:
-        """What T of [2] is."""
-        return self.parameters.template
-
-    @property
-    def quorum(self) -> float:
-        """Share of the images of which a neuron of T must be a middle neuron."""
-        return self.parameters.quorum
-
-    @property
-    def retrieval(self) -> Retrieval:
-        """How an image finds its inverse perturbation."""
-        return self.parameters.retrieval
-
-    @property
-    def strength(self) -> float:
-        """Factor on the perturbation added in [7]."""
-        return self.parameters.strength
-
-    @property
-    def batch_size(self) -> int:
-        """How many images the model sees at once."""
-        return self.parameters.batch_size
-
-    @property
-    def bank_dtype(self) -> Literal["float32", "float16", "uint8"]:
-        """How candidates are stored."""
-        return self.parameters.bank_dtype
-
-    @property
-    def verbose(self) -> bool:
-        """Whether fitting shows a progress bar."""
-        return self.parameters.verbose
-
-
 def check_names(given: Mapping[str, Any]) -> None:
     """Raise a ValueError if a name is not that of a parameter; the message names the nearest."""
     for name in given:
@@ -267,4 +197,31 @@ def check_range_of(clip_values: tuple[Any, Any], input_shape: tuple[int, ...]) -
             raise ValueError(
                 f"clip_values of shape {shape} do not broadcast to images of shape {input_shape}. "
                 f"Give numbers, or one for each channel in an array of shape {channels}."
+            )
+
+
+def settled(parameters: Parameters, adapter: EstimatorAdapter) -> Parameters:
+    """Return parameters that suit a model, with the retrieval's choices for it filled in.
+
+    :param parameters: as a user gave them.
+    :param adapter: the model.
+    :raises ValueError: if they do not suit it.
+    """
+    _check_part_sizes(adapter.n_neurons, parameters)
+    check_range_of(parameters.clip_values, adapter.input_shape)
+    context = Context(adapter, parameters.clip_values, parameters.fractions)
+    return replace(parameters, retrieval=parameters.retrieval.settled(context))
+
+
+def _check_part_sizes(n_neurons: int, parameters: Parameters) -> None:
+    front_end, middle_end = part_ends(n_neurons, parameters.fractions)
+    for name, size, part in (
+        ("k1", front_end, "front"),
+        ("k2", n_neurons - middle_end, "tail"),
+    ):
+        if getattr(parameters, name) > size:
+            raise ValueError(
+                f"{name}={getattr(parameters, name)}, but the {part} part has only {size} of the "
+                f"layer's {n_neurons} neurons. Set {name} to at most {size}, or choose a wider "
+                "layer."
             )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial, wraps
 from importlib.metadata import version
 from pathlib import Path
@@ -25,13 +24,14 @@ from art.defences.preprocessor.preprocessor import (
 from sklearn.exceptions import NotFittedError
 
 from art_nip.estimators import clones
-from art_nip.estimators.base import EstimatorAdapter, adapter_for, for_framework
+from art_nip.estimators.base import adapter_for, for_framework
 from art_nip.estimators.module import as_module
 from art_nip.estimators.protocol import DefendableClassifier
 from art_nip.nip import bank_file, fitting, neurons
 from art_nip.nip.bank import CandidateBank, Fitted
-from art_nip.nip.parameters import HasParameters, Parameters, check_names, check_range_of
+from art_nip.nip.parameters import Parameters, check_names, settled
 from art_nip.nip.partner import STALE, changed_since, check_images_alike
+from art_nip.nip.properties import HasParameters
 from art_nip.nip.retrieval import Context, Reader
 from art_nip.nip.retrieval.class_evidence import ClassReader
 from art_nip.nip.retrieval.registry import check_loadable
@@ -117,7 +117,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         told: dict[str, Any] = {"clip_values": estimator.clip_values, **parameters}
         given = Parameters(**told)
         self._adapter = adapter_for(estimator, given.layer, given.confidence)
-        self.parameters = _settled(given, self._adapter)
+        self.parameters = settled(given, self._adapter)
         self._adopt(None)
 
     @staticmethod
@@ -445,7 +445,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         adapter = self._adapter
         if (before.layer, before.confidence) != (after.layer, after.confidence):
             adapter = adapter.looking_at(after.layer, after.confidence)
-        after = _settled(after, adapter)
+        after = settled(after, adapter)
         changed = {name for name, value in vars(after).items() if value != getattr(before, name)}
         self.parameters, self._adapter, self._reader = after, adapter, None
         if changed - KEEP_THE_FIT:
@@ -638,28 +638,6 @@ def _class_for(estimator: Any) -> type[NIPPreprocessor]:
         estimator, "NIP", NIPPreprocessorPyTorch, NIPPreprocessorTensorFlowV2
     )
     return kind
-
-
-def _settled(parameters: Parameters, adapter: EstimatorAdapter) -> Parameters:
-    """Return parameters that suit the model, with the retrieval's choices for it filled in."""
-    _check_part_sizes(adapter.n_neurons, parameters)
-    check_range_of(parameters.clip_values, adapter.input_shape)
-    context = Context(adapter, parameters.clip_values, parameters.fractions)
-    return replace(parameters, retrieval=parameters.retrieval.settled(context))
-
-
-def _check_part_sizes(n_neurons: int, parameters: Parameters) -> None:
-    front_end, middle_end = neurons.part_ends(n_neurons, parameters.fractions)
-    for name, size, part in (
-        ("k1", front_end, "front"),
-        ("k2", n_neurons - middle_end, "tail"),
-    ):
-        if getattr(parameters, name) > size:
-            raise ValueError(
-                f"{name}={getattr(parameters, name)}, but the {part} part has only {size} of the "
-                f"layer's {n_neurons} neurons. Set {name} to at most {size}, or choose a wider "
-                "layer."
-            )
 
 
 def _refuse_to_clone() -> Any:

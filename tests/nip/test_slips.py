@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from art_nip import NIPPreprocessor, NIPPreprocessorPyTorch, NIPPreprocessorTensorFlowV2
-from art_nip.nip.parameters import HasParameters, ParameterKeywords, Parameters
+from art_nip.nip.parameters import ParameterKeywords, Parameters
+from art_nip.nip.properties import HasParameters
 from art_nip.nip.retrieval import (
     ClassEvidence,
     EstimatorEvidence,
