@@ -67,6 +67,8 @@ def changed_file(fuzz: Fuzz, valid: list[bytes]) -> bytes:
         name = fuzz.PickValueInList(sorted(header))
         header[name] = changed_text(fuzz, header[name])
     for _ in range(fuzz.ConsumeIntInRange(0, 2)):
+        if not arrays:
+            break
         name = fuzz.PickValueInList(sorted(arrays))
         array = arrays.pop(name)
         change = fuzz.ConsumeIntInRange(0, 9)
@@ -386,7 +388,8 @@ def learned() -> Callable[[bytes], None]:
     }  # fmt: skip
     kinds, valid = [], []
     for name, parameters in quick.items():
-        kind = getattr(defences, name)
+        with atheris.instrument_imports(include=["art_nip"]):  # they are imported when asked for
+            kind = getattr(defences, name)
         defence = kind(**parameters, clip_values=(0.0, 1.0), verbose=False)
         defence.fit(x)
         defence.save(FILE)

@@ -135,6 +135,11 @@ class SparseTransformation(LearnedDefence):
         expected = (self.n_filters, self.filter_size, self.filter_size)
         if filters.ndim != 4 or (filters.shape[0], *filters.shape[2:]) != expected:
             raise ValueError(f"the filters have shape {filters.shape}")
+        norms = np.sqrt(np.square(filters, dtype=np.float64).sum(axis=(1, 2, 3)))
+        if not np.allclose(norms, 1, atol=1e-3):
+            raise ValueError(
+                f"the filters have norms from {norms.min():g} to {norms.max():g}, not of 1"
+            )
         self._adopt(filters)
 
     def _forget(self) -> None:

@@ -17,6 +17,7 @@ from art_nip.benchmark.resolve import _learns
 from art_nip.defences import SparseTransformation, sparse_coding
 from art_nip.defences.sparse_coding import Spectra
 from art_nip.testing import check_preprocessor
+from art_nip.utils.files import reading
 from art_nip.utils.seeds import seeded
 from tests.helpers import make_classifier, to_framework
 
@@ -460,6 +461,15 @@ def test_other_files_are_refused(colour_fit, tmp_path):
     save_file({"filters": np.zeros(3, np.float32)}, path)
     with pytest.raises(ValueError, match="not one of SparseTransformation"):
         SparseTransformation.load(path)
+    colour_fit.save(path)
+    with reading(path, "") as file:
+        header = file.metadata()
+    for value in (0, 3e38):
+        filters = np.array(colour_fit.filters)
+        filters[1] = value
+        save_file({"filters": filters}, path, header)
+        with pytest.raises(ValueError, match="one of SparseTransformation: the filters have norms"):
+            SparseTransformation.load(path)
     colour_fit.save(path)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ValueError, match="truncated"):
