@@ -161,9 +161,11 @@ def refusing(path: str | Path, kind: type[LearnedDefence]) -> Iterator[None]:
     """Turn whatever is wrong with the content of a file into one sentence about the file."""
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    # A file that parameters name may be missing too.
+    except (AttributeError, FileNotFoundError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path} is a safetensors file, but not one of {kind.__name__}: {error}. "
+            f"{path} is a safetensors file, but not one of {kind.__name__}: "
+            f"{str(error).rstrip('.')}. "
             f"{_advice(kind)}"
         ) from error
 

@@ -112,6 +112,13 @@ def test_what_is_wrong_with_a_file_is_one_sentence(change, family, path):
         kind.load(path)
 
 
+@pytest.mark.parametrize("family", ["SuperResolution"], indirect=True)
+def test_a_file_that_names_another_which_is_missing(family, path):
+    changed(path, parameters=json.dumps({"clip_values": [0, 1], "weights": "absent.safetensors"}))
+    with pytest.raises(ValueError, match=rf"{path} .*: There is no file absent\.safetensors"):
+        getattr(defences, family).load(path)
+
+
 def test_files_that_are_none(family, path, tmp_path):
     kind = getattr(defences, family)
     with pytest.raises(FileNotFoundError, match=f"There is no file .*absent.*{family}.save"):
