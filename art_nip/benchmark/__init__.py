@@ -1,7 +1,7 @@
-"""Who wins, measured: attacks and defences on a classifier, in tables and pictures.
+"""Measures attacks and defences on a classifier, and reports in tables and figures.
 
-Results are kept in a folder as they come, so a run that is stopped goes on where it was. What is
-here is loaded when it is first used: to report on results, neither ART nor a framework is needed.
+Results are written to a folder as they come, so a run that was stopped continues where it was. The
+classes here are loaded on first use: a report on results needs neither ART nor a framework.
 """
 
 from importlib import import_module
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Attack", "Benchmark", "Defence"]
 
-_HOMES = {"Attack": "resolve", "Benchmark": "benchmark", "Defence": "resolve"}
+_MODULES = {"Attack": "resolve", "Benchmark": "benchmark", "Defence": "resolve"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The benchmark of one classifier: what to run, running what is not there yet, and the table."""
+"""The benchmark of one classifier: plans cells, computes the missing ones, and tabulates all."""
 
 from __future__ import annotations
 
@@ -85,15 +85,16 @@ class Benchmark:
         whole suite that goes through each defence, see `art_nip.benchmark.suite`.
     :param defences: names (`art_nip.defences.registry.NAMES`), ART preprocessors, trained ART
         classifiers, or :class:`Defence`; or a mapping from labels to these. "none" is always there.
-        What learns is fitted by the benchmark, on a copy: only so the protocol is known.
-    :param store: folder of the results; one that is there is gone on with.
-    :param protocols: of "held-out" and "leaked".
-    :param threats: of "oblivious" and "adaptive".
-    :param seed: of all that is drawn at random.
+        The benchmark fits a copy of each defence that learns; otherwise the protocol would not be
+        known.
+    :param store: folder of the results; an existing one is continued.
+    :param protocols: one or both of "held-out" and "leaked".
+    :param threats: one or both of "oblivious" and "adaptive".
+    :param seed: seed of everything that is drawn at random.
     :param engine: "local" (processes of this machine), "ray" or "dask".
     :param jobs: how many tasks run at once; with "local" and 1, in this process.
-    :param address: of a running Ray or Dask cluster; None starts one on this machine.
-    :param name: of the benchmark, in its report; None takes the folder's.
+    :param address: address of a running Ray or Dask cluster; None starts one on this machine.
+    :param name: name of the benchmark in its report; None takes the folder's name.
     :param verbose: whether to show progress, and how long slow attacks will take.
     :raises ValueError: if a name or a parameter is not allowed, two have one label, something
         cannot be made for this classifier, or the store is of an older version.
@@ -141,11 +142,11 @@ class Benchmark:
     def plan(self, x: npt.ArrayLike, y: npt.ArrayLike, bank: Data | None = None) -> pd.DataFrame:
         """Return the cells of the grid, and compute nothing.
 
-        :param x: as of :meth:`run`.
-        :param y: as of :meth:`run`.
-        :param bank: as of :meth:`run`.
-        :return: columns attack, defence, protocol, threat, n (images), and cached: whether all is
-            there that the cell needs.
+        :param x: as in :meth:`run`.
+        :param y: as in :meth:`run`.
+        :param bank: as in :meth:`run`.
+        :return: columns attack, defence, protocol, threat, n (images), and cached: whether
+            the store has everything that the cell needs.
         """
         grid = self._grid(x, y, bank)
         rows = [
@@ -161,7 +162,7 @@ class Benchmark:
         return cells
 
     def run(self, x: npt.ArrayLike, y: npt.ArrayLike, bank: Data | None = None) -> pd.DataFrame:
-        """Compute what is not there yet, and return the table of all.
+        """Compute the cells that are missing, and return the table of all cells.
 
         :param x: images to evaluate on, shape (N, *input_shape), in the classifier's `clip_values`.
         :param y: their classes: indices, shape (N,), or one-hot, shape (N, nb_classes).
@@ -203,9 +204,9 @@ class Benchmark:
         return table
 
     def _tell_of_no_success(self, table: pd.DataFrame) -> None:
-        """Say which attacks that are no named ones did nothing: they may take labels for targets.
+        """Warn of attacks without a name here that never succeeded: labels may be targets to them.
 
-        What hands the labels on to another attack does not show what they are there.
+        An attack that hands the labels on to another does not show what they mean to that one.
         """
         own = {entry.label for entry in self._attacks if entry.name not in NAMES}
         none = table[(table.metric == "asr") & (table.value == 0) & table.attack.isin(own)]
@@ -220,7 +221,7 @@ class Benchmark:
             )
 
     def _tell_failures(self, table: pd.DataFrame) -> None:
-        """Say which cells failed, and why, at the end, where it is seen."""
+        """Say which cells failed, and why; at the end of the run, where the user sees it."""
         found = causes(table.itertuples())
         if not found:
             return
@@ -245,7 +246,7 @@ class Benchmark:
     def _grid(self, x: npt.ArrayLike, y: npt.ArrayLike, bank: Data | None) -> Grid:
         images, labels = self._checked(x, y)
         known = None if bank is None else self._checked(*_pair(bank))
-        learners = [each.label for each in self._defences if each.learns]
+        learners = [entry.label for entry in self._defences if entry.learns]
         if learners and Protocol.HELD_OUT in self._protocols:
             if known is None:
                 raise ValueError(
@@ -290,7 +291,7 @@ class Benchmark:
             self._store.put(kind, key, result)
 
     def _crafting(self, grid: Grid) -> dict[str, Callable[[], Task]]:
-        """Return what makes the tasks that are to be done, by their keys."""
+        """Return functions that make the tasks still to be done, by the keys of the tasks."""
         return {
             cell.adversarial: partial(self._to_craft, grid, cell, cell.adversarial)
             for cell in grid.cells
@@ -306,18 +307,18 @@ class Benchmark:
 
     def _inspecting(self, grid: Grid) -> dict[str, Callable[[], Task]]:
         return {
-            each.key: partial(
+            inspected.key: partial(
                 Inspecting,
-                each.key,
-                _ready(grid, each.defence, each.protocol),
+                inspected.key,
+                _ready(grid, inspected.defence, inspected.protocol),
                 grid.x[:IMAGES_TO_INSPECT],
             )
-            for each in grid.inspected()
-            if not self._store.has("inspections", each.key)
+            for inspected in grid.inspected()
+            if not self._store.has("inspections", inspected.key)
         }
 
     def _has_images(self, cell: Cell) -> bool:
-        """Return whether what the cell classifies is there: its adversarial examples, if any."""
+        """Return whether the adversarial examples that the cell classifies, if any, are there."""
         return cell.adversarial is None or self._store.has("adversarial", cell.adversarial)
 
     def _to_craft(self, grid: Grid, cell: Cell, key: str) -> Crafting:
@@ -344,7 +345,7 @@ class Benchmark:
         )
 
     def _describe(self, grid: Grid) -> None:
-        """Write what the report needs to know beside the table."""
+        """Write down what the report needs besides the table."""
         bank = grid.banks[Protocol.HELD_OUT]
         adversarial = {
             cell.attack: cell.adversarial
@@ -382,7 +383,7 @@ class Benchmark:
                 for entry in grid.defences.values()
             ],
             channels_first=channels_first(self.classifier),
-            clip_values=[np.asarray(each).tolist() for each in self.classifier.clip_values],
+            clip_values=[np.asarray(bound).tolist() for bound in self.classifier.clip_values],
             adversarial=adversarial,
             cells=[CellCount(threat, protocol, n) for (threat, protocol), n in counts.items()],
         )
@@ -396,7 +397,7 @@ def _ready(grid: Grid, defence: str, protocol: Protocol) -> ReadyDefence:
 
 
 def _check_names(what: str, given: Any, allowed: Sequence[str]) -> None:
-    """Raise an error unless names are a list of some that are allowed."""
+    """Raise an error unless names are a list of at least one allowed name."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"The {what}s are {given!r}; give a list, also of one: [{given!r}].")
     names = list(given)

@@ -22,19 +22,21 @@ Finding = tuple[Status, str]
 """A status and the evidence for it."""
 
 TOLERATED_SHARE = 0.02
-"""What share of the images an attack may break alone, by chance; one image in any case."""
+"""An attack may break this share of the images alone, by chance; one image in any case."""
 
 TRUE_SLOPES = (0.8, 1.25)
-"""Between what the slope of the loss is, over that which its gradient promises, if that is true."""
+"""Bounds of the measured slope of the loss over the slope that a true gradient promises."""
 
 
 def checklist(run: Run, suites: Sequence[Outcome]) -> list[ChecklistItem]:
-    """Return the items, for each suite, defence and protocol of which there are results.
+    """Return the items for each suite, defence and protocol that has results.
 
     :param suites: what the adaptive suites did.
-    :return: what became of each, and what says so.
+    :return: the items, each with its status and the evidence for it.
     """
-    keys = {(each.defence, each.protocol): each.key for each in run.grid.inspected()}
+    keys = {
+        (inspected.defence, inspected.protocol): inspected.key for inspected in run.grid.inspected()
+    }
     rows = []
     for outcome in suites:
         inspection = run.inspection(keys[outcome.defence, outcome.protocol])
@@ -73,9 +75,9 @@ def _findings(outcome: Outcome, facts: dict[str, Any], nb_classes: int) -> dict[
 def _adds_nothing(
     outcome: Outcome, roles: Sequence[Role], others: Sequence[Role], also: Sequence[Role] = ()
 ) -> Finding:
-    """Return whether some attacks break hardly an image that none of the others breaks.
+    """Return whether some attacks break hardly any image that the others do not break.
 
-    :param also: attacks whose accuracy is evidence too.
+    :param also: further attacks whose accuracy is part of the evidence.
     """
     these, those = outcome.broken_by(roles), outcome.broken_by(others)
     if these is None or those is None:

@@ -1,4 +1,4 @@
-"""Where tasks run: here, on this machine's cores, or on a Ray or Dask cluster."""
+"""Where tasks run: in this process, on this machine's cores, or on a Ray or Dask cluster."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Engine:
-    """What runs tasks.
+    """Runs tasks.
 
     :param name: "local" (processes of this machine), "ray" or "dask".
     :param jobs: how many tasks run at once; with "local" and 1, in this process.
-    :param address: of a running Ray or Dask cluster; None starts one on this machine.
+    :param address: address of a running Ray or Dask cluster; None starts one on this machine.
     """
 
     name: str = "local"
@@ -44,17 +44,18 @@ class Engine:
     def run(
         self, function: Callable[[Any, Task], Result], shared: Any, tasks: Iterable[Task]
     ) -> Iterator[Result]:
-        """Yield the results of tasks, each as soon as it is there, in any order.
+        """Yield the results of tasks in any order, each result as soon as it is there.
 
-        :param function: from `shared` and a task to its result; it does not raise.
+        :param function: takes `shared` and a task, and returns the result; it does not raise.
         :param shared: what all tasks need.
-        :param tasks: what to do; taken one by one, so that they need not all be in memory. They and
+        :param tasks: the tasks; taken one by one, so that they need not all be in memory. They and
             `shared` are pickled, unless they stay in this process.
         """
-        # On clusters not through joblib: it runs all here if there is one job or one thread of
-        # Dask, heeds no number of jobs there, and gives no result of Ray before all are there.
-        places = {"local": self._locally, "ray": self._on_ray, "dask": self._on_dask}
-        yield from places[self.name](function, shared, iter(tasks))
+        # Clusters are not used through joblib: with one job or one thread of Dask it runs
+        # everything here, it ignores the number of jobs there, and with Ray it gives no result
+        # before all are there.
+        runners = {"local": self._locally, "ray": self._on_ray, "dask": self._on_dask}
+        yield from runners[self.name](function, shared, iter(tasks))
 
     def _locally(self, function: Any, shared: Any, tasks: Iterator[Any]) -> Iterator[Any]:
         parallel = Parallel(
@@ -80,7 +81,7 @@ class Engine:
 
     def _on_ray(self, function: Any, shared: Any, tasks: Iterator[Any]) -> Iterator[Any]:
         with self._ray() as ray:
-            remote, held = ray.remote(**_one_gpu_each(ray))(function), ray.put(shared)
+            remote, held = ray.remote(**_resources_of_a_task(ray))(function), ray.put(shared)
 
             def submitted(n: int) -> list[Any]:
                 return [remote.remote(held, task) for task in islice(tasks, n)]
@@ -104,6 +105,6 @@ class Engine:
                 ray.shutdown()
 
 
-def _one_gpu_each(ray: Any) -> dict[str, int]:
-    """Return what a task asks of a Ray cluster: a CPU, and a GPU to itself where there are any."""
+def _resources_of_a_task(ray: Any) -> dict[str, int]:
+    """Return what a task asks of a Ray cluster: a CPU, and a GPU of its own if there are any."""
     return {"num_cpus": 1, "num_gpus": 1 if ray.cluster_resources().get("GPU") else 0}

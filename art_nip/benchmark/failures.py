@@ -1,4 +1,4 @@
-"""What went wrong in a run: one cause is told once, with all the cells that it left empty."""
+"""The errors of a run: each cause is told once, with all the cells that it left empty."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class NoSuccessWarning(UserWarning):
 class Cause:
     """An error, and the cells that it left empty.
 
-    :param error: as it was raised first.
-    :param cells: by attack, threat and protocol, the defences.
+    :param error: the error as it was first raised.
+    :param cells: the defences of these cells, by attack, threat and protocol.
     """
 
     error: str
@@ -45,9 +45,9 @@ class Cause:
 
 
 def causes(rows: Iterable[Any]) -> list[Cause]:
-    """Return what went wrong, each cause once.
+    """Return the causes of the errors in a table, each cause once.
 
-    :param rows: of the table, of any type that has its columns; those without an error too.
+    :param rows: all rows of the table, of any type that has its columns as attributes.
     """
     found: dict[str, Cause] = {}
     for row in rows:

@@ -1,7 +1,7 @@
-"""A closer look at a defended classifier: can the attacks by gradient be believed?
+"""Inspects a defended classifier: can results of gradient attacks be believed?
 
-Where the defence is random, or its gradient is zero or not that of what it does, they see less than
-there is (Athalye et al., "Obfuscated gradients give a false sense of security", 2018).
+Gradient attacks find too few adversarial examples if the defence is random, or if its gradient is
+zero or wrong (Athalye et al., "Obfuscated gradients give a false sense of security", 2018).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STEP = 0.05
 
 
 def inspect(classifier: Any, x: npt.NDArray[np.float32]) -> dict[str, Any]:
-    """Return what can be seen on a few images, as JSON can hold it.
+    """Return facts about the gradients on a few images, as JSON can hold them.
 
     :param classifier: an ART classifier with all its defences.
     :param x: benign images, shape (N, *input_shape).

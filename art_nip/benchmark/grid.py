@@ -1,4 +1,4 @@
-"""Attacks × defences × protocols × threats: the cells, each with the keys of what it needs."""
+"""The cells of a benchmark, attacks × defences × protocols × threats, and their keys."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from art_nip.benchmark.resolve import AttackEntry, DefenceEntry
 from art_nip.benchmark.schema import BENIGN, NONE, Protocol, Threat
 
 IMAGES_TO_INSPECT = 8
-"""On how many images a defended classifier is looked at more closely."""
+"""The number of images on which a defended classifier is inspected."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination, and the keys of what it needs.
+    """One combination of attack, defence, protocol and threat, and the keys of its data.
 
     :param adversarial: key of the adversarial examples; None for benign images.
-    :param predictions: key of what the defended classifier says of the images.
+    :param predictions: key of the defended classifier's predictions.
     :param through: whether the attack goes through the defence.
     """
 
@@ -38,9 +38,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Inspected:
-    """A defended classifier that the adaptive suite attacks, and so is looked at more closely.
+    """A defended classifier that the adaptive suite attacks, and that is therefore inspected.
 
-    :param key: of what is found.
+    :param key: key of the result of the inspection.
     """
 
     defence: str
@@ -49,17 +49,17 @@ class Inspected:
 
 
 class Grid:
-    """All cells of a benchmark on given images, and what determines each.
+    """All cells of a benchmark on given images, with their keys.
 
     :param classifier: the undefended classifier.
-    :param attacks: what attacks it.
-    :param defences: what defends it.
+    :param attacks: the attacks on it.
+    :param defences: its defences.
     :param protocols: how defences are fitted.
-    :param threats: what attacks know.
+    :param threats: what attacks know of the defence.
     :param x: the images to evaluate on, shape (N, *input_shape).
     :param y: their classes, shape (N,).
     :param bank: benign images and their classes to fit on, for the held-out protocol.
-    :param fixed: what else determines all results: the seed, versions.
+    :param fixed: what else determines all results: the seed, the versions of packages.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class Grid:
         bank: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None,
         fixed: Any,
     ) -> None:
-        self.attacks = {each.label: each for each in attacks}
-        self.defences = {each.label: each for each in defences}
+        self.attacks = {attack.label: attack for attack in attacks}
+        self.defences = {defence.label: defence for defence in defences}
         self.x, self.y = x, y
         self.banks = {Protocol.HELD_OUT: bank, Protocol.LEAKED: (x, y)}
         self.clip_values, self.nb_classes = classifier.clip_values, int(classifier.nb_classes)
@@ -101,7 +101,7 @@ class Grid:
             for attack in self.attacks.values():
                 if attack.suite and (threat != Threat.ADAPTIVE or defence.kind not in attack.kinds):
                     continue
-                # Through none is the same as without knowing of one.
+                # An attack through no defence is the same as one that knows of none.
                 through = threat == Threat.ADAPTIVE and defence.label != NONE and attack.through
                 images = self._images_key(self.attacked(attack.label))
                 adversarial = fingerprint(
@@ -120,8 +120,8 @@ class Grid:
                 )
 
     def inspected(self) -> list[Inspected]:
-        """Return what is to be looked at more closely."""
-        met = {
+        """Return the defended classifiers to inspect."""
+        attacked = {
             (cell.defence, cell.protocol)
             for cell in self.cells
             if cell.attack != BENIGN and self.attacks[cell.attack].suite
@@ -139,7 +139,7 @@ class Grid:
             for cell in self.cells
             if cell.attack == BENIGN
             and cell.threat == Threat.ADAPTIVE
-            and (cell.defence, cell.protocol) in met
+            and (cell.defence, cell.protocol) in attacked
         ]
 
     def defence_key(self, defence: DefenceEntry, protocol: Protocol) -> str:

@@ -1,6 +1,6 @@
-"""Arrays are handed out as copies, so that whoever writes to its input changes nothing else.
+"""Models and defences are given copies of arrays, as they may write to their input.
 
-Attacks, defences and models may work in place; the images of a benchmark are shared by all cells.
+The images of a benchmark are shared by all cells, and must not change.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from art_nip.estimators.single_precision import single_precision
 
 
 class GivesCopies:
-    """What makes a class of ART estimators one whose model and defences are given copies."""
+    """A mixin for ART estimators that gives their model and their defences copies."""
 
     def _apply_preprocessing(self, x: Any, *arguments: Any, **keywords: Any) -> tuple[Any, Any]:
         preprocess = super()._apply_preprocessing  # type: ignore[misc]
@@ -23,7 +23,7 @@ class GivesCopies:
 
 
 def protected(estimator: Any) -> Any:
-    """Return a clone in single precision that gives its model and its defences copies.
+    """Return a clone of an estimator in single precision that gives model and defences copies.
 
     ART hands NumPy arrays to PyTorch without a copy, so a model that works in place would change
     the images of an attack that goes on with them.
@@ -34,8 +34,8 @@ def protected(estimator: Any) -> Any:
 
 
 def own(x: Any) -> Any:
-    """Return an array or a tensor that nobody else has; gradients pass through that of a tensor."""
+    """Return a copy of an array or a tensor; gradients pass through the copy of a tensor."""
     if isinstance(x, np.ndarray):
         return x.copy()
-    # Tensors of TensorFlow cannot be written to, and have no `clone`.
+    # Tensors of TensorFlow have no `clone`; they cannot be written to, and need none.
     return x.clone() if hasattr(x, "clone") else x

@@ -1,5 +1,6 @@
-"""Attacks and defences in one form, whether a name, an object of ART or a trained classifier stands
-for them: ready to be made for any classifier, in any process.
+"""Attacks and defences in one form, ready to be made for any classifier in any process.
+
+The user gives them as names, as objects of ART, or as trained classifiers.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class Attack:
 
     :param attack: a name, or an ART attack; "adaptive" stands for the whole suite of
         `art_nip.benchmark.suite`, with its parameters `eps`, `max_iter` and `queries`.
-    :param label: in tables; None takes the name, or the class of the attack.
-    :param parameters: of a named attack.
+    :param label: its label in tables; None takes the name, or the class of the attack.
+    :param parameters: parameters of a named attack.
     :param limit: how many images are attacked, the first ones; None takes the named attack's own.
     """
 
@@ -50,8 +51,8 @@ class Defence:
     """A named defence with other parameters than its own, or any defence with a label.
 
     :param defence: a name, an ART preprocessor, or an ART classifier that is itself a defence.
-    :param label: in tables; None takes the name, or the class.
-    :param parameters: of a named defence.
+    :param label: its label in tables; None takes the name, or the class.
+    :param parameters: parameters of a named defence.
     """
 
     defence: Any
@@ -63,17 +64,17 @@ class Defence:
 class AttackEntry:
     """An attack, ready to be made for any classifier, in any process.
 
-    :param label: in tables.
-    :param name: of a named attack, else its class.
-    :param parameters: for people.
+    :param label: its label in tables.
+    :param name: the name of a named attack, else the class.
+    :param parameters: its parameters, as reports show them.
     :param eps: the ε of the attack, NaN where it has none.
-    :param identity: what determines it.
-    :param make: from a classifier to the ART attack on it.
+    :param identity: fingerprint of what determines it.
+    :param make: takes a classifier, and returns the ART attack on it.
     :param limit: how many images are attacked; None: all.
     :param per_image: whether each image is attacked by itself.
     :param suite: the label of the adaptive suite that it belongs to; "" for none.
-    :param budget: of the suite: ε in L∞, a share of the clip range.
-    :param role: its name there.
+    :param budget: the budget of the suite: ε in L∞, a share of the clip range.
+    :param role: its name in the suite.
     :param kinds: the kinds of defence that it is made for, see :class:`Kind`.
     :param through: whether it goes through the defence where the threat is adaptive.
     """
@@ -97,13 +98,13 @@ class AttackEntry:
 class DefenceEntry:
     """A defence, ready to be made for the classifier, in any process.
 
-    :param label: in tables.
-    :param name: of a named defence, else its class.
-    :param parameters: for people.
-    :param identity: what determines it.
-    :param make: from the classifier to the defence.
-    :param learns: whether it is to be fitted on benign images.
-    :param kind: what it is.
+    :param label: its label in tables.
+    :param name: the name of a named defence, else the class.
+    :param parameters: its parameters, as reports show them.
+    :param identity: fingerprint of what determines it.
+    :param make: takes the classifier, and returns the defence.
+    :param learns: whether it is fitted on benign images.
+    :param kind: its kind.
     """
 
     label: str
@@ -116,7 +117,7 @@ class DefenceEntry:
 
 
 class _Named:
-    """Makes a named attack or defence: a class, since functions inside others do not travel."""
+    """Makes a named attack or defence. It is a class because inner functions cannot be pickled."""
 
     def __init__(self, named: Any, parameters: Mapping[str, Any]) -> None:
         self._create, self._parameters = named.create, dict(parameters)
@@ -126,7 +127,7 @@ class _Named:
 
 
 class _Trained:
-    """Gives a trained classifier that is a defence."""
+    """Returns a trained classifier that is a defence."""
 
     def __init__(self, estimator: Any) -> None:
         self._estimator = estimator
@@ -135,10 +136,10 @@ class _Trained:
         return self._estimator
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arrived, (packed(self._estimator),)
+        return _restored, (packed(self._estimator),)
 
 
-def _arrived(payload: bytes) -> _Trained:
+def _restored(payload: bytes) -> _Trained:
     return _Trained(unpacked(payload))
 
 
@@ -152,10 +153,10 @@ def attack_entries(given: Iterable[Any], classifier: Any) -> list[AttackEntry]:
     """
     entries = [
         entry
-        for each in _listed("attack", given, Attack)
-        for entry in _attack_entries(each, classifier)
+        for attack in _listed("attack", given, Attack)
+        for entry in _attack_entries(attack, classifier)
     ]
-    _check_labels("attack", [each.label for each in entries], reserved=BENIGN)
+    _check_labels("attack", [entry.label for entry in entries], reserved=BENIGN)
     return entries
 
 
@@ -181,22 +182,22 @@ def defence_entries(
     :raises TypeError: if one is none of these.
     """
     listed = _listed("defence", given, Defence)
-    entries = [_defence_entry(each, classifier) for each in listed if each != NONE]
-    _check_labels("defence", [each.label for each in entries], reserved=NONE)
+    entries = [_defence_entry(defence, classifier) for defence in listed if defence != NONE]
+    _check_labels("defence", [entry.label for entry in entries], reserved=NONE)
     return [DefenceEntry(NONE, NONE, {}, NONE, _no_defence, learns=False, kind=Kind.NONE), *entries]
 
 
 def _listed(what: str, given: Any, kind: type[Attack] | type[Defence]) -> list[Any]:
     """Return attacks or defences as a list.
 
-    :param what: they are.
-    :param given: several, or a mapping from labels to them.
-    :param kind: what holds one with a label.
+    :param what: "attack" or "defence", for messages.
+    :param given: several of them, or a mapping from labels to them.
+    :param kind: the class that holds one of them with a label.
     """
     if isinstance(given, Mapping):
         return [
-            replace(each, label=label) if isinstance(each, kind) else kind(each, label)
-            for label, each in given.items()
+            replace(item, label=label) if isinstance(item, kind) else kind(item, label)
+            for label, item in given.items()
         ]
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(
@@ -213,17 +214,17 @@ def check_made(
     classifier: Any,
     threats: Sequence[str],
 ) -> None:
-    """Make all that has a name once, so that its own checks speak before anything is computed.
+    """Make each named attack and defence once, so that its own checks run before the computation.
 
-    :param classifier: the undefended classifier; attacks that are made for a defended one are made
-        for that, if the threats have adaptive ones.
-    :raises ValueError: if one cannot be made; the message says which, and why.
+    :param classifier: the undefended classifier. An attack that suits only a defended classifier is
+        made for that one, if there are adaptive threats.
+    :raises ValueError: if an attack or a defence cannot be made; the message says which, and why.
     """
     estimators = [classifier]
     for entry in defence_entries:
         defence = _made("defence", entry, [classifier])
         if Threat.ADAPTIVE in threats and isinstance(defence, Preprocessor):
-            with suppress(ValueError):  # ART cannot chain it: an error of its cells
+            with suppress(ValueError):  # ART cannot chain it; its cells will hold the error
                 estimators.append(defended(classifier, defence, in_front=True))
     for attack in attack_entries:
         if not attack.suite:
@@ -240,7 +241,7 @@ def _made(what: str, entry: AttackEntry | DefenceEntry, estimators: Sequence[Any
             return entry.make(estimator)
         except ImportError:
             raise
-        except Exception as error:  # ART refuses by whatever kind of error
+        except Exception as error:  # ART refuses with errors of any kind
             errors.append(error)
     raise ValueError(
         f"The {what} {entry.label!r} cannot be made for this classifier: {errors[0]}"
@@ -393,7 +394,7 @@ def _kind(kind: Any) -> Kind:
 
 @contextmanager
 def _naming(what: str, name: str) -> Iterator[None]:
-    """Have errors say what has the parameter that they speak of."""
+    """Add the name of the attack or defence to errors about its parameters."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -405,7 +406,7 @@ def _naming(what: str, name: str) -> Iterator[None]:
 def _plain(value: Any) -> Any:
     """Return a value with Python's own numbers in place of NumPy's, which ART refuses."""
     if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: _plain(item) for name, item in value.items()}
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -1,4 +1,4 @@
-"""What has come of a grid so far: each thing is read once, and what is large is not kept."""
+"""The results of a grid so far: each is read once, and large arrays are not kept in memory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Crafted:
-    """What there is to say of adversarial examples.
+    """Facts and sizes of the adversarial examples of a cell.
 
-    :param facts: of crafting them.
-    :param l2: of each perturbation, shape (n,).
-    :param linf: of each perturbation, shape (n,).
+    :param facts: facts of crafting them.
+    :param l2: L2 norm of each perturbation, shape (n,).
+    :param linf: L∞ norm of each perturbation, shape (n,).
     """
 
     facts: dict[str, Any]
@@ -42,21 +42,21 @@ class Run:
         self._read: dict[tuple[str, str], Any] = {}
 
     def predictions(self, cell: Cell) -> Result | None:
-        """Return what was predicted in a cell, or the error that was met, or None."""
+        """Return the predictions of a cell, or the error that was raised, or None."""
         return self._once("predictions", cell.predictions, self.store.get)
 
     def failure(self, cell: Cell) -> str | None:
-        """Return the error that crafting the examples of a cell ended in, or None."""
+        """Return the error that crafting the examples of a cell raised, or None."""
         key = str(cell.adversarial)
         found = self._once("adversarial failures", key, self._failure)
         return None if found is None else found.error
 
     def crafted(self, cell: Cell) -> Crafted | None:
-        """Return what there is to say of a cell's adversarial examples; None if there are none."""
+        """Return facts and sizes of a cell's adversarial examples; None if there are none."""
         return self._once("crafted", str(cell.adversarial), self._crafted)
 
     def inspection(self, key: str) -> Result | None:
-        """Return what was found at a defended classifier, or the error that was met, or None."""
+        """Return the inspection of a defended classifier, or the error that was raised, or None."""
         return self._once("inspections", key, self.store.get)
 
     def _once(self, kind: str, key: str, read: Callable[[str, str], T]) -> T:

@@ -1,5 +1,4 @@
-"""What stands in a folder of results: the words and the records that a benchmark writes and its
-report reads.
+"""The words and records in a folder of results: a benchmark writes them, its report reads them.
 
 Nothing here needs ART, a framework or pandas.
 """
@@ -13,13 +12,13 @@ from enum import Enum
 from typing import Any, TypeVar
 
 FORMAT = 2
-"""Of the folder. In 1, the protocol "leaked" was called "transductive"."""
+"""Format of the folder. In format 1, the protocol "leaked" was called "transductive"."""
 
 BENIGN = "benign"
-"""The attack of cells without one."""
+"""The attack's name in cells without an attack."""
 
 NONE = "none"
-"""The defence of cells without one."""
+"""The defence's name in cells without a defence."""
 
 
 class Word(str, Enum):
@@ -47,8 +46,8 @@ class Threat(Word):
 
 
 class Kind(Word):
-    """What a defence is: nothing, a classifier that takes the place of the first (`SUPPRESSING` has
-    channel-wise activation suppressing), or what comes before it.
+    """The kind of a defence: none, a classifier in place of the undefended one (`SUPPRESSING` has
+    channel-wise activation suppressing), or a preprocessor in front of it.
     """
 
     NONE = "none"
@@ -94,9 +93,9 @@ T = TypeVar("T")
 class AttackRecord:
     """An attack of the run.
 
-    :param label: in tables.
-    :param name: of a named attack, else its class.
-    :param parameters: as JSON can hold them.
+    :param label: its label in tables.
+    :param name: the name of a named attack, else the class.
+    :param parameters: its parameters, as JSON can hold them.
     :param limit: how many images are attacked; None for all.
     :param suite: the label of the adaptive suite that it belongs to; "" for none.
     :param eps: its ε; None where it has none.
@@ -121,7 +120,7 @@ class DefenceRecord:
 
 @dataclass(frozen=True)
 class CellCount:
-    """How many cells there are to be of a threat and a protocol."""
+    """The number of cells that a threat and a protocol will have."""
 
     threat: Threat
     protocol: Protocol
@@ -147,15 +146,15 @@ class ChecklistItem:
 class Description:
     """What was run, `benchmark.json`.
 
-    :param name: of the benchmark.
-    :param attacks: all, in order.
-    :param defences: all, in order.
-    :param protocols: of the run.
-    :param threats: of the run.
-    :param cells: how many there are to be.
+    :param name: name of the benchmark.
+    :param attacks: all attacks, in order.
+    :param defences: all defences, in order.
+    :param protocols: protocols of the run.
+    :param threats: threats of the run.
+    :param cells: numbers of cells that the run will have.
     :param channels_first: whether images are (C, H, W).
     :param clip_values: (min, max), numbers or nested lists.
-    :param adversarial: by the label of an attack on no defence, the key of its examples.
+    :param adversarial: keys of the examples crafted without a defence, by the attack's label.
     """
 
     name: str
@@ -181,27 +180,27 @@ class Description:
 
     @classmethod
     def from_json(cls, given: Any) -> Description:
-        """Return what a file says.
+        """Return the description that a file holds.
 
-        :raises ValueError: if it is of another format, or lacks something.
+        :raises ValueError: if the file is of another format, or lacks an entry.
         """
         check_format(given)
         nested: dict[str, Callable[[Any], Any]] = {
-            "attacks": lambda each: record(AttackRecord, each),
-            "defences": lambda each: record(DefenceRecord, each),
+            "attacks": lambda attack: record(AttackRecord, attack),
+            "defences": lambda defence: record(DefenceRecord, defence),
             "protocols": Protocol,
             "threats": Threat,
-            "cells": lambda each: record(
+            "cells": lambda cell: record(
                 CellCount,
                 {
-                    **each,
-                    "threat": Threat(each["threat"]),
-                    "protocol": Protocol(each["protocol"]),
+                    **cell,
+                    "threat": Threat(cell["threat"]),
+                    "protocol": Protocol(cell["protocol"]),
                 },
             ),
         }
         made = {
-            name: [nested[name](each) for each in value] if name in nested else value
+            name: [nested[name](item) for item in value] if name in nested else value
             for name, value in given.items()
             if name != "format"
         }
@@ -209,7 +208,7 @@ class Description:
 
 
 def check_format(given: Any) -> None:
-    """Raise a ValueError unless the content of `benchmark.json` is of the format of today."""
+    """Raise a ValueError unless the content of `benchmark.json` has the current `FORMAT`."""
     found = given.get("format") if isinstance(given, Mapping) else None
     if found != FORMAT:
         old = " (there, the protocol leaked was called transductive)" if found == 1 else ""
@@ -220,18 +219,20 @@ def check_format(given: Any) -> None:
 
 
 def record(kind: type[T], given: Mapping[str, Any]) -> T:
-    """Return a record of a mapping.
+    """Return a record made from a mapping.
 
     :raises ValueError: if the mapping lacks an entry, or has one too many.
     """
     known: Any = fields(kind)  # type: ignore[arg-type]
     needed = [
-        each.name for each in known if each.default is MISSING and each.default_factory is MISSING
+        entry.name
+        for entry in known
+        if entry.default is MISSING and entry.default_factory is MISSING
     ]
     missing = [name for name in needed if name not in given]
     if missing:
         raise ValueError(f"lacks {', '.join(missing)}.")
-    unknown = given.keys() - {each.name for each in known}
+    unknown = given.keys() - {entry.name for entry in known}
     if unknown:
         raise ValueError(f"has {', '.join(sorted(unknown))}, which nothing here reads.")
     return kind(**given)
@@ -262,9 +263,9 @@ class Row:
 
     @classmethod
     def from_texts(cls, cells: Mapping[str, str]) -> Row:
-        """Return the row of a line of the file.
+        """Return the row that a line of the file holds.
 
-        :raises KeyError, TypeError, ValueError: if it is none.
+        :raises KeyError, TypeError, ValueError: if the line is no row.
         """
         numbers = {
             name: _number(cells[name]) for name in ("value", "low", "high", "seconds", "eps")
@@ -281,8 +282,8 @@ class Row:
         )
 
 
-COLUMNS = tuple(each.name for each in fields(Row))
-"""Of the table, in order."""
+COLUMNS = tuple(column.name for column in fields(Row))
+"""Columns of the table, in order."""
 
 
 def _number(text: str) -> float:

@@ -1,7 +1,7 @@
-"""Classifiers, attacks and defences on their way to another process, or to another classifier.
+"""Sends classifiers, attacks and defences to another process, or binds them to another classifier.
 
-ART's own pickling writes files and fails in TensorFlow; here a classifier is made anew where it
-arrives, and attacks and defences travel without the classifier that they hold.
+ART's own pickling writes files and fails in TensorFlow. Here the receiving process makes the
+classifier anew, and attacks and defences are sent without the classifier that they hold.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from art.estimators.estimator import BaseEstimator
 from art_nip.benchmark.fingerprints import made_as_art_does
 from art_nip.estimators.single_precision import SinglePrecision, single_precision
 
-# What only training needs.
-LEFT_BEHIND = {"optimizer", "train_step"}
+# Parameters of classifiers that only training needs.
+TRAINING_PARAMETERS = {"optimizer", "train_step"}
 
 
 class Detached:
-    """An object that holds an ART classifier, without it: ready to be bound to another.
+    """An object without the ART classifier that it holds, ready to be bound to another classifier.
 
     :param thing: an attack, a preprocessor, or anything else.
     :param estimator: the classifier that it may hold, itself or only the model.
@@ -37,19 +37,19 @@ class Detached:
         self._bytes = file.getvalue()
 
     def bind(self, estimator: Any) -> Any:
-        """Return the object anew, holding another classifier, or the same one."""
+        """Return a new copy of the object that holds this classifier."""
         return _Binder(io.BytesIO(self._bytes), _held(estimator)).load()
 
 
 def packed(estimator: Any) -> bytes:
     """Return an ART classifier as bytes.
 
-    :param estimator: one of PyTorch, TensorFlow, Keras or any kind that `get_params` tells all of
-        that its constructor takes.
+    :param estimator: a classifier of PyTorch, TensorFlow or Keras, or one whose `get_params`
+        returns everything that its constructor takes.
     :raises TypeError: if it cannot be pickled; the message says what to do.
     """
-    taken = inspect.signature(type(estimator)).parameters.keys() - LEFT_BEHIND
-    parameters = {name: each for name, each in estimator.get_params().items() if name in taken}
+    taken = inspect.signature(type(estimator)).parameters.keys() - TRAINING_PARAMETERS
+    parameters = {name: value for name, value in estimator.get_params().items() if name in taken}
     try:
         classifier = cloudpickle.dumps((type(estimator), parameters))
         return bytes(cloudpickle.dumps((_keras_modules(), classifier)))
@@ -61,10 +61,10 @@ def packed(estimator: Any) -> bytes:
 
 
 def unpacked(payload: bytes) -> Any:
-    """Return the classifier that `packed` was given, made anew."""
+    """Return a new copy of the classifier that `packed` was given."""
     modules, classifier = cloudpickle.loads(payload)
     for module in modules:
-        # What cannot be imported here may not be needed; if it is, the next line says so.
+        # A module that cannot be imported here may not be needed; if it is, unpickling below fails.
         with suppress(ImportError):
             import_module(module)
     kind, parameters = cloudpickle.loads(classifier)
@@ -76,15 +76,15 @@ def _keras_modules() -> list[str]:
     keras = sys.modules.get("keras")
     if keras is None:
         return []
-    known = {each.__module__ for each in keras.saving.get_custom_objects().values()}
+    known = {kind.__module__ for kind in keras.saving.get_custom_objects().values()}
     return sorted(known - {"__main__"})
 
 
 def alike(estimator: Any, other: Any) -> bool:
-    """Return whether two ART estimators are one, or have one model behind the same defences."""
+    """Return whether two ART estimators are identical, or have the same model and defences."""
     if estimator is other:
         return True
-    models = [getattr(each, "model", None) for each in (estimator, other)]
+    models = [getattr(candidate, "model", None) for candidate in (estimator, other)]
     if models[0] is None or models[0] is not models[1]:
         return False
     return bool(estimator.preprocessing_operations == other.preprocessing_operations)
@@ -103,7 +103,7 @@ class _Detacher(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(self, file: io.BytesIO, estimator: Any) -> None:
         super().__init__(file)
         self._estimator = estimator
-        self._names = {id(each): name for name, each in _held(estimator).items()}
+        self._names = {id(held): name for name, held in _held(estimator).items()}
 
     def persistent_id(self, thing: Any) -> str | None:
         if isinstance(thing, BaseEstimator) and self._is_held(thing):
@@ -112,7 +112,7 @@ class _Detacher(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, thing: Any) -> Any:
         if self._is_of_its_estimator(thing):
-            # What it has no attribute for, ART's outer attack has given to the inner one.
+            # ART's outer attack hands some parameters to the inner one, and keeps no attribute.
             parameters = {
                 name: getattr(thing if hasattr(thing, name) else thing._attack, name)
                 for name in list(inspect.signature(type(thing)).parameters)[1:]
@@ -122,10 +122,10 @@ class _Detacher(cloudpickle.Pickler):  # type: ignore[misc]
         return super().reducer_override(thing)
 
     def _is_of_its_estimator(self, thing: Any) -> bool:
-        """Return whether an attack of ART has in it what was made for this very estimator.
+        """Return whether an attack of ART holds an object that was made for this very estimator.
 
-        That is another attack (PGD's, one class for each kind of estimator), or another estimator
-        of the same model (with the loss that AutoPGD attacks).
+        The object is another attack (PGD has one class for each kind of estimator), or another
+        estimator of the same model (with the loss that AutoPGD attacks).
         """
         if not (isinstance(thing, EvasionAttack) and made_as_art_does(thing)):
             return False

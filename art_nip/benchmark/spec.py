@@ -15,7 +15,7 @@
     seed: 0
     store: results/gtsrb-lenet5
 
-What a section may hold, and what it is if it is left out, is said at its class here.
+The classes below say what a section may hold, and what its defaults are.
 """
 
 from __future__ import annotations
@@ -81,9 +81,10 @@ class Model(_Section):
 class Data(_Section):
     """Which images.
 
-    :param name: of a data set, see `art_nip.data.load`.
-    :param images: how many of the test part are evaluated on, the first ones.
-    :param bank: how many of the train part defences learn from, drawn with its class balance.
+    :param name: name of a data set, see `art_nip.data.load`.
+    :param images: the number of test images to evaluate on, the first ones.
+    :param bank: the number of training images that defences learn from, drawn with the
+        class balance of the training part.
     """
 
     name: str
@@ -103,7 +104,7 @@ EXPECTED = {
     "string_type": "text; put it in quotes if it looks like a number",
     "too_short": "a list of at least one",
 }
-"""What pydantic's types of errors ask for."""
+"""What each type of pydantic's errors asks for."""
 
 SECTIONS: dict[str, type[BaseModel]] = {"model": Model, "data": Data}
 
@@ -129,7 +130,7 @@ class _Item(BaseModel):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Return all keys that are parameters of what is named."""
+        """Return the parameters of the named attack or defence."""
         return dict(self.model_extra or {})
 
 
@@ -137,8 +138,8 @@ class AttackItem(_Item):
     """An attack.
 
     :param name: one of `attacks.NAMES`, or "adaptive" for the suite of that name.
-    :param label: in tables; None takes the name.
-    :param eps: its ε, a share of the range of pixels; of several, each is an attack of its own.
+    :param label: its label in tables; None takes the name.
+    :param eps: its ε, a share of the range of pixels; several make one attack for each ε.
     :param limit: how many images are attacked; None takes the attack's own.
     """
 
@@ -162,7 +163,7 @@ class AttackItem(_Item):
         return self
 
     def variants(self) -> list[Attack]:
-        """Return the attacks that this stands for: one for each ε."""
+        """Return the attacks that this item stands for: one for each ε."""
         label = self.label or self.name
         if self.eps is None:
             return [Attack(self.name, label, self.parameters, self.limit)]
@@ -182,7 +183,7 @@ class DefenceItem(_Item):
 
     :param name: one of `defences.NAMES`; or "trained", for a model that is itself a defence, whose
         one parameter is `weights`, a file of `art-nip train`.
-    :param label: in tables; None takes the name, or that of the file.
+    :param label: its label in tables; None takes the name, or that of the file.
     """
 
     @model_validator(mode="after")
@@ -201,7 +202,7 @@ class DefenceItem(_Item):
         return self
 
     def variants(self) -> list[Defence]:
-        """Return the one defence that this stands for; of a trained one, its file."""
+        """Return the one defence that this item stands for; a trained defence is its file here."""
         if self.name == TRAINED:
             weights = Path(self._weights)
             return [Defence(weights, self.label or weights.stem)]
@@ -217,11 +218,11 @@ class Spec(_Section):
 
     :param model: which model.
     :param data: which images.
-    :param attacks: what attacks it.
-    :param defences: what defends it; "none" is always there.
-    :param protocols: of "held-out" and "leaked".
-    :param threats: of "oblivious" and "adaptive".
-    :param seed: of all that is drawn at random.
+    :param attacks: the attacks on it.
+    :param defences: its defences; "none" is always there.
+    :param protocols: one or both of "held-out" and "leaked".
+    :param threats: one or both of "oblivious" and "adaptive".
+    :param seed: seed of everything that is drawn at random.
     :param store: folder of the results.
     """
 
@@ -241,7 +242,7 @@ class Spec(_Section):
     @field_validator("attacks", "defences")
     @classmethod
     def _check_labels(cls, items: list[Any]) -> list[Any]:
-        labels = [each.label for item in items for each in item.variants()]
+        labels = [variant.label for item in items for variant in item.variants()]
         for label in labels:
             if labels.count(label) > 1:
                 raise ValueError(
@@ -258,7 +259,7 @@ class Spec(_Section):
 
     @classmethod
     def load(cls, path: str | Path) -> Spec:
-        """Return what a YAML file says.
+        """Return the benchmark that a YAML file describes.
 
         Paths in it start from the working directory, as those of `art-nip train` do. Numbers may
         be fractions: 8/255.
@@ -275,7 +276,9 @@ class Spec(_Section):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            problems = (f"{file.place(each['loc'])}: {_sentence(each)}" for each in error.errors())
+            problems = (
+                f"{file.place(problem['loc'])}: {_sentence(problem)}" for problem in error.errors()
+            )
             raise ValueError("\n".join(problems)) from error
 
     def benchmark(
@@ -292,20 +295,20 @@ class Spec(_Section):
 
         :param data: folder of local images, see `art_nip.data.load`; None takes the hub's.
         :param limit: evaluate on this many images at most; no attack gets more.
-        :param engine: as of :class:`Benchmark`.
-        :param jobs: as of :class:`Benchmark`.
-        :param address: as of :class:`Benchmark`.
-        :param verbose: as of :class:`Benchmark`.
-        :return: the benchmark; test images and their classes; and those to learn from, None if no
-            protocol asks for them.
+        :param engine: as in :class:`Benchmark`.
+        :param jobs: as in :class:`Benchmark`.
+        :param address: as in :class:`Benchmark`.
+        :param verbose: as in :class:`Benchmark`.
+        :return: the benchmark; test images and their classes; and the images and classes to learn
+            from, or None if no protocol needs them.
         :raises FileNotFoundError: if there are no weights, or no images in the folder.
         :raises ConnectionError: if the hub cannot be reached.
         :raises ValueError: if there are too few images, or the file of weights is no such file.
         """
         benchmark = Benchmark(
             self._classifier(self.model.weights),
-            [each for item in self.attacks for each in item.variants()],
-            [self._loaded(each) for item in self.defences for each in item.variants()],
+            [attack for item in self.attacks for attack in item.variants()],
+            [self._loaded(defence) for item in self.defences for defence in item.variants()],
             store=self.store,
             protocols=self.protocols,
             threats=self.threats,
@@ -342,7 +345,7 @@ class Spec(_Section):
         return benchmark, x, y, (bank_x, bank_y)
 
     def _loaded(self, defence: Defence) -> Defence:
-        """Return a defence with the classifier in the place of the file of a trained one."""
+        """Return a defence, with the file of a trained defence replaced by its classifier."""
         if not isinstance(defence.defence, Path):
             return defence
         return replace(defence, defence=self._classifier(defence.defence))
@@ -356,7 +359,7 @@ class Spec(_Section):
 
 
 def _how_to_train(weights: Path, data: str) -> str:
-    """Return the command that makes a file of weights, as far as its name says which."""
+    """Return the command that makes a file of weights, as far as the file's name tells it."""
     for name, model, defence, adversarial in product(
         NAMES, MODELS, (None, *TRAINED_DEFENCES), (False, True)
     ):
@@ -373,7 +376,7 @@ def _how_to_train(weights: Path, data: str) -> str:
 
 
 def _sentence(problem: ErrorDetails) -> str:
-    """Return what pydantic found wrong, in words that fit a file."""
+    """Return a problem that pydantic found, in words that suit a YAML file."""
     kind, given = problem["type"], problem["input"]
     if kind == "value_error":
         return str(problem["ctx"]["error"])

@@ -1,6 +1,6 @@
-"""The folder of a benchmark: what was computed, each piece under the key of what determines it.
+"""The folder of a benchmark: each result is stored under the key of what determines it.
 
-Every file is there whole or not at all, so a run that is killed goes on where it was.
+Every file is written whole or not at all, so a run that was killed continues where it stopped.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from art_nip.utils.files import reading, write_arrays, write_bytes
 
 @dataclass(frozen=True)
 class Result:
-    """What a task gave.
+    """The result of a task.
 
-    :param arrays: by name.
+    :param arrays: arrays by name.
     :param facts: numbers and texts by name; `error` and `traceback` if the task raised.
     """
 
@@ -36,7 +36,7 @@ class Result:
 class Store:
     """A folder of results.
 
-    :param folder: made when something is put into it.
+    :param folder: the folder; it is made when the first result is put into it.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -45,7 +45,7 @@ class Store:
     def check(self) -> None:
         """Raise a ValueError if a benchmark of another format has written to the folder.
 
-        A description that is no JSON will be written anew.
+        A `benchmark.json` that is not JSON is no error: the run writes it anew.
         """
         path = self.folder / "benchmark.json"
         if not path.is_file():
@@ -60,18 +60,18 @@ class Store:
             raise ValueError(f"{path} {error}") from error
 
     def has(self, kind: str, key: str) -> bool:
-        """Return whether a result is there that is not an error: errors are tried again."""
+        """Return whether there is a result that is no error: tasks with errors are tried again."""
         return self._path(kind, key).exists()
 
     def get(self, kind: str, key: str) -> Result | None:
-        """Return a result, or the error that was met instead, or None.
+        """Return a result, or the error that was raised instead, or None.
 
         :raises ValueError: if the file was damaged.
         """
         return self.load(kind, key) if self.has(kind, key) else self.failure(kind, key)
 
     def failure(self, kind: str, key: str) -> Result | None:
-        """Return the error that was met where there is no result, or None."""
+        """Return the error that was raised instead of a result, or None."""
         path = self._error(kind, key)
         if self.has(kind, key) or not path.exists():
             return None

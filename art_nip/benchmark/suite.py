@@ -1,8 +1,8 @@
 """The adaptive suite: attacks that go through a defence, each in another way, within one budget.
 
-What is left when each image meets all of them is the worst case, the figure to judge a defence by
-(Croce et al., "Evaluating the adversarial robustness of adaptive test-time defenses", 2022; Tramèr
-et al., "On adaptive attacks to adversarial example defenses", 2020).
+The accuracy that is left when each image meets all of them is the worst case, by which a defence is
+judged (Croce et al., "Evaluating the adversarial robustness of adaptive test-time defenses", 2022;
+Tramèr et al., "On adaptive attacks to adversarial example defenses", 2020).
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from art_nip.utils.validation import check_choice, check_whole
 SUITE = "adaptive"
 
 DEFAULTS: dict[str, Any] = {"eps": 8 / 255, "max_iter": 20, "queries": 500}
-"""ε, a share of the clip range; steps of the attacks by gradient; calls of those without."""
+"""ε, a share of the clip range; steps of gradient attacks; queries of attacks without gradients."""
 
-SMALLEST = {"max_iter": 2, "queries": 50}
+SMALLEST_ALLOWED = {"max_iter": 2, "queries": 50}
 
 LIMIT = 100
-"""On how many images it runs unless more are asked for."""
+"""The number of images that the suite attacks unless the user asks for another."""
 
 KINDS = tuple(Kind)
-"""What a defence can be."""
+"""All kinds of defences."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Member:
 
     :param role: what it is for: its label behind that of the suite, and its name in the checklist.
     :param attack: a name of `art_nip.attacks.registry`.
-    :param parameters: of that attack.
-    :param kinds: what kinds of defence it is made for.
+    :param parameters: parameters of that attack.
+    :param kinds: the kinds of defences that it is made for.
     :param through: whether it goes through the defence; else it is crafted on the undefended
         classifier, and transferred.
     """
@@ -54,11 +54,11 @@ BY_GRADIENT = (
 )
 WITHOUT_GRADIENT = (Role.SQUARE, Role.HOPSKIPJUMP, Role.NOISE)
 OUTSIDE_THE_BUDGET = {Role.TRANSFER_2: 2, Role.TRANSFER_4: 4}
-"""At which multiples of ε examples are transferred too."""
+"""The multiples of ε at which examples are transferred too, by role."""
 
 
 def members(eps: float, max_iter: int, queries: int) -> Iterator[Member]:
-    """Yield the attacks of the suite; parameters as of `DEFAULTS`."""
+    """Yield the attacks of the suite; parameters as in `DEFAULTS`."""
     steps = max_iter
     size = {"eps": eps}
     pgd = {**size, "eps_step": 2.5 * eps / steps, "max_iter": steps}
@@ -78,32 +78,32 @@ def members(eps: float, max_iter: int, queries: int) -> Iterator[Member]:
     hops = {"norm": float("inf"), "max_iter": 5, **evaluations}
     yield Member(Role.HOPSKIPJUMP, "hopskipjump", hops)
     yield Member(Role.NOISE, "noise", size)
-    # Long runs: the surer the undefended classifier of its error, the better that carries over.
-    elsewhere: dict[str, Any] = {"kinds": KINDS[1:], "through": False}
-    yield Member(Role.TRANSFER, "eot", longer, **elsewhere)
+    # Runs are long: the surer the undefended classifier is of its error, the better it transfers.
+    transferred: dict[str, Any] = {"kinds": KINDS[1:], "through": False}
+    yield Member(Role.TRANSFER, "eot", longer, **transferred)
     for role, factor in OUTSIDE_THE_BUDGET.items():
         grown = {**longer, "eps": factor * eps, "eps_step": factor * longer["eps_step"]}
-        yield Member(role, "eot", grown, **elsewhere)
+        yield Member(role, "eot", grown, **transferred)
     yield Member(
         Role.PGD_UNBOUNDED, "eot", {"eps": 1.0, "eps_step": 2.5 / steps, "max_iter": steps}
     )
 
 
 def settled(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of the suite, those given in place of `DEFAULTS`.
+    """Return the parameters of the suite: those given, and `DEFAULTS` for the others.
 
-    :raises ValueError: if there is no such parameter, or not with such a value.
+    :raises ValueError: if a parameter is unknown, or its value is not allowed.
     """
     check_parameters(parameters)
     return {**DEFAULTS, **parameters}
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Raise a ValueError if the suite has no such parameter, or not with such a value."""
+    """Raise a ValueError if a parameter of the suite is unknown, or its value is not allowed."""
     for name, value in parameters.items():
         check_choice(f"parameter of the attacks {SUITE!r}", name, list(DEFAULTS))
         if name != "eps":
-            check_whole(name, value, least=SMALLEST[name])
+            check_whole(name, value, least=SMALLEST_ALLOWED[name])
         elif not isinstance(value, Real) or not 0 < float(value) <= 1:
             meant = (
                 f" Did you mean {float(value):g}/255?"

@@ -1,4 +1,4 @@
-"""From results on disk to one tidy table: a row for each metric of each cell."""
+"""Makes one tidy table of the results on disk: a row for each metric of each cell."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from art_nip.metrics import (
 )
 
 BOUNDS = {"tknc": (0, 1), "psnr": (-math.inf, math.inf)}
-"""Between what a mean can lie, where it is not 0 and infinity."""
+"""Bounds of a mean, by metric, where they are not 0 and infinity."""
 
 Figure = tuple[str, float, float, float, int]
 """Metric, value, lower and upper bound, number of images."""
 
 
 def tidy(run: Run, suites: Sequence[Outcome]) -> pd.DataFrame:
-    """Return the table of all cells that are there; see :meth:`art_nip.benchmark.Benchmark.run`.
+    """Return the table of all cells with results; see :meth:`art_nip.benchmark.Benchmark.run`.
 
     :param suites: what the adaptive suites did.
     """
     cells = {
-        (each.attack, each.defence, each.protocol, each.threat): each for each in run.grid.cells
+        (cell.attack, cell.defence, cell.protocol, cell.threat): cell for cell in run.grid.cells
     }
     rows = [row for cell in run.grid.cells for row in _rows(cell, cells, run)]
     for outcome in suites:
@@ -49,9 +49,9 @@ def tidy(run: Run, suites: Sequence[Outcome]) -> pd.DataFrame:
 
 
 def _rows(cell: Cell, cells: Mapping[Any, Cell], run: Run) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of a cell, none if it is not there yet.
+    """Yield the rows of a cell; none if it is not computed yet.
 
-    :param cells: by attack, defence, protocol and threat.
+    :param cells: all cells by attack, defence, protocol and threat.
     """
     eps = math.nan if cell.attack == BENIGN else run.grid.attacks[cell.attack].eps
     where = (cell.attack, cell.defence, str(cell.protocol), str(cell.threat))
@@ -61,7 +61,7 @@ def _rows(cell: Cell, cells: Mapping[Any, Cell], run: Run) -> Iterator[tuple[Any
         compared["bare"] = (cell.attack, NONE, cell.protocol, cell.threat)
     predictions = run.predictions(cell)
     others = {name: run.predictions(cells[key]) for name, key in compared.items()}
-    errors = [each.error for each in (predictions, *others.values()) if each and each.error]
+    errors = [result.error for result in (predictions, *others.values()) if result and result.error]
     if cell.adversarial and (failure := run.failure(cell)):
         errors.insert(0, failure)
     if errors:
@@ -79,7 +79,7 @@ def _rows(cell: Cell, cells: Mapping[Any, Cell], run: Run) -> Iterator[tuple[Any
 
 
 def _is_of_the_attack(cell: Cell) -> bool:
-    """Return whether this is the cell in which the adversarial examples themselves are measured."""
+    """Return whether the adversarial examples themselves are measured in this cell."""
     return cell.defence == NONE or cell.threat == Threat.ADAPTIVE
 
 
@@ -122,7 +122,7 @@ def _rate(metric: str, rate: Proportion) -> Figure:
 
 
 def _mean(metric: str, values: npt.NDArray[np.float64]) -> Figure:
-    """Return a mean with its 95 % interval by the normal approximation, within what can be."""
+    """Return a mean with its 95 % interval by the normal approximation, within its `BOUNDS`."""
     if not len(values):
         return metric, math.nan, math.nan, math.nan, 0
     mean = float(values.mean())
@@ -135,10 +135,10 @@ def _mean(metric: str, values: npt.NDArray[np.float64]) -> Figure:
 def _cost(
     facts: dict[str, Any], forward: str, backward: str, n: int, images: int
 ) -> Iterator[Figure]:
-    """Yield what an image costs.
+    """Yield the costs of one image.
 
-    :param n: how many images took `facts["seconds"]`.
-    :param images: how many took the passes.
+    :param n: the number of images that took `facts["seconds"]`.
+    :param images: the number of images that took the passes.
     """
     costs = {
         "seconds_per_image": facts["seconds"] / n,

@@ -1,6 +1,6 @@
-"""The work itself: crafting a set of adversarial examples, and classifying a set through a defence.
+"""The tasks: crafting adversarial examples, classifying images through a defence, inspecting it.
 
-A task is run in whatever process; it gets a workbench there, and gives back a result or an error.
+A task runs in any process. It gets a workbench there, and returns a result or an error.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 IMAGES_TO_COUNT_PASSES = 4
-"""On how many images the passes of a classification are counted; this also warms up."""
+"""The number of images on which passes are counted; classifying them is also the warm-up."""
 
 SECONDS_TO_ANNOUNCE = 30
-"""How long a task must take for it to be said beforehand."""
+"""The expected duration from which a task is announced."""
 
 WORKBENCHES_KEPT = 2
-"""Of how many classifiers a worker keeps the models; one may work for many benchmarks."""
+"""The number of workbenches that a worker keeps; it may work for many benchmarks."""
 
-FITTED_KEPT = 32
-"""How many fitted defences a worker keeps of one classifier; others are fitted again if needed."""
+FITTED_DEFENCES_KEPT = 32
+"""The number of fitted defences that a worker keeps for a classifier; others are fitted again."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class ReadyDefence:
-    """A defence and what it is to be fitted on.
+    """A defence and the images to fit it on.
 
-    :param entry: how to make it.
-    :param key: of the fitted defence.
-    :param bank: benign images and classes; None if it learns nothing.
+    :param entry: how to make the defence.
+    :param key: key of the fitted defence.
+    :param bank: benign images and classes; None if the defence learns nothing.
     """
 
     entry: DefenceEntry
@@ -65,45 +65,45 @@ class ReadyDefence:
 
 
 class Latest(Generic[T]):
-    """The things that were asked for last, by their keys; others are forgotten.
+    """A cache of the values that were asked for last, by their keys; others are forgotten.
 
-    :param size: how many are kept.
+    :param size: the number of values kept.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._things: dict[str, T] = {}
+        self._values: dict[str, T] = {}
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
-        return len(self._things)
+        return len(self._values)
 
     def get(self, key: str, make: Callable[[], T]) -> T:
-        """Return the thing of a key, made if it is not there."""
+        """Return the value of a key; it is made if it is not there."""
         with self._lock:
-            thing = self._things.pop(key) if key in self._things else make()
-            self._things[key] = thing
-            while len(self._things) > self._size:
-                del self._things[next(iter(self._things))]
-            return thing
+            value = self._values.pop(key) if key in self._values else make()
+            self._values[key] = value
+            while len(self._values) > self._size:
+                del self._values[next(iter(self._values))]
+            return value
 
 
 class Workbench:
     """The classifier in a process, and the defences that were fitted for it there.
 
     :param classifier: an ART classifier.
-    :param key: its fingerprint; in another process there is one workbench for each.
+    :param key: its fingerprint; other processes keep one workbench for each fingerprint.
     """
 
     def __init__(self, classifier: Any, key: str) -> None:
         self._given, self._key = classifier, key
-        self._fitted: Latest[Any] = Latest(FITTED_KEPT)
+        self._fitted: Latest[Any] = Latest(FITTED_DEFENCES_KEPT)
         self._payload: bytes | None = None
         self.classifier = protected(classifier)
 
     @cached_property
     def influence(self) -> Callable[[Images], npt.NDArray[np.float32]] | None:
-        """What gives the neurons' influence, or None where they cannot be seen."""
+        """The function that returns the neurons' influence; None where neurons cannot be seen."""
         try:
             # Defences may leave the clip range.
             anywhere = (-np.inf, np.inf)
@@ -112,9 +112,9 @@ class Workbench:
             return None
 
     def defence(self, ready: ReadyDefence) -> Any:
-        """Return a defence, fitted if it learns, and one that no other task has.
+        """Return a defence, fitted if it learns.
 
-        It may have a state, of which no other task is to know.
+        No other task has the same object, as it may have a state.
         """
         if ready.bank is None:
             return ready.entry.make(self.classifier)
@@ -123,11 +123,11 @@ class Workbench:
         return fitted.bind(self.classifier) if isinstance(fitted, Detached) else fitted
 
     def defended(self, ready: ReadyDefence) -> Any:
-        """Return the classifier with a defence before it, or the one that takes its place."""
+        """Return the classifier behind a defence, or the trained defence that takes its place."""
         return self.behind(self.defence(ready))
 
     def behind(self, defence: Any) -> Any:
-        """Return the classifier behind a defence, or the one that takes its place."""
+        """Return the classifier behind a defence, or the defence itself if it is a classifier."""
         if defence is None:
             return self.classifier
         if isinstance(defence, BaseEstimator):
@@ -146,14 +146,14 @@ class Workbench:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._payload is None:
             self._payload = packed(self._given)
-        return _arrived, (self._key, self._payload)
+        return _restored, (self._key, self._payload)
 
 
 _workbenches: Latest[Workbench] = Latest(WORKBENCHES_KEPT)
-_one_at_a_time = threading.Lock()
+_task_lock = threading.Lock()
 
 
-def _arrived(key: str, payload: bytes) -> Workbench:
+def _restored(key: str, payload: bytes) -> Workbench:
     return _workbenches.get(key, lambda: Workbench(unpacked(payload), key))
 
 
@@ -161,7 +161,7 @@ def _arrived(key: str, payload: bytes) -> Workbench:
 class Crafting:
     """Crafting adversarial examples.
 
-    :param key: of the result.
+    :param key: key of the result.
     :param attack: what to attack with.
     :param through: the defence that the attack goes through; None attacks the bare classifier.
     :param x: the images to attack.
@@ -196,11 +196,11 @@ class Crafting:
         return Result({"x": adversarial}, facts)
 
     def _target(self, workbench: Workbench) -> Any:
-        """Return what is attacked, with a defence that nobody else has."""
+        """Return the classifier to attack, behind its own copy of the defence if there is one."""
         return workbench.defended(self.through) if self.through else workbench.classifier
 
     def _try_one(self, target: Any) -> None:
-        """Attack one image for the time that it takes, and leave no trace in the results."""
+        """Attack one image to measure how long it takes; the results do not change."""
         with seeded(_seed(self.key)):
             attack = self.attack.make(target)
             started = time.perf_counter()
@@ -212,7 +212,7 @@ class Crafting:
 class Classifying:
     """Classifying images through a defence.
 
-    :param key: of the result.
+    :param key: key of the result.
     :param defence: what the images go through.
     :param x: the images, benign or adversarial.
     :param reference: the benign images.
@@ -230,8 +230,8 @@ class Classifying:
     def run(self, workbench: Workbench) -> Result:
         """Return `classes`, and `psnr` and `tknc` of what the classifier sees to the benign images.
 
-        The last two are not there for a trained classifier, whose neurons are others; `tknc` is not
-        where the neurons cannot be seen.
+        A trained defence has neither `psnr` nor `tknc`, as its neurons are others. There is no
+        `tknc` where the neurons cannot be seen.
         """
         defence, bare = workbench.defence(self.defence), workbench.classifier
         trained = isinstance(defence, BaseEstimator)
@@ -247,8 +247,9 @@ class Classifying:
                 started = time.perf_counter()
                 decider.predict(seen(self.x[:IMAGES_TO_COUNT_PASSES]))
                 if self.verbose:
-                    each = (time.perf_counter() - started) / len(self.x[:IMAGES_TO_COUNT_PASSES])
-                    _announce(self.defence.entry.label, each, len(self.x))
+                    seconds = time.perf_counter() - started
+                    seconds /= len(self.x[:IMAGES_TO_COUNT_PASSES])
+                    _announce(self.defence.entry.label, seconds, len(self.x))
             started = time.perf_counter()
             images = seen(self.x)
             classes = predicted_classes(decider.predict(images))
@@ -272,10 +273,10 @@ class Classifying:
 
 @dataclass(frozen=True)
 class Inspecting:
-    """Looking closer at a defended classifier; see `art_nip.benchmark.gradient_checks`.
+    """Inspecting a defended classifier; see `art_nip.benchmark.gradient_checks`.
 
-    :param key: of the result.
-    :param defence: what stands before the classifier, or in its place.
+    :param key: key of the result.
+    :param defence: the defence before the classifier, or in its place.
     :param x: benign images.
     """
 
@@ -297,8 +298,8 @@ Task = Crafting | Classifying | Inspecting
 def perform(workbench: Workbench, task: Task) -> tuple[str, str, Result]:
     """Return a task's kind, key and result; an error is a result, and does not stop the others."""
     try:
-        # Seeds, and whether TensorFlow is eager, are of the process; a worker of Dask has threads.
-        with _one_at_a_time:
+        # Seeds and TensorFlow's eager mode belong to the process, and a worker of Dask has threads.
+        with _task_lock:
             result = task.run(workbench)
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
@@ -307,7 +308,11 @@ def perform(workbench: Workbench, task: Task) -> tuple[str, str, Result]:
 
 
 def _announce(label: str, seconds: float, n: int) -> None:
-    """Say how long a slow task will take, from what its first images took each."""
+    """Say how long a slow task will take.
+
+    :param seconds: time that one image took.
+    :param n: number of images.
+    """
     if n * seconds > SECONDS_TO_ANNOUNCE:
         tqdm.write(
             f"{label}: {seconds:.1f} s for the first of {n} images, at most about "
@@ -317,5 +322,5 @@ def _announce(label: str, seconds: float, n: int) -> None:
 
 
 def _seed(key: str) -> int:
-    """Return a seed that is a task's own, whatever runs before it."""
+    """Return the seed of a task, which depends only on its key, not on what runs before it."""
     return int(key[:8], 16)

@@ -17,21 +17,21 @@ from art_nip.utils.validation import clip_range
 Mask = npt.NDArray[np.bool_]
 
 ROUNDING_SHARE = 1e-5
-"""By how much of the clip range float32 may exceed the budget."""
+"""The share of the clip range by which rounding in float32 may exceed the budget."""
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a suite did to a defended classifier.
 
-    :param suite: its label.
+    :param suite: label of the suite.
     :param defence: label of the defence.
-    :param protocol: how it was fitted.
+    :param protocol: how the defence was fitted.
     :param eps: the budget, a share of the clip range.
-    :param benign_wrong: which of the images it gets wrong unattacked, shape (N,).
-    :param wrong: by role of the attacks that are there, which images it gets wrong, attacked or
-        not.
-    :param broken: the same, attacked within the budget or not at all.
+    :param benign_wrong: which images the classifier gets wrong unattacked, shape (N,).
+    :param wrong: by role of the attacks with results, which images the classifier gets wrong,
+        attacked or not.
+    :param broken: the same, but attacked images count only within the budget.
     :param benign: facts of classifying benign images.
     """
 
@@ -45,7 +45,7 @@ class Outcome:
     benign: dict[str, Any]
 
     def broken_by(self, roles: Iterable[Role]) -> Mask | None:
-        """Return which images any of these attacks breaks; None if none of them is there."""
+        """Return which images any of these attacks breaks; None if none of them has results."""
         masks = [self.broken[role] for role in roles if role in self.broken]
         return _any(masks) if masks else None
 
@@ -56,7 +56,7 @@ class Outcome:
 
 
 def outcomes(run: Run) -> Iterator[Outcome]:
-    """Yield one for each suite, defence and protocol of which an attack is there."""
+    """Yield an outcome for each suite, defence and protocol that has results of an attack."""
     grid = run.grid
     groups: dict[tuple[str, str, Protocol], list[Cell]] = {}
     benign: dict[tuple[str, Protocol], Cell] = {}

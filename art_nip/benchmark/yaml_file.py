@@ -1,4 +1,4 @@
-"""Reading a YAML file whose problems are to be told by line, without YAML's known traps."""
+"""Reads a YAML file, without YAML's known traps; errors say the line of the problem."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-TEXT = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
-
+ALLOWED_KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
 DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 
@@ -19,7 +18,7 @@ DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 class _Loader(yaml.SafeLoader):
     """Takes 1e-3 and 8/255 for numbers, and refuses what YAML may take for something else.
 
-    That is a key that is no text or is there twice, and what differs between versions of YAML:
+    It refuses keys that are no text or occur twice, and what differs between versions of YAML:
     numbers to other bases than ten, and yes, no, on and off for true and false.
     """
 
@@ -34,7 +33,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.tag not in TEXT:
+            if key.tag not in ALLOWED_KEY_TAGS:
                 _refuse("a key must be text: put it in quotes", key)
             if key.value in seen:
                 _refuse(f"the key {key.value!r} is there twice", key)
@@ -93,16 +92,16 @@ _Loader.add_constructor("!fraction", _Loader.construct_fraction)
 
 
 class _Refusal(yaml.constructor.ConstructorError):
-    """What is YAML, and not taken here."""
+    """The error of valid YAML that is not allowed here."""
 
 
-def _said(error: yaml.MarkedYAMLError) -> str:
+def _message(error: yaml.MarkedYAMLError) -> str:
     what = "" if isinstance(error, _Refusal) else "this is not valid YAML: "
     return f"{what}{error.problem}"
 
 
 class YAMLFile:
-    """What a file says, and where it says it.
+    """The content of a file, and the lines where it stands.
 
     :param path: the file.
     :raises OSError: if it cannot be read.
@@ -118,7 +117,7 @@ class YAMLFile:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = f", line {mark.line + 1}" if mark else ""
-            raise ValueError(f"{path}{line}: {_said(error)}.") from error
+            raise ValueError(f"{path}{line}: {_message(error)}.") from error
         except yaml.YAMLError as error:
             raise ValueError(f"{path}: this is not valid YAML: {error}") from error
         except RecursionError as error:

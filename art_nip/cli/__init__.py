@@ -1,4 +1,4 @@
-"""The command `art-nip`: each subcommand is the `run` of the file that bears its name."""
+"""The command `art-nip`: each subcommand is the function `run` in the file of its name."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from importlib import import_module
 from art_nip.cli.parser import command_line
 from art_nip.utils.optional import require
 
-NEEDED = {
+REQUIRED_PACKAGES = {
     "demo": ("run the demo", ("pandas", "pydantic", "mlxtend", "PIL", "matplotlib")),
     "benchmark": ("run benchmarks", ("pandas", "pydantic", "yaml", "matplotlib")),
     "report": ("write reports", ("matplotlib",)),
 }
-"""What each subcommand does with packages of the extra `benchmark`, and which: if one is missing,
-that should show at once and not after hours."""
+"""The packages of the extra `benchmark` that each subcommand needs, and for what. They are checked
+first, so that a missing package shows at once and not after hours."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     :param argv: the arguments; None takes those of the process.
-    :return: the exit status: 0; 1 if cells of a benchmark raised; 2 if what was asked for cannot
-        be had: a file is missing or wrong, something is to be installed, a folder cannot be
-        written. Standard error then says what.
+    :return: the exit status: 0; 1 if cells of a benchmark raised; 2 if the command cannot
+    run: a file is missing or wrong, a package must be installed, or a folder cannot be
+    written. Standard error then says why.
     :raises SystemExit: with status 2, if the arguments are not possible, and 0 after `--help`.
     """
     arguments = command_line().parse_args(argv)
     try:
-        purpose, packages = NEEDED.get(arguments.command, ("", ()))
+        purpose, packages = REQUIRED_PACKAGES.get(arguments.command, ("", ()))
         for package in packages:
             require(package, to=purpose, install="art-nip[benchmark]")
-        # Only now: the frameworks take seconds to import, which `--help` need not wait for.
+        # Imported only now: the frameworks take seconds, for which `--help` need not wait.
         return int(import_module(f"art_nip.cli.{arguments.command}").run(arguments))
     except (ImportError, OSError, ValueError) as error:
         print(f"art-nip: {error}", file=sys.stderr)

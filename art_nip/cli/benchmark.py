@@ -1,4 +1,4 @@
-"""`art-nip benchmark`: run what a spec file says, or show what there is to run."""
+"""`art-nip benchmark`: runs the benchmark of a spec file, or shows its cells."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""`art-nip demo`: NIP beside two other defences on real MNIST digits, in about two minutes.
+"""`art-nip demo`: NIP and two other defences on real MNIST digits, in about two minutes.
 
-It trains LeNet-5 on the spot and is a benchmark like any other from there on, with two pictures
-more.
+It trains LeNet-5 first. Then it is a benchmark like any other, with two more pictures.
 """
 
 from __future__ import annotations
@@ -47,13 +46,13 @@ DEFENCES: dict[str, tuple[str, dict[str, Any]]] = {
     "NIP nearest": ("nip", {"retrieval": "nearest"}),
     "NIP class": ("nip", {"retrieval": "class"}),
 }
-"""Likewise for defences."""
+"""Name and parameters of each defence, by its label."""
 
-PICTURED = 100
-"""How many images are attacked for the pictures."""
+IMAGES_FOR_PICTURES = 100
+"""The number of images that are attacked for the pictures."""
 
 EXAMPLES = 5
-"""How many of them are shown."""
+"""The number of these images that are shown."""
 
 EXPLANATION = """\
 held-out: what learns was fitted on other images than those attacked, as in real use.
@@ -94,12 +93,12 @@ def compare(
 ) -> pd.DataFrame:
     """Train, run the benchmark, draw the pictures, and return the table.
 
-    :param framework: what to train and attack in.
+    :param framework: the framework to train and attack in.
     :param out: the store of the benchmark, with its table and report; examples.png and
         influence.png are written beside them.
-    :param seed: of the split, the weights and the order of training.
-    :param n_train: number of images to train on; this and the next two at least 10 each, and 5,000
-        together or at most 4,990.
+    :param seed: seed of the split, the weights and the order of training.
+    :param n_train: number of images to train on; this number and the next two are at least 10 each,
+        and 5,000 together or at most 4,990.
     :param n_bank: number of images that NIP takes its candidates from.
     :param n_test: number of images attacked.
     :param epochs: passes over the training images.
@@ -138,7 +137,7 @@ def trained(
 
     :param sizes: number of images to train on, to fit on and to attack; no image is in two parts.
     """
-    # TensorFlow's notes on the processor, and its warnings of slow gradients in ART's loops.
+    # Hide TensorFlow's notes on the processor, and its warnings of slow gradients in ART's loops.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel("ERROR")
     channels_first = framework == Framework.PYTORCH
@@ -157,11 +156,11 @@ def pictures(
 ) -> Mapping[str, Figure]:
     """Return figures by file name: digits before and after, and neuron influence (Fig. 2).
 
-    :param where: what the figures are of, for their headings.
+    :param where: model and data of the figures, for their headings.
     """
     nip = NIPPreprocessor.for_estimator(classifier, verbose=False)
     nip.fit(*bank)
-    x, y = test[0][:PICTURED], test[1][:PICTURED]
+    x, y = test[0][:IMAGES_FOR_PICTURES], test[1][:IMAGES_FOR_PICTURES]
     benign = classifier.predict(x).argmax(axis=1)
     influences = {}
     for label, (name, parameters) in ATTACKS.items():
@@ -170,7 +169,7 @@ def pictures(
         hit = successful(y, benign, adversarial)
         if hit.any():
             influences[label] = (nip.influence(x[hit]), nip.influence(x_adv[hit]))
-    # Of DeepFool, the last one, a success for each digit, repaired or not; else a failure.
+    # For DeepFool, the last attack: a success for each digit, repaired or not; else a failure.
     order = np.argsort(~hit, kind="stable")
     _, first = np.unique(y[order], return_index=True)
     shown = order[first[:EXAMPLES]]

@@ -1,4 +1,4 @@
-"""What can be said to the command `art-nip`. It is read before anything else is imported."""
+"""The arguments of the command `art-nip`. They are parsed before anything else is imported."""
 
 from __future__ import annotations
 

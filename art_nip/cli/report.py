@@ -1,4 +1,4 @@
-"""`art-nip report`: the report of a folder of results, written again."""
+"""`art-nip report`: writes the report of a folder of results again."""
 
 from __future__ import annotations
 

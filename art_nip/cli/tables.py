@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-ATTACKED = "attack succeeds"
+ATTACK_COLUMN = "attack succeeds"
 """Heading of the column of attack success rates."""
 
 
@@ -17,7 +17,7 @@ def success_rates(table: pd.DataFrame) -> str:
     images; each other cell is the share of an attack's successful examples that the defence puts
     right (DSR). One more column says how often the attack succeeds on the undefended classifier.
 
-    :param table: of `Benchmark.run`.
+    :param table: the table that `Benchmark.run` returns.
     """
     oblivious = table[table["threat"] == "oblivious"]
     if oblivious[oblivious["metric"] == "dsr"].empty:
@@ -32,7 +32,7 @@ def success_rates(table: pd.DataFrame) -> str:
 def worst_cases(table: pd.DataFrame) -> str:
     """Return the worst-case accuracies of a benchmark, if there are any.
 
-    :param table: of `Benchmark.run`.
+    :param table: the table that `Benchmark.run` returns.
     """
     lines = []
     for (suite, protocol), rows in table[table["metric"] == "worst_case_accuracy"].groupby(
@@ -57,15 +57,15 @@ def _square(rows: pd.DataFrame) -> pd.DataFrame:
     cells = pd.DataFrame(
         {
             "attack": shown["attack"],
-            "defence": shown["defence"].where(shown["metric"] != "asr", ATTACKED),
+            "defence": shown["defence"].where(shown["metric"] != "asr", ATTACK_COLUMN),
             "text": [_percent(row.value, row.low, row.high) for row in shown.itertuples()],
         }
     )
-    # Pivoting sorts; attacks and defences have the order in which they were asked for.
-    defences = [each for each in cells["defence"].unique() if each != ATTACKED]
+    # Pivoting sorts, so attacks and defences are put back into the order of the run.
+    defences = [column for column in cells["defence"].unique() if column != ATTACK_COLUMN]
     square: pd.DataFrame = (
         cells.pivot(index="attack", columns="defence", values="text")
-        .reindex(index=cells["attack"].unique(), columns=[ATTACKED, *defences])
+        .reindex(index=cells["attack"].unique(), columns=[ATTACK_COLUMN, *defences])
         .rename_axis(index=None, columns=None)
         .fillna("")
     )
@@ -73,7 +73,7 @@ def _square(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _percent(value: float, low: float, high: float) -> str:
-    """Return a rate and its interval, or "-" for a rate of nothing."""
+    """Return a rate and its interval, or "-" if there is no rate."""
     if math.isnan(value):
         return "-"
     return f"{100 * value:.0f} [{100 * low:.0f}, {100 * high:.0f}]"

@@ -1,4 +1,4 @@
-"""`art-nip train`: a model of the zoo on a data set, to a file of weights for either framework."""
+"""`art-nip train`: trains a zoo model on a data set, and writes weights for either framework."""
 
 from __future__ import annotations
 
@@ -71,15 +71,15 @@ def train(
     :param data: one of `RECIPES`.
     :param model: one of `art_nip.zoo.NAMES`.
     :param out: the file to write; its folder is made if need be.
-    :param folder: of local files, see `art_nip.data.load`; None takes the hub's.
+    :param folder: folder of local files, see `art_nip.data.load`; None takes the hub's.
     :param framework: "pytorch" or "tensorflow".
     :param defence: one of `art_nip.zoo.TRAINED_DEFENCES`, which changes the model; None leaves it.
     :param adversarial: ε in L∞ of the attack that is trained on; None trains on images as they are.
-    :param attack_steps: of that attack.
+    :param attack_steps: steps of that attack.
     :param start: a file of weights to start from, of the same model with the same defence or with
         none; None starts from random ones.
     :param epochs: passes over the training images; None takes the recipe's.
-    :param seed: of weights, order and augmentation.
+    :param seed: seed of weights, order and augmentation.
     :param limit: use the first images only, of both parts.
     :param verbose: whether to show progress.
     :return: accuracy on the test images.
@@ -127,15 +127,17 @@ def train(
 
 
 def _weights(start: Path, trained: TrainedModel) -> dict[str, npt.NDArray[Any]]:
-    """Return the weights of a file, which are of the model to be trained or of the plain one.
+    """Return the weights of a file, which must fit the model to train, with its defence or without.
 
     :param start: the file.
-    :param trained: what is to be trained.
+    :param trained: the model to train.
     :raises FileNotFoundError: if there is no such file.
-    :raises ValueError: if it is of another model.
+    :raises ValueError: if the file is of another model.
     """
     found, weights = classifiers.read(start)
-    allowed = [replace(trained, note=found.note, defence=each) for each in (None, trained.defence)]
+    allowed = [
+        replace(trained, note=found.note, defence=defence) for defence in (None, trained.defence)
+    ]
     if found not in allowed:
         raise ValueError(
             f"{start} is of {replace(found, note='')}, and cannot start {trained}: only the same "

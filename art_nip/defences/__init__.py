@@ -1,8 +1,8 @@
 """Defences by name, and the classes behind the names. They need no NIP; any ART user can use them.
 
-Those that change images are ART preprocessors, for NumPy, PyTorch and TensorFlow, or, where they
-look into the classifier, for the last two. `ImportanceMasking` changes what a classifier computes,
-and is an ART transformer.
+Defences that change images are ART preprocessors, for NumPy, PyTorch and TensorFlow; those that
+look into the classifier are for PyTorch and TensorFlow only. `ImportanceMasking` changes what a
+classifier computes, and is an ART transformer.
 
 Importing this package imports neither PyTorch nor TensorFlow, which ART would import; a class is
 loaded when it is first used.

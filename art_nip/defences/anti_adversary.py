@@ -1,4 +1,4 @@
-"""The anti-adversary layer: towards more confidence in what the classifier predicts anyway.
+"""The anti-adversary layer: it raises the classifier's confidence in the class it predicts.
 
 Alfarra et al., "Combating Adversaries with Anti-Adversaries", AAAI 2022,
 https://arxiv.org/abs/2103.14347.
@@ -40,7 +40,7 @@ class AntiAdversary(ImageDefence):
     further in: the layer corrects nothing that was made without it. What it may do is to make the
     boundary harder to find for attacks that go through it.
 
-    From the paper: the above, K and α; so is that nothing is fitted. Our choices: α is a share of
+    From the paper: the above, K and α, and that nothing is fitted. Our choices: α is a share of
     the range of the images, before the estimator's (mean, std), where the authors' code has it
     behind these, and the result is clipped, which theirs is not. The sign is taken of the gradient
     of c's log-odds, log p_c / (1 − p_c). In exact numbers that is the same; in float32, that of the
@@ -81,7 +81,7 @@ class AntiAdversary(ImageDefence):
         check_classifier(estimator, USER)
         if "channels_first" in settings:
             raise TypeError(f"{type(self).__name__} has no channels_first: it follows the model.")
-        # Images are in the model's own order, whichever that is, and stay in it.
+        # Images stay in the model's own order of axes.
         settings["channels_first"] = True
         if settings.get("clip_values") is None:
             settings["clip_values"] = estimator.clip_values
@@ -97,7 +97,7 @@ class AntiAdversary(ImageDefence):
 
         :param estimator: a `PyTorchClassifier`, a `TensorFlowV2Classifier`, or a `KerasClassifier`
             in eager mode.
-        :param parameters: as of the class.
+        :param parameters: see the class.
         :raises TypeError: if it is none of these.
         """
         check_classifier(estimator, USER)
@@ -133,7 +133,7 @@ class AntiAdversary(ImageDefence):
         xp = namespace(x)
         step = self.step_size * self._pixel_range(x).span
         move = xp.zeros_like(x)
-        # A sum, and no part of the caller's: a model may write to its input.
+        # A sum is a new array: a model may write to its input, which must not be the caller's.
         logits, _ = self._model.logits_and_activations(x + move, ())
         classes = self._model.numpy(logits).argmax(axis=1)
         is_class = self._model.tensor(np.eye(self._model.nb_classes)[classes]) > 0
@@ -155,16 +155,16 @@ class AntiAdversary(ImageDefence):
         check_number("step_size", self.step_size, low=1e-6)
 
     def _check_images(self, x: Array) -> None:
-        # Of any range: attacks on a classifier may leave it.
+        # Values may lie outside the range: attacks on a classifier may leave it.
         check_images(x, self._model.input_shape, clip_values=None)
         self._check_bounds(tuple(x.shape[1:]))
 
     def _check_size(self, channels: int, height: int, width: int) -> None:
-        """Of any size that the model takes."""
+        """Accept any size: the model decides."""
 
 
 class AntiAdversaryPyTorch(PyTorchDefence, AntiAdversary):
-    """The layer for an ART `PyTorchClassifier`; parameters as of :class:`AntiAdversary`."""
+    """The layer for an ART `PyTorchClassifier`; parameters as in :class:`AntiAdversary`."""
 
     @property
     def device(self) -> Any:

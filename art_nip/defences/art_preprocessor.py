@@ -1,7 +1,7 @@
-"""Defences that ART has for NumPy, on images of any range and order of axes.
+"""ART's defences for NumPy, on images of any range and order of axes.
 
-ART's own insist on a range, depend on the unit of the images, return float64 or take one axis for
-the channels. Here each gets what it was made for: images in [0, 1].
+ART's own classes insist on a range, depend on the unit of the images, return float64 or take one
+axis for the channels. Here each class gets the images it was made for: those in [0, 1].
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class ARTPreprocessor(ImageDefence):
         return np.asarray(self._preprocessor()(x)[0], np.float32)
 
     def _check_size(self, channels: int, height: int, width: int) -> None:
-        """Of any size."""
+        """Accept any size."""
 
     @abstractmethod
     def _preprocessor(self) -> Preprocessor:
-        """Return the one of ART, for images of range 0 to 1 with channels first."""
+        """Return ART's preprocessor, for images of range 0 to 1 with channels first."""

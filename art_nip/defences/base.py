@@ -1,4 +1,4 @@
-"""What all defences of images share: their settings, units, axis order, batches and frameworks.
+"""The base class of all defences of images: settings, units, axis order, batches, frameworks.
 
 A defence says in `_defend` what it does to images in [0, 1] with channels first; the rest is here.
 """
@@ -43,7 +43,7 @@ SETTINGS = ("channels_first", "clip_values", "batch_size")
 
 
 class Settings(TypedDict, total=False):
-    """The keywords that every defence of images takes beside its own; see :class:`ImageDefence`."""
+    """The keywords that all defences of images take; see :class:`ImageDefence`."""
 
     channels_first: bool
     clip_values: tuple[Any, Any] | None
@@ -67,7 +67,7 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
     :param apply_predict: whether the defence is applied when it predicts.
     :param batch_size: how many images are treated at once; each class has its own default.
     :param framework: `device_type`, "gpu" or "cpu", of the PyTorch classes, as in ART: where NumPy
-        images are sent. Tensors stay where they are.
+        images are sent. Tensors stay on their device.
     :raises TypeError: if there is no such setting.
     """
 
@@ -101,7 +101,7 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
 
         :param estimator: an ART classifier; the defence follows its channel order, its clip values
             and its device.
-        :param parameters: as of the class.
+        :param parameters: see the class.
         :raises TypeError: if it is no ART classifier.
         :raises ValueError: if a parameter is not allowed.
         """
@@ -117,7 +117,7 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
 
     @classmethod
     def _for_framework(cls, framework: Framework | None) -> type[Self]:
-        """Return the class of this defence for a framework; without one, that for NumPy."""
+        """Return the class of this defence for a framework; None stands for NumPy."""
         bases = {
             Framework.PYTORCH: PreprocessorPyTorch,
             Framework.TENSORFLOW: PreprocessorTensorFlowV2,
@@ -130,7 +130,7 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
     def check_parameters(cls, **parameters: Any) -> None:
         """Raise a ValueError if a parameter is not allowed, whatever the classifier is.
 
-        :param parameters: as of the class, without what follows from the classifier.
+        :param parameters: as in the class, without what follows from the classifier.
         """
         cls(**{"clip_values": (0.0, 1.0), **parameters})
 
@@ -139,8 +139,8 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
     ) -> tuple[npt.NDArray[np.float32], Any | None]:
         """Return the defended images, float32, shape of x, and y as it was.
 
-        Where one of ART's classifiers calls this while it predicts, what holds of :meth:`forward`
-        holds here: some attacks make NaN of an image.
+        If one of ART's classifiers calls the defence while it predicts, NaN and infinite values are
+        allowed, as in :meth:`forward`: some attacks make NaN of an image.
 
         :param x: images, shape (N, C, H, W) or (N, H, W, C), in the range of `clip_values`.
         :param y: anything.
@@ -174,20 +174,20 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
         images = xp.astype(x, xp.float32)
         with self._undisturbed(images):
             constant = self._constant(images)
-            # 0 for an image of finite values, and NaN for any other.
+            # 0 for an image of finite values, NaN for any other image.
             lost = xp.sum(constant * 0, axis=(1, 2, 3), keepdims=True) if x.ndim == 4 else 0
             sound = xp.where(lost == 0, constant, xp.zeros_like(constant))
             self._check_images(sound)
             if len(x) == 0:
                 return x, y
             treated = xp.concat([self._treated(sound[batch]) for batch in self._batches(len(x))])
-        # In this order: the change is zero, so that the result is what was computed, to the last
-        # bit.
+        # The order of the terms matters: the change is zero, so the result is exactly what was
+        # computed.
         result = self._with_gradient(treated, images - constant) + lost
         return xp.astype(result, x.dtype) if self._is_floating(x) else result, y
 
     def estimate_gradient(self, x: npt.ArrayLike, grad: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Return `grad`, as of `forward`.
+        """Return `grad`, as in `forward`.
 
         :param x: images.
         :param grad: gradients, shape of x, or with an axis of classes behind the first.
@@ -197,7 +197,7 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
     def set_params(self, **kwargs: Any) -> None:
         """Change parameters; all of them, or none if one is not allowed.
 
-        :param kwargs: as of the class.
+        :param kwargs: see the class.
         :raises ValueError: if a name or a value is not allowed.
         """
         for name in kwargs:
@@ -240,7 +240,7 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
         if len(shape) != 4:
             order = "(N, C, H, W)" if self.channels_first else "(N, H, W, C)"
             raise ValueError(f"Images have shape {shape}; {type(self).__name__} takes {order}.")
-        # Of any range: attacks on a classifier may leave it.
+        # Values may lie outside the range: attacks on a classifier may leave it.
         check_images(x, shape[1:], clip_values=None)
         self._check_bounds(shape[1:])
         _, *sizes = shape
@@ -250,7 +250,7 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
     # How it is done
 
     def _treated(self, x: Array) -> Array:
-        """Defend images as the user has them, without gradients, and without clipping."""
+        """Defend images in the user's range and axis order, without gradients or clipping."""
         pixel_range = self._pixel_range(x)
         defended = self._in_order(pixel_range.unit(x))
         return pixel_range.pixels(defended)
@@ -266,11 +266,11 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
             return x
         xp = namespace(x)
         low, high = (self._bound(bound, x) for bound in self.clip_values)
-        # Not by minimum and maximum: they halve the gradient of what lies on a bound.
+        # Minimum and maximum would not do: they halve the gradient of values on a bound.
         return xp.where(x < low, low, xp.where(x > high, high, x))
 
     def _with_gradient(self, treated: Array, change: Array) -> Array:
-        """Clip the treated images, and let the gradient pass to what they were made of.
+        """Clip the treated images, and let the gradient pass to the original images.
 
         :param treated: images without a gradient.
         :param change: zeros that have the gradient of the images.
@@ -328,12 +328,12 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
     def _undisturbed(self, x: Array | None = None) -> AbstractContextManager[Any]:
         """Return a context in which modes that the caller has set change no result.
 
-        :param x: images on the device that is computed on; None for that of NumPy images.
+        :param x: images on the device of the computation; None for the device of NumPy images.
         """
         return nullcontext()
 
     def _tensor(self, values: npt.NDArray[Any], like: Array | None = None) -> Array:
-        """Return an array as the framework has it, on the device of another."""
+        """Return an array as a tensor of the framework, on the device of `like`."""
         return values
 
     def _constant(self, x: Array) -> Array:

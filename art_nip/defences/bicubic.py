@@ -9,8 +9,8 @@ import numpy.typing as npt
 def resized(x: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float32]:
     """Return resized images, float32, shape (N, C, height, width).
 
-    Keys' kernel with a = −1/2, widened where there will be fewer pixels; beyond the edges there are
-    none.
+    Keys' kernel with a = −1/2, widened where the image shrinks. No pixels are assumed beyond the
+    edges.
 
     :param x: images, float32, shape (N, C, H, W).
     """

@@ -1,4 +1,4 @@
-"""What defences ask of a classifier, and of the range of its images."""
+"""Checks of a classifier and of the range of its images, for defences."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 
 def channels_first(classifier: Any) -> bool:
-    """Return whether a classifier takes images of (C, H, W); black boxes do not say."""
+    """Return whether a classifier takes images of (C, H, W); black-box classifiers do not say."""
     shape = classifier.input_shape
     return bool(getattr(classifier, "channels_first", shape[0] < shape[-1]))
 
 
 def check_range(clip_values: Any) -> None:
-    """Raise a ValueError unless this is a range: (min, max), finite numbers or arrays of them."""
+    """Raise a ValueError unless `clip_values` are (min, max): finite numbers or arrays of them."""
     try:
         low, high = (np.asarray(bound) for bound in clip_values)
         numbers = all(np.issubdtype(bound.dtype, np.number) for bound in (low, high))

@@ -1,4 +1,4 @@
-"""What defences that work on luminance and colour apart share."""
+"""Colour conversion for defences that treat luminance and colour separately."""
 
 import numpy as np
 
@@ -11,13 +11,13 @@ TO_YCBCR = np.array(
         [0.5, -0.587 / 1.402, -0.114 / 1.402],
     ]
 )
-"""From RGB, as in JPEG; the offsets of Cb and Cr are left out, since they would be added again."""
+"""From RGB, as in JPEG, without the offsets of Cb and Cr, which would be undone on the way back."""
 
 
 def mixed(matrix: Array, x: Array) -> Array:
     """Apply a matrix to the channels of images, shape (N, C, H, W).
 
-    :param matrix: shape (C, C), of the framework, dtype and device of `x`.
+    :param matrix: shape (C, C), in the framework and dtype and on the device of `x`.
     """
     xp = namespace(x)
     pixels = xp.reshape(x, (x.shape[0], x.shape[1], -1))

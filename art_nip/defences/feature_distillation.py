@@ -27,10 +27,10 @@ LOW_FREQUENCIES = 5
 """Coefficients (i, j) with i + j below this are kept."""
 
 LEVEL_BITS = 12
-"""Binary places of a level of 255 that are not noise in float32, in any unit."""
+"""Binary places of a value in units of 1/255 that are not noise in float32, in any range."""
 
 QUOTIENT_BITS = 20
-"""Binary places of a coefficient in steps that are not noise in float64."""
+"""Binary places of a coefficient, divided by its step, that are not noise in float64."""
 
 
 class FeatureDistillation(ImageDefence):
@@ -38,8 +38,8 @@ class FeatureDistillation(ImageDefence):
 
     Step 1 for the frequencies with i + j < 5, 1 + `qs` for the others, in units of 1/255 of the
     range, as in the authors' code; without its roundings to whole colour values. Images are padded
-    to whole blocks by repeating the edge, and cropped again. With straight-through rounding, the
-    gradient of this is the identity, and that is what is given, at the clipping too.
+    to whole blocks by repeating the edge, and cropped again. With straight-through rounding the
+    gradient of the defence is the identity; it is given as such, also where values are clipped.
 
     :param qs: how much coarser the step of high frequencies is; 50 is the default of the NIP paper.
     :param settings: see :class:`art_nip.defences.base.ImageDefence`; `clip_values` are needed.
@@ -70,8 +70,8 @@ class FeatureDistillation(ImageDefence):
     def _defend(self, x: Array) -> Array:
         xp = namespace(x)
         _, channels, height, width = x.shape
-        # float64, lest rounding depend on the framework, or on how many images there are. Whole
-        # levels are whole again, whatever the unit of the images was.
+        # float64, so that rounding depends neither on the framework nor on the number of images.
+        # Whole levels become whole again, whatever the unit of the images was.
         levels = _rid_of_noise(255 * xp.astype(x, xp.float64), LEVEL_BITS) - 128
         if channels == 3:
             levels = mixed(self._tensor(TO_YCBCR, like=levels), levels)
@@ -81,7 +81,7 @@ class FeatureDistillation(ImageDefence):
         return xp.astype((levels + 128) / 255, xp.float32)
 
     def _padded(self, x: Array) -> Array:
-        """Repeat the edge up to whole blocks."""
+        """Pad images to whole blocks by repeating the edge."""
         for axis in (2, 3):
             if x.shape[axis] % BLOCK:
                 whole = -(-x.shape[axis] // BLOCK) * BLOCK
@@ -98,21 +98,21 @@ class FeatureDistillation(ImageDefence):
         steps = self._tensor(np.tile(step_table(self.qs), width // BLOCK), like=x)
 
         def transformed(x: Array, rows: Array, columns: Array) -> Array:
-            # Blocks need no copy of their own: a row of them is a matrix, and its rows are vectors.
+            # Blocks are not copied: a row of blocks is a matrix, whose rows are vectors.
             x = xp.matmul(rows, xp.reshape(x, (-1, BLOCK, width)))
             return xp.reshape(xp.matmul(xp.reshape(x, (-1, BLOCK)), columns), (-1, BLOCK, width))
 
-        # A tie, of which images of 8 bits have many, is not to be decided by the last bit.
+        # The last bit must not decide ties, which are frequent in images of 8 bits.
         whole = xp.round(_rid_of_noise(transformed(x, dct, inverse) / steps, QUOTIENT_BITS))
         return xp.reshape(transformed(whole * steps, inverse, dct), x.shape)
 
 
 class FeatureDistillationPyTorch(PyTorchDefence, FeatureDistillation):
-    """Feature distillation of PyTorch tensors; parameters as of :class:`FeatureDistillation`."""
+    """Feature distillation of PyTorch tensors; parameters as in :class:`FeatureDistillation`."""
 
 
 class FeatureDistillationTensorFlowV2(TensorFlowDefence, FeatureDistillation):
-    """Feature distillation of TensorFlow tensors; parameters as of :class:`FeatureDistillation`."""
+    """Feature distillation of TensorFlow tensors; parameters as in :class:`FeatureDistillation`."""
 
 
 def step_table(qs: float) -> npt.NDArray[np.float64]:
@@ -122,5 +122,5 @@ def step_table(qs: float) -> npt.NDArray[np.float64]:
 
 
 def _rid_of_noise(x: Array, bits: int) -> Array:
-    """Round to so many binary places."""
+    """Round to a number of binary places, and so remove noise of rounding."""
     return namespace(x).round(x * 2.0**bits) / 2.0**bits

@@ -23,7 +23,7 @@ MOST_BITS = 64
 class FeatureSqueezing(ARTPreprocessor):
     """Round each value to one of 2^`bit_depth` levels of the range; ART's, in float32.
 
-    :param bit_depth: bits that a value is left with, from 1 to 64.
+    :param bit_depth: number of bits that are left of a value, from 1 to 64.
     :param settings: see :class:`art_nip.defences.base.ImageDefence`; `clip_values` are needed.
     :raises ValueError: if a parameter is not allowed.
     """

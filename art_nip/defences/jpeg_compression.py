@@ -24,7 +24,7 @@ BEST_QUALITY = 100
 LEVELS = 255
 
 NOISE = 2.0**-12
-"""Part of a level that may be lost when images of another range are brought to this one."""
+"""The part of a level that rounding may take when images are converted to the range [0, 1]."""
 
 
 class JpegCompression(ARTPreprocessor):
@@ -32,10 +32,10 @@ class JpegCompression(ARTPreprocessor):
 
     Values are rounded down to one of 256 levels, as ART does. In another range than [0, 1], what is
     below a level by no more than the noise of float32 counts as that level, so that images of 8
-    bits are compressed alike in every range. Three channels are compressed as RGB; of any other
-    number each for itself, as grey.
+    bits are compressed alike in every range. Three channels are compressed as RGB. Any other
+    number of channels are compressed one by one, as grey.
 
-    :param quality: of the file, from 1 to 100.
+    :param quality: quality of the file, from 1 to 100.
     :param settings: see :class:`art_nip.defences.base.ImageDefence`; `clip_values` are needed.
     :raises ValueError: if a parameter is not allowed.
     :raises ImportError: if Pillow is not installed.
@@ -57,13 +57,13 @@ class JpegCompression(ARTPreprocessor):
             raise ValueError(f"quality={self.quality!r}; give at most {BEST_QUALITY}.")
 
     def _defend(self, x: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-        # Images that are in [0, 1] already are ART's own: nothing was lost on the way.
+        # Images that are in [0, 1] already need no correction: nothing was lost to conversion.
         lost = (
             0.0
             if self.clip_values is not None and np.array_equal(self.clip_values, (0, 1))
             else NOISE
         )
-        # In the range of ART's that is whole numbers, which it rounds down.
+        # In ART's range of 0 to 255 the levels are whole numbers, to which it rounds down.
         levels: npt.NDArray[np.float32] = np.floor(x.clip(0, 1) * LEVELS + lost)
         return np.asarray(super()._defend(levels) / np.float32(LEVELS))
 

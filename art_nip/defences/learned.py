@@ -31,14 +31,14 @@ class LearnedDefence(ImageDefence):
     """
 
     file_format: ClassVar[str]
-    """What files of this defence are marked with."""
+    """The mark of files of this defence."""
 
     of_the_fit: ClassVar[tuple[str, ...]]
-    """Parameters that decide what is learned: when one changes, what was learned is dropped."""
+    """Parameters that decide what is learned; if one changes, what was learned is dropped."""
 
     @property
     def is_fitted(self) -> bool:
-        """Whether there is something learned to use."""
+        """Whether anything was learned that can be used."""
         return bool(self._is_fitted)
 
     def save(self, path: str | Path) -> None:
@@ -50,7 +50,7 @@ class LearnedDefence(ImageDefence):
         arrays, facts = self._learned_arrays()
         header = {
             "format": self.file_format,
-            # ART's classifiers hold their clip_values as an array.
+            # ART's classifiers keep their clip_values as an array.
             "parameters": json.dumps(self._saved_parameters(), default=_as_json),
             "facts": json.dumps(facts),
         }
@@ -60,7 +60,7 @@ class LearnedDefence(ImageDefence):
     def load(cls, path: str | Path, **settings: Any) -> Self:
         """Return the defence that was saved, for NumPy, PyTorch or TensorFlow.
 
-        :param path: a file written by `save`, of any of the three.
+        :param path: a file written by `save`, with any of the three.
         :param settings: parameters that take the place of those saved, such as `batch_size`, or
             `device_type` of the PyTorch class; not those that decide what is learned.
         :raises FileNotFoundError: if there is no such file.
@@ -91,7 +91,7 @@ class LearnedDefence(ImageDefence):
 
     @abstractmethod
     def _adopt_arrays(self, arrays: Arrays, facts: Any) -> None:
-        """Take over what `_learned_arrays` returned; raise a ValueError if that is not it."""
+        """Take over what `_learned_arrays` returned; raise a ValueError for anything else."""
 
     @abstractmethod
     def _forget(self) -> None:
@@ -102,7 +102,7 @@ class LearnedDefence(ImageDefence):
 
         What was learned is dropped when a parameter changes that decides what is learned.
 
-        :param kwargs: as of the class.
+        :param kwargs: see the class.
         :raises ValueError: if a name or a value is not allowed.
         """
         before = [getattr(self, name) for name in self.of_the_fit]
@@ -113,8 +113,8 @@ class LearnedDefence(ImageDefence):
     def _to_learn_from(self, x: npt.ArrayLike, beside: Mapping[str, Any]) -> Any:
         """Return images in [0, 1], float32, shape (N, C, H, W), after checking them.
 
-        :param x: what `fit` was given.
-        :param beside: other keywords that it was given: there are none.
+        :param x: the images that `fit` was given.
+        :param beside: other keywords that `fit` was given; none are allowed.
         """
         if beside:
             raise TypeError(f"fit takes x and y only; it was given {', '.join(beside)} too.")

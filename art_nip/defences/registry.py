@@ -14,18 +14,18 @@ from typing import Any
 from art_nip.utils.validation import check_choice, check_classifier
 
 SUFFIXES = ("", "PyTorch", "TensorFlowV2")
-"""Of the names of the classes of one defence, as ART has them."""
+"""Suffixes of the names of a defence's classes, as ART has them."""
 
-FOLLOWED = ("channels_first", "clip_values", "verbose")
-"""Parameters that follow the classifier, or say what to do outside a benchmark."""
+NOT_CHOSEN_BY_USERS = ("channels_first", "clip_values", "verbose")
+"""Parameters that follow from the classifier, or matter outside a benchmark only."""
 
 
 @dataclass(frozen=True)
 class NamedDefence:
     """A defence that has a name.
 
-    :param name: in tables, spec files and Python.
-    :param path: its main class, imported on first use.
+    :param name: its name in tables, spec files and Python.
+    :param path: dotted path of its main class, which is imported on first use.
     :param defaults: parameters that differ from those of the class.
     """
 
@@ -35,13 +35,13 @@ class NamedDefence:
 
     @property
     def family(self) -> Any:
-        """The main class: an ART preprocessor, or a transformer where it changes the classifier."""
+        """The main class: an ART preprocessor, or a transformer if it changes the classifier."""
         module, _, name = self.path.rpartition(".")
         return getattr(import_module(module), name)
 
     @property
     def learns(self) -> bool:
-        """Whether it is to be fitted on benign images; ART's own `fit` is empty."""
+        """Whether the defence is fitted on benign images; ART's own `fit` is empty."""
         from art.defences.preprocessor.preprocessor import Preprocessor
 
         return self.family.fit is not Preprocessor.fit
@@ -49,9 +49,9 @@ class NamedDefence:
     def create(self, classifier: Any, **parameters: Any) -> Any:
         """Return the defence, not fitted: an ART preprocessor, or an ART transformer.
 
-        :param classifier: the ART classifier that it is to defend.
-        :param parameters: of the class; those given replace `defaults`. Sizes are shares of the
-            range of the images.
+        :param classifier: the ART classifier to defend.
+        :param parameters: parameters of the class; those given replace `defaults`. Sizes are shares
+            of the range of the images.
         :raises ValueError: if a parameter is not known or not allowed.
         :raises TypeError: if it is no ART classifier, or none that this defence can defend.
         """
@@ -67,7 +67,7 @@ class NamedDefence:
         self._check_values({**self.defaults, **parameters})
 
     def _known(self) -> list[str]:
-        return [name for name in self.family.params if name not in FOLLOWED]
+        return [name for name in self.family.params if name not in NOT_CHOSEN_BY_USERS]
 
     def _check_values(self, parameters: Mapping[str, Any]) -> None:
         self.family.check_parameters(**parameters)
@@ -77,7 +77,7 @@ class NamedDefence:
 
 
 class _NIP(NamedDefence):
-    """NIP, of which a benchmark may choose every parameter."""
+    """NIP; a benchmark may choose all its parameters."""
 
     def _known(self) -> list[str]:
         return list(self.family.params)
@@ -131,8 +131,8 @@ def get(name: str) -> NamedDefence:
 def home_of(class_name: str, package: str) -> str | None:
     """Return the module of a package that has a class of a named defence, or None.
 
-    :param class_name: of its main class, or of that for PyTorch or TensorFlow.
-    :param package: its dotted name.
+    :param class_name: name of the main class, or of the class for PyTorch or TensorFlow.
+    :param package: dotted name of the package.
     """
     for named in DEFENCES.values():
         module, _, family = named.path.rpartition(".")

@@ -16,19 +16,19 @@ import scipy.fft
 from art_nip.utils.arrays import Array, namespace
 
 Filters = npt.NDArray[np.float32]
-"""Shape (M, C, K, K), each of norm 1: a filter has all the channels, and its map has one."""
+"""M filters of norm 1, shape (M, C, K, K). A filter has all C channels; its map has one."""
 
 RELAXATION = 1.8
 """Over-relaxation of ADMM, as in sporco."""
 
 LEARNING_ITERATIONS = 25
-"""Of the coding while filters are learned: twice as many change what they reach by 0.1 %."""
+"""Iterations of ADMM while filters are learned; twice as many change the result by 0.1 %."""
 
-STEPS = 10
-"""Of the filters to the codes of a batch."""
+FILTER_STEPS = 10
+"""Gradient steps that fit the filters to the codes of a batch."""
 
-FORGETTING = 10
-"""Batch t is remembered as if it had (1 - 1/t)^this of its images."""
+FORGETTING_EXPONENT = 10
+"""Before batch t is added, all earlier batches are weighted by (1 - 1/t) to this power."""
 
 
 class Spectra(NamedTuple):
@@ -51,13 +51,13 @@ class Spectra(NamedTuple):
         penalty: float,
         tensor: Callable[[npt.NDArray[Any]], Array],
     ) -> "Spectra":
-        """Return those of filters.
+        """Return the spectra of filters.
 
-        :param filters: as of `Filters`.
-        :param height: of the images, H, at least K.
-        :param width: of the images, W, at least K.
-        :param penalty: of ADMM, ρ.
-        :param tensor: puts an array where the images are.
+        :param filters: see `Filters`.
+        :param height: height of the images, H, at least K.
+        :param width: width of the images, W, at least K.
+        :param penalty: the penalty ρ of ADMM.
+        :param tensor: function that puts an array on the device of the images.
         """
         padded = scipy.fft.rfftn(filters.astype(np.float64), s=(height, width), axes=(2, 3))
         d = np.moveaxis(padded, (2, 3), (0, 1)).swapaxes(2, 3)  # (H, W // 2 + 1, C, M)
@@ -79,9 +79,9 @@ def coded(x: Array, spectra: Spectra, lmbda: float, iterations: int) -> Array:
     Images count as periodic, as in sporco and in the code of Sun et al.
 
     :param x: images of range 1 and mean about 0, float32, shape (N, C, H, W).
-    :param spectra: of the filters, with the penalty of λ.
+    :param spectra: spectra of the filters, with the penalty for λ.
     :param lmbda: λ.
-    :param iterations: of ADMM, at least 1.
+    :param iterations: iterations of ADMM, at least 1.
     """
     xp = namespace(x)
     threshold = lmbda / penalty(lmbda)
@@ -111,9 +111,9 @@ def drawn(
     """Return filters to start learning from: patches with more contrast than most.
 
     :param crops: images of mean about 0, shape (N, C, H, W).
-    :param n_filters: how many, M.
-    :param size: height and width of each, K.
-    :param rng: draws them.
+    :param n_filters: number of filters, M.
+    :param size: height and width of a filter, K.
+    :param rng: draws the patches.
     """
     n, _, height, width = crops.shape
     ends = (n, height - size + 1, width - size + 1)
@@ -121,7 +121,7 @@ def drawn(
     patches = np.stack([crops[k, :, i : i + size, j : j + size] for k, i, j in places])
     by_contrast = np.argsort(-np.square(patches).sum(axis=(1, 2, 3)), kind="stable")
     chosen = patches[by_contrast[:n_filters]]
-    # Noise makes filters of flat patches too, and two of two patches that are the same.
+    # With noise, flat patches make filters too, and equal patches make different ones.
     noise = 1e-3 * rng.standard_normal(chosen.shape, dtype=np.float32)
     return np.asarray(_normed(chosen + noise), np.float32)
 
@@ -135,15 +135,15 @@ def learned(
 ) -> Filters:
     """Return filters in which images have sparser and truer codes.
 
-    The second-order online method of Liu et al.: each batch is coded with the filters of before,
-    and they take accelerated projected gradient steps (FISTA) to the least squares of what is
+    The second-order online method of Liu et al.: each batch is coded with the filters so far,
+    which then take accelerated projected gradient steps (FISTA) to the least squares of what is
     remembered of all batches.
 
     :param batches: images of range 1 and mean about 0, all of one size, shape (N, C, H, W).
     :param filters: the filters to start from.
     :param lmbda: λ.
-    :param tensor: puts an array on the device.
-    :param numpy: brings it back.
+    :param tensor: function that puts an array on the device.
+    :param numpy: function that brings it back.
     """
     squares = products = 0.0
     for t, batch in enumerate(batches, start=1):
@@ -152,7 +152,7 @@ def learned(
         spectra = Spectra.of(filters, height, width, penalty(lmbda), tensor)
         codes = _spectrum(coded(x, spectra, lmbda, LEARNING_ITERATIONS))
         adjoint = namespace(x).conj(_by_frequency(codes, (2, 3, 0, 1)))
-        remembered = (1 - 1 / t) ** FORGETTING
+        remembered = (1 - 1 / t) ** FORGETTING_EXPONENT
         squares = remembered * squares + _by_frequency(codes, (2, 3, 1, 0)) @ adjoint
         products = remembered * products + _by_frequency(_spectrum(x), (2, 3, 1, 0)) @ adjoint
         filters = numpy(_refined(tensor(filters), squares, products, (height, width)))
@@ -162,17 +162,17 @@ def learned(
 def _refined(filters: Array, squares: Array, products: Array, size: tuple[int, int]) -> Array:
     """Bring filters of norm 1 nearer to the least squares of the images and their codes.
 
-    :param filters: as of `Filters`.
+    :param filters: see `Filters`.
     :param squares: codes times codes for each frequency, shape (H · (W // 2 + 1), M, M).
     :param products: images times codes, shape (H · (W // 2 + 1), C, M).
     :param size: (H, W).
     """
     xp = namespace(filters)
     _, channels, side, _ = filters.shape
-    # No eigenvalue exceeds the largest sum of a row. Without any code, all the gradient is 0.
+    # No eigenvalue exceeds the largest sum of a row. If all codes are 0, so is the gradient.
     step = 1 / max(float(xp.max(xp.sum(xp.abs(squares), axis=-1))), 1e-12)
     ahead, momentum = filters, 1.0
-    for _ in range(STEPS):
+    for _ in range(FILTER_STEPS):
         padded = _fourier(ahead).rfftn(ahead, s=size, axes=(2, 3))
         gradient = _by_frequency(padded, (2, 3, 1, 0)) @ squares - products
         gradient = xp.reshape(gradient, (*padded.shape[2:], channels, -1))
@@ -204,7 +204,7 @@ def _correction(spectra: Spectra, residual: Array) -> Array:
 
 
 def _by_frequency(spectrum: Array, order: tuple[int, ...]) -> Array:
-    """Return a matrix for each frequency, from axes in another order."""
+    """Reorder the axes of a spectrum, so that there is a matrix for each frequency."""
     xp = namespace(spectrum)
     ordered = xp.permute_dims(spectrum, order)
     return xp.reshape(ordered, (-1, *ordered.shape[2:]))

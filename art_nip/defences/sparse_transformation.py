@@ -1,4 +1,4 @@
-"""The sparse transformation layer (STL): what few filters of natural images cannot say is dropped.
+"""The sparse transformation layer (STL): it keeps what a few filters of natural images can express.
 
 Sun et al., "Adversarial Defense by Stratified Convolutional Sparse Coding", CVPR 2019,
 https://arxiv.org/abs/1812.00037.
@@ -33,7 +33,7 @@ CROP = 32
 LEARNING_BATCH = 16
 
 CROPS_TO_DRAW_FROM = 1024
-"""Crops of which the first filters are patches, at most."""
+"""The largest number of crops from which the patches for the first filters are drawn."""
 
 
 class SparseTransformation(LearnedDefence):
@@ -47,14 +47,14 @@ class SparseTransformation(LearnedDefence):
     this defence is given as the identity.
 
     :param lmbda: λ, above 0, for images of range 1. The authors' code says that 0.1 to 0.3 is good.
-    :param smoothing: how smooth the part is that stays, 0 for all; the authors have 5.
-    :param n_filters: how many filters are learned.
+    :param smoothing: smoothness of the part that stays, 0 for the whole image; the authors have 5.
+    :param n_filters: number of filters to learn.
     :param filter_size: their height and width.
-    :param iterations: of ADMM. A hundred end within .002 of the minimum for photographs of 32×32,
-        and within .005, where the authors' code stops, for digits.
-    :param n_crops: how many crops of at most 32×32 fitting looks at, one from each image drawn; if
-        there are fewer images, from some of them again.
-    :param seed: of what fitting draws; None draws from NumPy's global state, as ART does.
+    :param iterations: iterations of ADMM. A hundred end within .002 of the minimum for photographs
+        of 32×32, and within .005, where the authors' code stops, for digits.
+    :param n_crops: number of crops of at most 32×32 to learn from, one from each image drawn; if
+        there are fewer images, some give several crops.
+    :param seed: seed of what fitting draws; None draws from NumPy's global state, as ART does.
     :param verbose: whether fitting shows a progress bar.
     :param settings: see :class:`art_nip.defences.base.ImageDefence`. Each image of 224×224 of a
         batch takes 80 MB.
@@ -92,7 +92,7 @@ class SparseTransformation(LearnedDefence):
 
     @property
     def filters(self) -> Filters:
-        """What was learned, float32, shape (M, C, K, K), each of norm 1.
+        """The learned filters, float32, shape (M, C, K, K), each filter of norm 1.
 
         :raises NotFittedError: if nothing was.
         """
@@ -203,7 +203,8 @@ class SparseTransformation(LearnedDefence):
         xp = namespace(x)
 
         def along_rows(x: Array, matrix: npt.NDArray[np.float64]) -> Array:
-            # Of two axes: of more, TensorFlow 2.21 broadcasts matrices with a segmentation fault.
+            # Matrices are multiplied along two axes: with more, TensorFlow 2.21 has a segmentation
+            # fault.
             matrix = self._tensor(np.ascontiguousarray(matrix, np.float32), like=x)
             return xp.reshape(xp.matmul(xp.reshape(x, (-1, x.shape[3])), matrix), x.shape)
 
@@ -212,7 +213,7 @@ class SparseTransformation(LearnedDefence):
 
         sides = (x.shape[2], x.shape[3])
         row_waves, column_waves = (dct_matrix(side) for side in sides)
-        # A difference multiplies the k-th wave by this, squared.
+        # The squared difference operator multiplies the k-th wave by this factor.
         rows, columns = (4 * np.sin(np.pi * np.arange(side) / (2 * side)) ** 2 for side in sides)
         kept = (1 / (1 + self.smoothing * np.add.outer(columns, rows))).astype(np.float32)
         spectrum = along_rows(turned(along_rows(x, column_waves.T)), row_waves.T)
@@ -243,8 +244,8 @@ class SparseTransformation(LearnedDefence):
 
 
 class SparseTransformationPyTorch(PyTorchDefence, SparseTransformation):
-    """The same for PyTorch tensors; parameters as of :class:`SparseTransformation`."""
+    """The same for PyTorch tensors; parameters as in :class:`SparseTransformation`."""
 
 
 class SparseTransformationTensorFlowV2(TensorFlowDefence, SparseTransformation):
-    """The same for TensorFlow tensors; parameters as of :class:`SparseTransformation`."""
+    """The same for TensorFlow tensors; parameters as in :class:`SparseTransformation`."""

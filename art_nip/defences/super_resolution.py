@@ -28,8 +28,8 @@ from art_nip.utils.validation import check_flag, check_number, check_whole
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-LEAST_SIDE = 4
-"""Of an image, which is halved in training."""
+MIN_SIDE = 4
+"""Smallest side of an image; training halves it."""
 
 
 class SuperResolution(LearnedDefence):
@@ -45,15 +45,15 @@ class SuperResolution(LearnedDefence):
     No weights of EDSR come with this package: `fit` trains a small one on benign images, in PyTorch
     if that is installed, else in TensorFlow; this class runs it there too.
 
-    :param sigma: of the noise, as a share of the range; 0 skips the denoising. 0.04 is that of the
-        authors' code.
+    :param sigma: standard deviation of the noise, as a share of the range; 0 skips the denoising.
+        The authors' code has 0.04.
     :param weights: a file that `save` wrote: its network is used, whatever `fit` is given, so that
         spec files can name it; None takes what `fit` learns.
     :param features: channels between the convolutions of the network that `fit` trains.
     :param blocks: its residual blocks. EDSR's baseline has 64 and 16; 32 and 6 are trained in
         minutes.
-    :param steps: how long `fit` trains, in batches of 16 images.
-    :param seed: of `fit`; None draws one from NumPy's global state.
+    :param steps: number of batches of 16 images that `fit` trains on.
+    :param seed: seed of `fit`; None draws one from NumPy's global state.
     :param verbose: whether `fit` shows progress.
     :param settings: see :class:`art_nip.defences.base.ImageDefence`; `clip_values` are needed.
         Images have 1 or 3 (RGB) channels.
@@ -112,9 +112,9 @@ class SuperResolution(LearnedDefence):
 
     def _check_size(self, channels: int, height: int, width: int) -> None:
         check_grey_or_rgb(channels, self.channels_first)
-        if min(height, width) < LEAST_SIDE:
+        if min(height, width) < MIN_SIDE:
             raise ValueError(
-                f"Images are {height}×{width} pixels; the least is {LEAST_SIDE}×{LEAST_SIDE}. "
+                f"Images are {height}×{width} pixels; the least is {MIN_SIDE}×{MIN_SIDE}. "
                 "Resize them."
             )
 
@@ -199,31 +199,31 @@ class SuperResolution(LearnedDefence):
             return edsr.array(self._defend(edsr.in_framework(x)))
         xp = namespace(x)
         weights = self._network().weights
-        # float64, lest what counts as noise depend on the framework.
+        # float64, so that what counts as noise does not depend on the framework.
         x = xp.clip(xp.astype(self._denoised(xp.astype(x, xp.float64)), xp.float32), 0.0, 1.0)
         large = edsr.doubled(x, {name: edsr.tensor(array, x) for name, array in weights.items()})
-        # By nearest neighbour.
+        # Resizing by nearest neighbour.
         return xp.clip(large[:, :, ::2, ::2], 0.0, 1.0)
 
     def _denoised(self, x: Array) -> Array:
         if x.shape[1] == 1:
             return bayes_shrink(x, self.sigma)
-        # Divided so that noise that is the same in R, G and B is the same in Y, Cb and Cr.
+        # Channels are divided so that equal noise in R, G and B is equal in Y, Cb and Cr.
         matrix = TO_YCBCR / np.linalg.norm(TO_YCBCR, axis=1, keepdims=True)
         there, back = (edsr.tensor(one_way, x) for one_way in (matrix, np.linalg.inv(matrix)))
         return mixed(back, bayes_shrink(mixed(there, x), self.sigma))
 
 
 class SuperResolutionPyTorch(PyTorchDefence, SuperResolution):
-    """The same for PyTorch tensors; parameters as of :class:`SuperResolution`."""
+    """The same for PyTorch tensors; parameters as in :class:`SuperResolution`."""
 
 
 class SuperResolutionTensorFlowV2(TensorFlowDefence, SuperResolution):
-    """The same for TensorFlow tensors; parameters as of :class:`SuperResolution`."""
+    """The same for TensorFlow tensors; parameters as in :class:`SuperResolution`."""
 
 
 def _network_of(arrays: Arrays, facts: Any) -> Trained:
-    """Return a network and how good it is, as `_learned_arrays` took them apart."""
+    """Return a network and its PSNR, from what `_learned_arrays` returned."""
     if not edsr.is_network(arrays):
         raise ValueError("its arrays are not the weights of a network")
     psnr, bicubic, n = facts

@@ -28,9 +28,9 @@ class TotalVarMin(ARTPreprocessor):
     The masks are drawn from NumPy's global state.
 
     :param prob: share of pixels that are kept.
-    :param norm: of the differences of neighbours, a whole number.
-    :param lamb: weight of these.
-    :param solver: of SciPy: "L-BFGS-B", "CG" or "Newton-CG".
+    :param norm: norm of the differences of neighbours, a whole number.
+    :param lamb: weight of this norm.
+    :param solver: solver of SciPy: "L-BFGS-B", "CG" or "Newton-CG".
     :param max_iter: number of iterations.
     :param settings: see :class:`art_nip.defences.base.ImageDefence`.
     :raises ValueError: if a parameter is not allowed.

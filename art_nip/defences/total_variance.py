@@ -1,4 +1,4 @@
-"""Total variance minimization, for batches: what ART's `TotalVarMin` minimises, without its loops.
+"""Total variance minimization for batches: the objective of ART's `TotalVarMin`, without loops.
 
 Guo et al., "Countering Adversarial Images using Input Transformations", ICLR 2018,
 https://arxiv.org/abs/1711.00117.
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 SMOOTHING = 1e-3
-"""Norms are sqrt(‖·‖² + this²), for images of range 1: below it, a difference counts as none."""
+"""Norms are sqrt(‖·‖² + SMOOTHING²), for images of range 1; smaller differences hardly count."""
 
-SEARCHES = 2
+SEARCH_STEPS = 2
 """Newton-like steps of each search in a plane."""
 
 
@@ -85,11 +85,11 @@ class TotalVarianceMinimization(ImageDefence):
         n, channels, height, width = x.shape
         mask = self._tensor(self._masks(n, channels, height, width), like=x)
         x = xp.permute_dims(xp.reshape(x, (n * channels, height, width)), (1, 2, 0))
-        # Through one axis, lest this be a mere view: the solver wants the last axis contiguous.
+        # Through one axis, so that this is no mere view: the solver needs the last axis contiguous.
         x = xp.reshape(xp.reshape(x, (-1,)), (height, width, n * channels))
         low = xp.min(x, axis=(0, 1), keepdims=True)
         span = xp.max(x, axis=(0, 1), keepdims=True) - low
-        # A constant channel has its minimum where it is.
+        # A constant channel is its own minimum.
         span = xp.where(span > 0, span, span + 1)
         waves = tuple(
             self._tensor(dct_matrix(side).astype(np.float32), like=x) for side in (height, width)
@@ -98,18 +98,18 @@ class TotalVarianceMinimization(ImageDefence):
         return xp.reshape(xp.permute_dims(z, (2, 0, 1)), (n, channels, height, width))
 
     def _masks(self, n: int, channels: int, height: int, width: int) -> Array:
-        """Draw masks, shape (H, W, N·C); by NumPy, lest a seed differ between frameworks."""
+        """Draw masks, shape (H, W, N·C), by NumPy: a seed means the same in any framework."""
         drawn = 1 if self.seed is not None else n
         uniform = generator(self.seed).random((height, width, drawn * channels), dtype=np.float32)
         return np.tile((uniform < self.prob).astype(np.float32), n // drawn)
 
 
 class TotalVarianceMinimizationPyTorch(PyTorchDefence, TotalVarianceMinimization):
-    """The same for PyTorch tensors; parameters as of :class:`TotalVarianceMinimization`."""
+    """The same for PyTorch tensors; parameters as in :class:`TotalVarianceMinimization`."""
 
 
 class TotalVarianceMinimizationTensorFlowV2(TensorFlowDefence, TotalVarianceMinimization):
-    """The same for TensorFlow tensors; parameters as of :class:`TotalVarianceMinimization`."""
+    """The same for TensorFlow tensors; parameters as in :class:`TotalVarianceMinimization`."""
 
 
 class _Point(NamedTuple):
@@ -135,7 +135,7 @@ def minimised(
         the work is along contiguous memory.
     :param mask: which pixels are kept, zeros and ones, shape of x.
     :param lamb: λ.
-    :param iterations: how many.
+    :param iterations: number of iterations.
     :param waves: the matrices of the DCT of columns and of rows.
     """
     xp = namespace(x)
@@ -153,7 +153,7 @@ def minimised(
     for iteration in range(iterations):
         z_z = _products(z, z)
         weights = _weights(z_z, lamb)
-        # Of the quadratic function that lies above the objective and touches it here.
+        # The weights of the quadratic function that lies above the objective and touches it here.
         of_rows, of_columns = weights[1:height], weights[height:]
         gradient = (
             z.masked * weights[0]
@@ -171,7 +171,7 @@ def minimised(
         z_step, step_step = _products(z, step), _products(step, step)
 
         a = b = 0 * weights[0]
-        for _ in range(SEARCHES):
+        for _ in range(SEARCH_STEPS):
             along_descent = z_descent + a * descent_descent + b * descent_step
             along_step = z_step + a * descent_step + b * step_step
             squares = z_z + a * (z_descent + along_descent) + b * (z_step + along_step)
@@ -193,9 +193,9 @@ def minimised(
 
 
 def _smoothed(gradient: Array, mask: Array, weights: Array, waves: tuple[Array, Array]) -> Array:
-    """Precondition by the Hessian that there would be if mask and weights were the same everywhere.
+    """Precondition by the Hessian of a mask and weights that are the same everywhere.
 
-    The DCT diagonalises that one.
+    The DCT diagonalises this Hessian.
     """
     xp = namespace(gradient)
     height, width, n = gradient.shape
@@ -204,7 +204,7 @@ def _smoothed(gradient: Array, mask: Array, weights: Array, waves: tuple[Array, 
         x = xp.reshape(xp.matmul(of_columns, xp.reshape(x, (height, -1))), (height, width, n))
         return xp.matmul(of_rows, x)
 
-    # A difference multiplies the k-th wave by this, squared.
+    # The squared difference operator multiplies the k-th wave by this factor.
     column_waves, row_waves = (xp.sum((w[:, 1:] - w[:, :-1]) ** 2, axis=1) for w in waves)
     row_weight = (height - 1) / xp.sum(1 / weights[1:height], axis=0)
     column_weight = (width - 1) / xp.sum(1 / weights[height:], axis=0)
@@ -231,13 +231,13 @@ def _products(u: _Point, v: _Point) -> Array:
 
 def _contracted(u: Array, v: Array, axes: tuple[int, ...]) -> Array:
     """Return the sum over axes of the product, shape of u without them."""
-    if isinstance(u, np.ndarray):  # In one pass; in the frameworks this would be slower.
+    if isinstance(u, np.ndarray):  # One pass; in the frameworks this would be slower.
         return np.einsum(u, [0, 1, 2], v, [0, 1, 2], [i for i in range(3) if i not in axes])
     return namespace(u).sum(u * v, axis=axes)
 
 
 def _weights(squares: Array, lamb: float) -> Array:
-    """Return what makes the sum of weight × square touch the sum of norms."""
+    """Return weights with which the sum of weight × square touches the sum of norms."""
     xp = namespace(squares)
     inverse = 1 / xp.sqrt(xp.abs(squares) + SMOOTHING**2)  # Rounding may leave them below zero.
     return xp.concat([inverse[:1], lamb * inverse[1:]])
@@ -262,7 +262,7 @@ def _neighbours(weights: Array) -> Array:
 def _solved(h11: Array, h12: Array, h22: Array, g1: Array, g2: Array) -> tuple[Array, Array]:
     """Solve symmetric 2×2 systems, singular ones too."""
     h11, h22 = h11 * (1 + 1e-6) + 1e-12, h22 * (1 + 1e-6) + 1e-12
-    # Scaled to a diagonal of ones, which float32 can take the determinant of.
+    # Systems are scaled to a diagonal of ones, so that float32 can hold their determinant.
     xp = namespace(h11)
     s1, s2 = xp.sqrt(h11), xp.sqrt(h22)
     cosine = h12 / (s1 * s2)

@@ -9,7 +9,7 @@ import numpy as np
 from art_nip.utils.arrays import Array, namespace
 
 COARSE_LEVELS = 3
-"""The coarsest levels, of all that the image's size allows, that are not denoised."""
+"""The number of coarsest levels that are not denoised, of all that the image's size allows."""
 
 
 def bayes_shrink(x: Array, sigma: float) -> Array:
@@ -47,7 +47,7 @@ def _shrunk(x: Array, variance: float, levels: int) -> Array:
 
 
 def _haar(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, Array, Array, Array]:
-    """Return mean and details of 2×2 pixels, or the pixels of these: it is its own inverse."""
+    """Return mean and details of 2×2 pixels, or the pixels from them: Haar is its own inverse."""
     top, bottom, left, right = (a + b) / 2, (c + d) / 2, (a - b) / 2, (c - d) / 2
     return top + bottom, left + right, top - bottom, left - right
 

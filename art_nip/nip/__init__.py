@@ -1,1 +1,1 @@
-"""The method: neuron-level inverse perturbation, in the order of the paper."""
+"""Neuron-level inverse perturbation (NIP), in the order of the paper."""

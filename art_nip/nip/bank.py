@@ -1,4 +1,4 @@
-"""The bank of NIP candidates [6]: what is stored of each benign image."""
+"""The bank of NIP candidates [6]: the data stored for each benign image."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -10,24 +10,24 @@ import numpy.typing as npt
 from art_nip.utils.arrays import Array, namespace
 
 LEARNED_PREFIX = "retrieval."
-"""Before the names of what a retrieval has learned, in a file."""
+"""Prefix in files of the names of arrays that a retrieval learned."""
 
 DTYPES = ("float32", "float16", "uint8")
 """How ρ̂ can be stored."""
 
 
 VALUES_AT_ONCE = 2**22
-"""How many values of a file are looked at in one go."""
+"""The number of values of a file that are checked at once."""
 
 
 @dataclass(frozen=True)
 class CandidateBank:
-    """The candidates of M benign images, in the order in which these were given.
+    """The candidates of M benign images, in the order in which the images were given.
 
-    :param similarities: δ of each, float32, shape (M,).
-    :param labels: the class of each, int64, shape (M,).
-    :param codes: ρ̂ of each as it is stored, shape (M, *input_shape), one of `DTYPES`.
-    :param lows: smallest value of each ρ̂, float32, shape (M,); what code 0 of uint8 stands for.
+    :param similarities: δ of each candidate, float32, shape (M,).
+    :param labels: class of each candidate, int64, shape (M,).
+    :param codes: ρ̂ of each candidate as it is stored, shape (M, *input_shape), one of `DTYPES`.
+    :param lows: smallest value of each ρ̂, float32, shape (M,); code 0 of uint8 stands for it.
     """
 
     similarities: npt.NDArray[np.float32]
@@ -46,7 +46,7 @@ class CandidateBank:
     def perturbations(self) -> npt.NDArray[np.float32]:
         """The inverse perturbations ρ̂, divided by their range, float32, shape (M, *input_shape).
 
-        All of them, decoded anew at each access.
+        They are decoded anew at each access.
         """
         decoded: npt.NDArray[np.float32] = decode(self.codes, self.lows)
         return decoded
@@ -59,23 +59,24 @@ class CandidateBank:
     def reader(
         self, rows: Callable[[npt.NDArray[Any]], Callable[[Array], Array]]
     ) -> Callable[[Array], Array]:
-        """Return the function from indices, on some device, to the ρ̂ of these candidates there.
+        """Return the function from indices on a device to the ρ̂ of these candidates there.
 
-        :param rows: gives for an array the function from indices to its rows there.
+        :param rows: takes an array, and returns the function from indices to its rows on the
+            device.
         """
         codes, lows = rows(self.codes), rows(self.lows)
         return lambda indices: decode(codes(indices), lows(indices))
 
 
 class Fitted(NamedTuple):
-    """All that fitting finds out.
+    """The result of fitting.
 
     :param template: the neuron template T, float32, shape (n,).
     :param bank: the candidates.
-    :param learned: what the retrieval keeps of them beside the bank, arrays by name.
-    :param fingerprint: of the weights that all this was found with; see
+    :param learned: what the retrieval keeps of the candidates besides the bank, arrays by name.
+    :param fingerprint: fingerprint of the model's weights at the fit; see
         :meth:`art_nip.estimators.base.EstimatorAdapter.fingerprint`.
-    :param answers: what the model gave for made-up images then; see
+    :param answers: what the model gave for made-up images at the fit; see
         :func:`art_nip.nip.partner.answers`.
     """
 
@@ -86,7 +87,7 @@ class Fitted(NamedTuple):
     answers: npt.NDArray[np.float32]
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return all arrays under the names that they have in a file."""
+        """Return all arrays by their names in a file."""
         learned = {LEARNED_PREFIX + name: array for name, array in self.learned.items()}
         found = {"template": self.template, "answers": self.answers}
         return {**found, **vars(self.bank), **learned}
@@ -102,15 +103,15 @@ class Fitted(NamedTuple):
         input_shape: tuple[int, ...],
         nb_classes: int,
     ) -> "Fitted":
-        """Return what has these arrays under those names.
+        """Return the fit that consists of these arrays.
 
-        :param arrays: by name, as `arrays` returned them.
-        :param fingerprint: of the weights.
+        :param arrays: arrays by name, as `arrays` returned them.
+        :param fingerprint: fingerprint of the weights.
         :param bank_dtype: how ρ̂ is stored, one of `DTYPES`.
-        :param n_neurons: how many the layer has.
+        :param n_neurons: number of neurons of the layer.
         :param input_shape: shape of one image.
-        :param nb_classes: how many the model tells apart.
-        :raises ValueError: if some are missing, or are no such arrays.
+        :param nb_classes: number of classes of the model.
+        :raises ValueError: if arrays are missing, or have another shape or dtype.
         """
         of_bank = (field.name for field in fields(CandidateBank))
         missing = {"template", "answers", *of_bank} - set(arrays)
@@ -135,7 +136,7 @@ class Fitted(NamedTuple):
             raise ValueError("its arrays are of other neurons or other images")
         if bank.labels.min() < 0 or bank.labels.max() >= nb_classes:
             raise ValueError("its labels are of other classes")
-        # Not answers, which are NaN where the model never answers twice alike.
+        # The answers are not checked: they are NaN if the model never answers twice alike.
         for name in ("template", *vars(bank)):
             check_finite(name, arrays[name])
         return cls(arrays["template"], bank, learned, fingerprint, arrays["answers"])
@@ -144,8 +145,8 @@ class Fitted(NamedTuple):
 def check_finite(name: str, array: npt.NDArray[Any]) -> None:
     """Raise a ValueError if an array that is mapped from a file holds NaN or infinite values.
 
-    :param name: of the array, for the error.
-    :param array: it is looked at some rows at a time, so that it never is in memory whole.
+    :param name: name of the array, for the error.
+    :param array: the array; it is read some rows at a time, and never whole in memory.
     """
     if array.dtype.kind != "f":
         return
@@ -176,7 +177,7 @@ def decode(codes: Array, lows: Array) -> Array:
     """Return perturbations ρ̂, float32, from their codes.
 
     :param codes: as `encode` made them.
-    :param lows: the smallest value of each.
+    :param lows: the smallest value of each perturbation.
     """
     xp = namespace(codes)
     values = xp.astype(codes, xp.float32)

@@ -1,4 +1,4 @@
-"""The file that a fit is kept in, beside the bank that most of it is.
+"""The file of a fit, which consists mostly of the bank.
 
 It is one safetensors file: arrays that are memory-mapped when opened, and JSON metadata. Nothing in
 it is ever executed.
@@ -25,7 +25,7 @@ def save(path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[s
     """Write arrays and metadata to one file, whole or not at all.
 
     :param path: the file; an existing one is replaced when the new one is complete.
-    :param arrays: by name.
+    :param arrays: arrays by name.
     :param metadata: anything that JSON can hold.
     """
     header = {
@@ -56,7 +56,7 @@ def load(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         )
     try:
         metadata = json.loads(header["metadata"])
-        # What each reader of a file asks for.
+        # Entries that every reader of a file needs.
         model, _ = metadata["model"], dict(metadata["parameters"])
         _ = model["layer"], model["n_neurons"], tuple(model["input_shape"]), model["fingerprint"]
     except (KeyError, TypeError, ValueError) as error:
@@ -81,8 +81,7 @@ def _mapped(path: Path) -> dict[str, npt.NDArray[Any]]:
         name: np.memmap(
             path,
             dtype=dtypes[entry["dtype"]],
-            # Copy-on-write: PyTorch wants arrays that it could write to, and the file never
-            # changes.
+            # Copy-on-write, because PyTorch needs writable arrays and the file must not change.
             mode="c",
             offset=8 + size + entry["data_offsets"][0],
             shape=tuple(entry["shape"]),

@@ -1,7 +1,7 @@
-"""Fitting: one look at each benign image gives the neuron template and the candidates.
+"""Fitting: one pass over the benign images gives the neuron template and the candidates.
 
-A retrieval may look at the candidates again. The memory that all this takes beside the model and
-the bank does not grow with the number of images.
+A retrieval may read the candidates again. Besides the model and the bank, fitting takes memory that
+does not grow with the number of images.
 """
 
 import tempfile
@@ -23,7 +23,7 @@ from art_nip.nip.template import NeuronTemplate
 from art_nip.utils.arrays import Array
 
 ROWS_AT_ONCE = 1024
-"""For how many images the similarity is computed at once."""
+"""The number of images whose similarity is computed at once."""
 
 
 def fit(
@@ -32,14 +32,14 @@ def fit(
     x: npt.NDArray[np.float32],
     labels: npt.NDArray[np.int64] | None,
 ) -> Fitted:
-    """Return the template of all images, and the candidates and what the retrieval learns of them.
+    """Return the template of all images, the candidates, and what the retrieval learns from them.
 
     Correctly classified images become candidates.
 
     :param adapter: the model.
-    :param parameters: what the paper leaves open.
+    :param parameters: the parameters of NIP.
     :param x: benign images, shape (N, *input_shape), N at least 1.
-    :param labels: class indices, shape (N,); None takes the model's predictions for right.
+    :param labels: class indices, shape (N,); None takes the model's predictions as true classes.
     :raises ValueError: if no image is classified correctly, the model gives NaN, no candidate has
         an inverse perturbation, or the template is empty.
     """
@@ -76,7 +76,7 @@ def fit(
 
 
 class _Found:
-    """What is found in one look at each image, with room for as many candidates as images."""
+    """The results of one pass over the images, with room for as many candidates as images."""
 
     def __init__(self, adapter: EstimatorAdapter, parameters: Parameters, images: int) -> None:
         self._adapter, self._parameters, self._images = adapter, parameters, images
@@ -93,7 +93,7 @@ class _Found:
     def add(
         self, start: int, x: Array, labels: npt.NDArray[np.int64] | None, context: Context
     ) -> npt.NDArray[np.float32]:
-        """Look at images, of which `start` is the first; return middle influence of candidates."""
+        """Process a batch of images from index `start`; return candidates' middle influence."""
         numpy, dtype = self._adapter.numpy, self._parameters.bank_dtype
         predicted, influence, perturbation = self._observe(x)
         is_middle = neurons.front_middle_tail(influence, self._parameters.fractions).middle
@@ -126,7 +126,7 @@ class _Found:
             )
 
     def check(self) -> None:
-        """Raise a ValueError unless this is something to defend with; warn where it is little."""
+        """Raise a ValueError if the candidates cannot defend anything; warn if they hardly can."""
         if self.size == 0:
             raise ValueError(
                 f"The model classifies none of the {self._images} images as labelled; only "
@@ -165,14 +165,14 @@ def _batches(size: int, parameters: Parameters, title: str) -> Iterator[int]:
 
 @cache
 def _weights(k1: int, k2: int) -> Weights:
-    # The same function for the same numbers, so that its graph need not be traced again.
+    # The same function is kept for the same numbers, so that its graph is not traced again.
     return partial(neurons.perturbation_weights, k1=k1, k2=k2)
 
 
 class SpilledRows:
-    """Rows of float32 in a temporary file: δ needs the template, the template all images.
+    """Rows of float32 in a temporary file: δ needs the template, which needs all images.
 
-    They are read and written, not mapped, so that fitting needs the same memory for any number of
+    Rows are read and written, not mapped, so that fitting needs the same memory for any number of
     images.
     """
 

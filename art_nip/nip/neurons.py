@@ -12,7 +12,7 @@ from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.ranges import PixelRange
 
 ROUNDING = 1e-4
-"""What varies by no more than this share of its largest value is constant but for rounding."""
+"""Values that vary by no more than this share of the largest are constant but for rounding."""
 
 
 class Parts(NamedTuple):
@@ -93,7 +93,7 @@ def similarity(middle: Array, template: Array) -> Array:
     :return: shape (N,), between -1 and 1.
     """
     xp = namespace(middle)
-    # Influence is tiny where the model is sure of itself: scaled first, its squares do not
+    # Influence is tiny where the model is sure. It is scaled first, so that its squares do not
     # underflow.
     middle = _scaled_to_one(middle)
     template = _scaled_to_one(template)
@@ -141,8 +141,8 @@ def normalised(perturbation: Array) -> Array:
 def brightness(x: Array, pixels: PixelRange) -> Array:
     """Return mean(x) of [7], per image, as a share of the range: 0 is black, 1 is white.
 
-    The paper's images start at 0. On a range that does not, the mean of the values would depend on
-    the unit of the images, and turn ρ round where it is negative.
+    The range of the paper's images starts at 0. On another range, the mean of the values would
+    depend on the unit of the images, and a negative mean would reverse ρ.
 
     :param x: images, shape (N, *input_shape).
     :param pixels: their range.
@@ -155,7 +155,7 @@ def brightness(x: Array, pixels: PixelRange) -> Array:
 def defended(x: Array, perturbation: Array, strength: float, pixels: PixelRange) -> Array:
     """Return x_def = clip(x + strength · mean(x) · ρ̂) [7]; differentiable in x.
 
-    The equation is that of images in [0, 1]: mean(x) is their `brightness`, and what is added is
+    The equation is for images in [0, 1]: mean(x) is their `brightness`, and the added term is
     scaled to the range. So the same pictures give the same defended pictures in any range.
 
     :param x: images, shape (N, *input_shape).

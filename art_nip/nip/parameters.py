@@ -1,4 +1,4 @@
-"""The choices that the paper leaves open, each a parameter; checked once, here."""
+"""The parameters of NIP, choices that the paper leaves open. They are checked here, once."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -49,25 +49,26 @@ class ParameterKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a NIPPreprocessor can be told.
+    """The parameters of a NIPPreprocessor.
 
     :param layer: the layer whose outputs are the neurons: "auto" for the one between the
         convolutional and the dense part, or a dotted name such as "features.28"; with ":input"
-        behind it for what goes into that layer.
+        behind it for the input of that layer.
     :param k1: how many front neurons ρ strengthens [4].
     :param k2: how many tail neurons, the lowest-ranked, ρ weakens [4].
     :param fractions: shares of front, middle and tail neurons (definition 2).
     :param confidence: y_c of [1]: "probability" (softmax) or "logit" of the predicted class.
-    :param template: T of [2]: "mean" of middle influence over the benign images, or this only on
-        the neurons that are middle in a "quorum" of the images.
-    :param quorum: that share, above 0, at most 1; 1 is the paper's intersection.
+    :param template: T of [2]: "mean" of middle influence over the benign images, or this
+        mean only on the neurons that are middle in a "quorum" of the images.
+    :param quorum: the share of images that makes a quorum, above 0, at most 1; 1 is the paper's
+        intersection.
     :param retrieval: how an image finds its inverse perturbation: "similarity", the paper's,
         "nearest" or "class"; or an object of :mod:`art_nip.nip.retrieval`, whose docstrings say
-        what each is for.
+        what each retrieval is for.
     :param strength: factor on the perturbation added in [7]; the paper's is 1.
     :param clip_values: range (min, max) of the images, numbers or arrays that broadcast to an
         image.
-    :param batch_size: how many images the model sees at once.
+    :param batch_size: number of images that the model sees at once.
     :param bank_dtype: how candidates are stored: "float32", "float16" or "uint8".
     :param verbose: whether fitting shows a progress bar.
     """
@@ -88,7 +89,7 @@ class Parameters:
 
     def __post_init__(self) -> None:
         for name in self.names():
-            # NumPy's scalars are no JSON, in which parameters are saved.
+            # Parameters are saved as JSON, which has no scalars of NumPy.
             object.__setattr__(self, name, plain(getattr(self, name)))
         for name, allowed in CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
@@ -136,7 +137,7 @@ class Parameters:
 
 
 def check_names(given: Mapping[str, Any]) -> None:
-    """Raise a ValueError if a name is not that of a parameter; the message names the nearest."""
+    """Raise a ValueError if a parameter is unknown; the message suggests the nearest name."""
     for name in given:
         if name not in Parameters.names():
             near = nearest_name(name, Parameters.names())
@@ -181,14 +182,14 @@ def _checked_clip_values(given: Any) -> tuple[Any, Any]:
 
 
 def check_range_of(clip_values: tuple[Any, Any], input_shape: tuple[int, ...]) -> None:
-    """Raise a ValueError unless a range is one of images of a shape.
+    """Raise a ValueError unless a range suits images of a shape.
 
     :param clip_values: (min, max), numbers or nested lists.
     :param input_shape: shape of one image.
     """
     for bound in clip_values:
         shape = np.shape(bound)
-        # A batch has one more axis in front, which bounds may have too, of length 1.
+        # A batch has one more axis in front; bounds may have it too, with length 1.
         fits = len(shape) <= len(input_shape) + 1 and all(
             size in (1, of) for size, of in zip(shape[::-1], (*input_shape[::-1], 1), strict=False)
         )
@@ -205,7 +206,7 @@ def settled(parameters: Parameters, adapter: EstimatorAdapter) -> Parameters:
 
     :param parameters: as a user gave them.
     :param adapter: the model.
-    :raises ValueError: if they do not suit it.
+    :raises ValueError: if the parameters do not suit the model.
     """
     _check_part_sizes(adapter.n_neurons, parameters)
     check_range_of(parameters.clip_values, adapter.input_shape)

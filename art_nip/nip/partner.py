@@ -1,4 +1,4 @@
-"""Whether a fit and a classifier belong together: images of one scale, the model of the fit."""
+"""Checks whether a fit and a classifier belong together: the same scale of images and model."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def check_images_alike(
 ) -> None:
     """Raise a ValueError unless a classifier takes images as NIP does.
 
-    On images of another scale all that NIP adds is wrong, and nothing would show it.
+    On images of another scale everything that NIP adds is wrong, and no error would show it.
 
     :param adapter: the model as NIP sees it.
     :param clip_values: range (min, max) of the images as NIP sees it.
@@ -42,27 +42,27 @@ STALE = (
     "The model's weights have changed since NIP was fitted, and template and candidates belong to "
     "those that it had then. Fit anew."
 )
-"""What is said of a fit whose model was trained afterwards."""
+"""The warning for a fit whose model was trained afterwards."""
 
 OTHER_ANSWERS = (
     "The model gives other scores for the same images than it did when NIP was fitted, though its "
     "weights are the same: what it does beside them has changed, such as a mean and std that are "
     "no weights, or an activation. Fit anew."
 )
-"""What is said of a fit whose model has the same weights, and does something else with them."""
+"""The message for a fit whose model has the same weights, but uses them in another way."""
 
-SAME_SCORE = 0.05
-"""By what share of their spread scores may differ and be of one model: devices round otherwise."""
+SCORE_TOLERANCE = 0.05
+"""The share of their spread by which scores of one model may differ: devices round differently."""
 
 
 def answers(adapter: EstimatorAdapter, clip_values: tuple[Any, Any]) -> npt.NDArray[np.float32]:
     """Return what a model gives for made-up images, shape (images, nb_classes).
 
-    Weights do not tell all that a model does: many scale images by numbers that are no weights.
+    Weights do not determine all that a model does: many models scale images by other numbers.
 
     :param adapter: the model.
     :param clip_values: range (min, max) of the images.
-    :return: float32; NaN, which says nothing, if it is not the same twice.
+    :return: float32; NaN if the model does not answer twice alike, so that answers prove nothing.
     """
     images = adapter.tensor(probe_images(adapter.input_shape, clip_values))
     once, again = (np.asarray(adapter.numpy(adapter.outputs(images)), np.float32) for _ in "12")
@@ -74,13 +74,13 @@ def _alike(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> bool
         return False
     both = np.isfinite(one) & np.isfinite(other)
     apart = np.abs(one - other)[both]
-    return not both.any() or bool(apart.max() <= SAME_SCORE * np.ptp(one[both]))
+    return not both.any() or bool(apart.max() <= SCORE_TOLERANCE * np.ptp(one[both]))
 
 
 def changed_since(
     fitted: Fitted, adapter: EstimatorAdapter, clip_values: tuple[Any, Any]
 ) -> str | None:
-    """Return what to say of a model that is not what it was at the fit; None if it is.
+    """Return a message about a model that has changed since the fit; None if it has not.
 
     :param fitted: the fit.
     :param adapter: the model as it is now.

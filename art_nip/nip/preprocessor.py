@@ -1,7 +1,7 @@
 """NIP as an ART preprocessor: fit it on benign images, call it, attach it to a classifier, save it.
 
-The body is one for all frameworks; the two classes at the end make it the kind of preprocessor that
-ART chains.
+The base class serves all frameworks; the two classes at the end make it a preprocessor that ART can
+chain.
 """
 
 from __future__ import annotations
@@ -54,24 +54,24 @@ if TYPE_CHECKING:
 
 Classifier = TypeVar("Classifier", bound=DefendableClassifier)
 
-KEEP_THE_FIT = {"strength", "batch_size", "verbose"}
+CHANGEABLE_AFTER_FIT = {"strength", "batch_size", "verbose"}
 """Parameters that can change without fitting anew.
 
-Not `clip_values`: ρ̂ is in units of the range, and views of the image are made in it.
+`clip_values` are not among them: ρ̂ is in units of the range, and views are made in it.
 """
 
 NUMPY_DEFAULTS: dict[str, Any] = {
     "divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"
 }  # fmt: skip
-"""What NumPy does about errors of floats unless it is told otherwise."""
+"""NumPy's default handling of floating-point errors."""
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def _undisturbed(method: Method) -> Method:
-    """Return a method that no mode of NumPy or of the caller's framework reaches.
+    """Return a method that modes of NumPy and of the framework, set by the caller, do not affect.
 
-    Where the caller has NumPy raise every underflow, softmax would end in an error.
+    If the caller lets NumPy raise on underflow, for example, softmax would end in an error.
     """
 
     @wraps(method)
@@ -85,8 +85,8 @@ def _undisturbed(method: Method) -> Method:
 class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     """Neuron-level inverse perturbation (Chen et al., "NIP", 2021).
 
-    An image finds one of the candidates that benign images have left, and receives this one's
-    inverse perturbation before the model sees it. Make one with :meth:`for_estimator`.
+    NIP finds for an image one of the candidates made from benign images, and adds the candidate's
+    inverse perturbation before the model sees the image. Make one with :meth:`for_estimator`.
 
     :param estimator: a fitted ART classifier that gives gradients; see the subclasses. Its
         `preprocessing` of (mean, std) is honoured, its preprocessing defences are not looked
@@ -132,10 +132,10 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
 
         :param estimator: a `PyTorchClassifier`, a `TensorFlowV2Classifier`, or a `KerasClassifier`
             in eager mode.
-        :param apply_fit: as of the class.
-        :param apply_predict: as of the class.
-        :param parameters: as of the class.
-        :raises TypeError: if it is none of these.
+        :param apply_fit: see the class.
+        :param apply_predict: see the class.
+        :param parameters: see the class.
+        :raises TypeError: if the estimator is none of these.
         """
         return _class_for(estimator)(
             estimator, apply_fit=apply_fit, apply_predict=apply_predict, **parameters
@@ -157,7 +157,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :param x: benign images, shape (N, *input_shape), in the range of `clip_values`, as this
             preprocessor will receive them (after the defences that come before it).
         :param y: their classes, shape (N,), or one-hot, shape (N, nb_classes); only images that the
-            model classifies so become candidates. None: every image does, with the model's own
+        model classifies correctly become candidates. None: every image does, with the model's own
             prediction.
         :raises TypeError: if images are no numbers.
         :raises ValueError: if images or labels are not as above, none is classified correctly, no
@@ -225,17 +225,18 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def retrieve(self, x: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return the index of the candidate that the retrieval finds, int64, shape (N,).
 
-        -1 where it finds none, as "class" does: its perturbation is the image's own.
+        The index is -1 where there is no candidate, as with "class", whose perturbations are the
+        images' own.
 
         :param x: images, shape (N, *input_shape), in the range of `clip_values`.
         """
         return self._batched(x, self._ready().candidate, (), np.int64)
 
     def evidence(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Return what the evidence of "class" retrieval says of images: log p(c | x).
+        """Return the log p(c | x) that the evidence of "class" retrieval gives to images.
 
-        Its class, `evidence(x).argmax(axis=1)`, is what defended images are to be classified as; it
-        costs no perturbation. It need not sum to 1.
+        Defended images should be classified as `evidence(x).argmax(axis=1)`, which takes no
+        perturbation to compute. Probabilities need not sum to 1.
 
         :param x: images, shape (N, *input_shape), in the range of `clip_values`.
         :return: float32, shape (N, nb_classes).
@@ -257,9 +258,9 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     ) -> tuple[npt.NDArray[np.float32], Any | None]:
         """Return the defended images [7], float32, shape of x, and y as it was.
 
-        Images that leave the range are refused: most often they are of another one. Where one of
-        ART's classifiers calls this while it predicts, as `KerasClassifier` does, what holds of
-        :meth:`forward` holds here: attacks leave the range.
+        Images outside the range are refused: most often they have another range. If one of ART's
+        classifiers calls NIP while it predicts, as `KerasClassifier` does, they are allowed as in
+        :meth:`forward`: attacks leave the range.
 
         :param x: images, shape (N, *input_shape), in the range of `clip_values`.
         :param y: anything.
@@ -275,14 +276,15 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def forward(self, x: Array, y: Any | None = None) -> tuple[Array, Any | None]:
         """Return the defended images as a tensor on the model's device; differentiable in x.
 
-        Float32, or the precision in which the model takes images if that is another.
+        The result is in float32, or in the model's own precision if that is another.
 
-        What the retrieval finds counts as constant. Of a candidate that is the exact gradient
-        almost everywhere; of an inverse perturbation of the image's own ("class") it is not.
+        The gradient takes what the retrieval finds as constant. For a candidate this is exact
+        almost everywhere; for the image's own inverse perturbation ("class") it is not.
 
-        It takes what a model takes, as ART's classifiers call it in the middle of attacks: values
-        outside the range, as ART's `UniversalPerturbation` makes them, and images with NaN or
-        infinite values, which become NaN as an undefended model's scores would. Others go on.
+        The method takes what a model takes, as ART's classifiers call it in the middle of attacks:
+        values outside the range, as ART's `UniversalPerturbation` makes them, and images with NaN
+        or infinite values, which become NaN as an undefended model's scores would. Other images are
+        not affected.
 
         :param x: images, a tensor of shape (N, *input_shape).
         :param y: anything.
@@ -303,8 +305,8 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def estimate_gradient(self, x: npt.ArrayLike, grad: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return the gradient to x given that to the defended images; see `forward`.
 
-        ART's classifiers call it after they have predicted in the middle of an attack, so that it
-        takes all images that `forward` takes. Where these are NaN or infinite the gradient is 0.
+        ART's classifiers call it in the middle of an attack, so it takes all images that `forward`
+        takes. Where images are NaN or infinite, the gradient is 0.
 
         :param x: images, shape (N, *input_shape).
         :param grad: gradients, shape of x, or (N, C, *input_shape) for one per class.
@@ -334,14 +336,14 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def surrogate_losses(
         self, x: npt.ArrayLike, classes: npt.NDArray[np.int64], draws: int = 1
     ) -> list[npt.NDArray[np.float32]]:
-        """Return gradients that make the defended model say classes, for attacks made for NIP.
+        """Return gradients that lead the defended model to classes, for attacks made for NIP.
 
         :param x: images, shape (N, *input_shape), in the range of `clip_values`; as many as fit
             into memory at once.
-        :param classes: where each is to be led, shape (N,).
-        :param draws: how many candidates are drawn at random, where one is retrieved.
-        :return: gradients that lead model and retrieval there, each of shape x, to be followed
-            together.
+        :param classes: the class to lead each image to, shape (N,).
+        :param draws: number of candidates to draw at random, if the retrieval finds candidates.
+        :return: gradients that lead model and retrieval to the classes, each of shape x; attacks
+            follow them together.
         """
         images = self._adapter.tensor(self._checked(x))
         found = self._ready().surrogate_losses(images, classes, self._added, draws)
@@ -350,10 +352,10 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def _forwarded(self, reader: Reader, x: Array) -> Array:
         """Return defended images; NaN where an image has NaN or infinite values."""
         xp, axes = namespace(x), tuple(range(1, len(x.shape)))
-        # A sum is finite only if all its terms are.
+        # A sum is finite only if all its terms are finite.
         if math.isfinite(float(xp.sum(self._adapter.constant(x)))):
             return self._defended(reader, x)
-        # 0 times a number is 0, and of all others NaN, which is not equal to itself.
+        # 0 times a finite number is 0; 0 times any other value is NaN, which does not equal itself.
         zeros = xp.sum(self._adapter.constant(x) * 0, axis=axes, keepdims=True)
         finite = zeros == zeros
         low = xp.zeros_like(x) + self._context.pixels.low
@@ -421,8 +423,8 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def _warn_if_stale(self, fitted: Fitted) -> None:
         """Warn once if the weights are not those of the fit.
 
-        Not an error: who trains on images that attack the defended classifier changes the weights
-        between one use and the next. Only where the cheap mark differs are all weights looked at.
+        This is no error: adversarial training of the defended classifier changes the weights
+        between one use and the next. All weights are compared only if the cheap mark differs.
         """
         mark = self._adapter.weights_mark()
         if mark != self._mark and not self._is_stale:
@@ -436,7 +438,8 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         """Change parameters; all of them, or none if one is not allowed.
 
         The fit is kept when only `strength`, `batch_size` or `verbose` change; else it is dropped.
-        Also with `clip_values`: candidates are in units of the range, and views are made in it.
+        A change of `clip_values` drops it too: candidates are in units of the range, and views are
+        made in it.
 
         :param kwargs: see :class:`art_nip.nip.parameters.Parameters`.
         :raises ValueError: if a name or a value is not allowed.
@@ -448,7 +451,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         after = settled(after, adapter)
         changed = {name for name, value in vars(after).items() if value != getattr(before, name)}
         self.parameters, self._adapter, self._reader = after, adapter, None
-        if changed - KEEP_THE_FIT:
+        if changed - CHANGEABLE_AFTER_FIT:
             self._adopt(None)
 
     def attach(self, estimator: Classifier) -> Classifier:
@@ -457,8 +460,8 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         The given one is untouched; both share the model. ART's TensorFlow classifiers cannot be
         deep-copied or pickled, defended or not: save this instead, and attach it anew.
 
-        A classifier of another model with the very weights of the fit, as copies of both have, gets
-        a NIP of the same fit that looks at its model.
+        A classifier of another model with exactly the weights of the fit, such as a copy, gets a
+        NIP of the same fit that looks at its own model.
 
         :param estimator: the classifier this was made for, or another ART classifier of the same
             model, or of a copy of it.
@@ -483,12 +486,12 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def module(self, estimator: DefendableClassifier, **options: Any) -> Any:
         """Return a classifier with this behind its other defences as a model of its framework.
 
-        It gives what the defended classifier predicts, for tools that know nothing of ART: the
+        It predicts what the defended classifier predicts, for tools that do not know ART: the
         `model` of a defended classifier is the network alone, without defences.
 
-        :param estimator: as of :meth:`attach`.
-        :param options: as of :func:`art_nip.as_module`, which says what the model is like.
-        :raises ValueError: as of both.
+        :param estimator: see :meth:`attach`.
+        :param options: see :func:`art_nip.as_module`, which says what the model is like.
+        :raises ValueError: as :meth:`attach` and :func:`art_nip.as_module` do.
         """
         return as_module(self.attach(estimator), **options)
 
@@ -518,8 +521,9 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def save(self, path: str | Path) -> None:
         """Save the fit to one safetensors file, whole or not at all.
 
-        The file tells which weights the fit belongs to, and `load` refuses others. If the model was
-        trained after the fit, a warning says so: the file is for the weights that it had before.
+        The file records the weights that the fit belongs to, and `load` refuses others. If the
+        model was trained after the fit, a warning says so: the file is for the weights before
+        training.
 
         :param path: the file; an existing one is replaced.
         :raises NotFittedError: if nothing was fitted.
@@ -616,12 +620,12 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         return f"{type(self).__name__}(layer_name={self.layer_name!r}, {given}; {fitted})"
 
     def __getstate__(self) -> dict[str, Any]:
-        # The mark is of this process; without one, the weights are looked at once.
+        # The mark is valid in this process only; without it, the weights are compared once.
         return {**vars(self), "_reader": None, "_mark": None}
 
 
 class NIPPreprocessorPyTorch(NIPPreprocessor, PreprocessorPyTorch):  # type: ignore[misc]
-    """NIP for an ART `PyTorchClassifier`, of any `nn.Module`; parameters as of the base class."""
+    """NIP for an ART `PyTorchClassifier`, of any `nn.Module`; parameters as in the base class."""
 
     @property
     def device(self) -> Any:

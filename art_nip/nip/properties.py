@@ -7,7 +7,7 @@ from art_nip.nip.retrieval import Retrieval
 
 
 class HasParameters:
-    """What has parameters, and shows each of them as an attribute: ART reads them so."""
+    """A mixin that shows each parameter as an attribute, as ART reads them."""
 
     parameters: Parameters
 
@@ -19,7 +19,7 @@ class HasParameters:
 
     @property
     def layer(self) -> str:
-        """The layer as it was asked for: "auto" or a name."""
+        """The layer as the user gave it: "auto" or a name."""
         return self.parameters.layer
 
     @property
@@ -39,17 +39,17 @@ class HasParameters:
 
     @property
     def confidence(self) -> Literal["probability", "logit"]:
-        """What y_c of [1] is."""
+        """The meaning of y_c in [1]."""
         return self.parameters.confidence
 
     @property
     def template(self) -> Literal["mean", "quorum"]:
-        """What T of [2] is."""
+        """The kind of T in [2]."""
         return self.parameters.template
 
     @property
     def quorum(self) -> float:
-        """Share of the images of which a neuron of T must be a middle neuron."""
+        """Share of the images in which a neuron of T must be a middle neuron."""
         return self.parameters.quorum
 
     @property

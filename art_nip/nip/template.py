@@ -1,4 +1,4 @@
-"""The neuron template T [2]: what the middle neurons of benign images look like."""
+"""The neuron template T [2], the distribution of middle neurons among benign images."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,10 +8,10 @@ class NeuronTemplate:
     """The general distribution of middle neurons among benign images, T [2].
 
     T is the mean over images of the influence restricted to each image's middle neurons. With a
-    quorum, T is that on the neurons that are middle in at least this share of the images, and zero
-    elsewhere; a quorum of 1 is the paper's intersection, empty on every real model tried.
+    quorum, T is this mean on the neurons that are middle in at least this share of the images, and
+    zero elsewhere; a quorum of 1 is the paper's intersection, empty on every real model tried.
 
-    :param n_neurons: n.
+    :param n_neurons: number of neurons, n.
     """
 
     def __init__(self, n_neurons: int) -> None:
@@ -20,7 +20,7 @@ class NeuronTemplate:
         self._images = 0
 
     def add(self, middle: npt.NDArray[np.float32], is_middle: npt.NDArray[np.bool_]) -> None:
-        """Count in the middle influence of some images, shape (N, n)."""
+        """Add the middle influence of some images, shape (N, n)."""
         self._sum += middle.sum(axis=0, dtype=np.float64)
         self._times_middle += is_middle.sum(axis=0)
         self._images += len(middle)

@@ -1,6 +1,6 @@
-"""The pictures: images before and after attacks, what these do to neurons, and how defences fare.
+"""Figures of images before and after attacks, of effects on neurons, and of how defences do.
 
-A function returns a matplotlib figure that no window shows and no global state remembers:
+Each function returns a matplotlib figure that is shown in no window and kept in no global state:
 `figure.savefig("file.png")` writes it.
 """
 

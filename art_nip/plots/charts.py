@@ -1,4 +1,4 @@
-"""How defences fare: rates of success and their intervals."""
+"""Charts of how defences do: rates of success and their intervals."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def rates(
     measure: str = "DSR",
     title: str = "",
 ) -> Figure:
-    """Draw what Fig. 7 of the paper compares: a rate of each defence under each attack.
+    """Draw a rate of each defence under each attack, as Fig. 7 of the paper does.
 
-    The attacks stand below one another, where long names have room.
+    The attacks stand below one another, so that long names have room.
 
     :param values: For each attack and defence the rate and its interval, all in [0, 1]. A defence
         that is missing under an attack, or NaN, has no point there.
-    :param defences: All defences of the run. The place of a defence in it sets its colour and
-        marker, so that they are the same in every figure; the first is the baseline, in grey.
+    :param defences: All defences of the run. The position of a defence in it sets its colour and
+    marker, so that they are the same in every figure; the first is the baseline, in grey.
     :param measure: What the rates are, for the axis.
     :param title: Heading.
     :raises ValueError: If there is no rate, or a defence that `defences` lacks.
@@ -94,7 +94,7 @@ def sweep(
         margin = 0.05 * (last - first) or 1
         axis.set(xlim=(first - margin, last + margin))
     for turn, (defence, found) in enumerate(drawn.items()):
-        # A little beside one another, or the intervals would hide each other.
+        # Points are shifted a little, or the intervals would hide each other.
         points = 2 * (turn - (len(drawn) - 1) / 2)
         beside = transforms.ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)
         places, middles, errors = _errors(sorted(found))
@@ -113,7 +113,7 @@ def sweep(
 def _drawn(
     points: Mapping[str, Sequence[tuple[float, Rate]]], defences: Sequence[str]
 ) -> dict[str, list[tuple[float, Rate]]]:
-    """Return the points that can be drawn of each defence that has any, in the run's order."""
+    """Return the points to draw of each defence that has any, in the order of the run."""
     unknown = points.keys() - set(defences)
     if unknown:
         raise ValueError(
@@ -133,7 +133,7 @@ def _errors(points: Sequence[tuple[float, Rate]]) -> tuple[Floats, Floats, Float
     """Return places, rates, and how far the intervals reach below and above, as matplotlib asks."""
     places = np.array([place for place, _ in points], dtype=float)
     value, low, high = np.array([rate for _, rate in points], dtype=float).T
-    # Numbers that were rounded in a table can put an interval's end on the wrong side.
+    # In a table of rounded numbers, an end of an interval can be on the wrong side of the value.
     return places, value, np.maximum([value - low, high - value], 0)
 
 

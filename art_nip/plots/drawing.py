@@ -1,4 +1,4 @@
-"""What all figures share: colours, types, and a figure that no window shows."""
+"""Colours, types and the empty figure that all figures share."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ FAINT = "#8a8a8a"
 def empty_figure(width: float, height: float, title: str) -> Figure:
     """Return an empty figure.
 
-    :param width: in inches.
-    :param height: in inches.
+    :param width: width in inches.
+    :param height: height in inches.
     :param title: heading; none if it is empty.
     :raises ImportError: if matplotlib is not installed.
     """
-    # Not pyplot, which would choose a backend, maybe one with windows, and keep every figure alive.
+    # pyplot is not used: it may choose a backend with windows, and keeps every figure alive.
     module = require("matplotlib.figure", to="draw", install="art-nip[benchmark]")
     drawn: Figure = module.Figure(figsize=(width, height), dpi=150, layout="constrained")
     if title:
@@ -39,6 +39,6 @@ def empty_figure(width: float, height: float, title: str) -> Figure:
 
 
 def text(name: str) -> str:
-    """Return a name, in lines, as matplotlib shows it."""
-    # A pair of dollar signs would be read as a formula.
+    """Return a name, wrapped into lines and escaped for matplotlib."""
+    # matplotlib would read a pair of dollar signs as a formula.
     return textwrap.fill(name, 22).replace("$", r"\$")

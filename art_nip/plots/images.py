@@ -30,7 +30,7 @@ def image_grid(
     channels_first: bool = True,
     title: str = "",
 ) -> Figure:
-    """Show images, one a row: benign, adversarial, defended, and the inverse perturbation ρ added.
+    """Show images, one in a row: benign, adversarial, defended, and the inverse perturbation ρ.
 
     The true label stands beside each row and the predicted one over each image, with a cross where
     it is wrong.
@@ -71,7 +71,7 @@ def image_grid(
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_color("#cccccc")
     for axis, heading in zip(grid[0], (*columns, "perturbation ρ"), strict=True):
-        # Above the tallest caption, which has two lines.
+        # Headings stand above the tallest caption, which has two lines.
         axis.annotate(
             heading, (0.5, 1.32), xycoords="axes fraction", ha="center", color=INK, weight="bold"
         )
@@ -90,9 +90,9 @@ def adversarial_grid(
     channels_first: bool = True,
     title: str = "",
 ) -> Figure:
-    """Show a few images as each attack changes them, an attack a row under the benign images.
+    """Show a few images as each attack changes them, one attack in a row, below the benign images.
 
-    Beside each adversarial image stands its difference from the benign one: grey where nothing
+    Beside each adversarial image stands its difference from the benign image: grey where nothing
     changed, and amplified by the factor at the end of the row, the largest power of two that takes
     no change in the row beyond black or white.
 
@@ -183,7 +183,7 @@ def _channels_last(images: Floats, channels_first: bool) -> Floats:
 
 
 def _check_unit(arrays: Mapping[str, Floats]) -> None:
-    """Refuse images of another range, which would be drawn in black and white."""
+    """Raise a ValueError for images outside [0, 1], which would be drawn in black and white."""
     for name, images in arrays.items():
         # Attacks may leave NaN behind, which is drawn as nothing.
         low, high = np.nanmin(images, initial=0), np.nanmax(images, initial=1)

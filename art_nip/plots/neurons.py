@@ -1,4 +1,4 @@
-"""What attacks do to neurons."""
+"""Figures of the effect of attacks on neurons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def influence_bars(
     fractions: Sequence[float] = (0.1, 0.3, 0.6),
     title: str = "",
 ) -> Figure:
-    """Draw Fig. 2 of the paper: mean neuron influence when benign and attacked, a panel an attack.
+    """Draw Fig. 2 of the paper: mean neuron influence, benign and attacked, one panel per attack.
 
     Each image's influence is divided by its largest absolute value, so that an image of which the
     model is unsure does not outweigh the rest. The neurons are sorted by their *mean* benign

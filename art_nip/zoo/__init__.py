@@ -36,7 +36,7 @@ def create(
     `classifier.0`, … in both frameworks, and neuron j of `flatten` and of each dense layer is the
     same neuron in both.
 
-    :param name: One of `NAMES`; `art_nip.zoo.architectures` says what each is.
+    :param name: One of `NAMES`; `art_nip.zoo.architectures` describes each model.
     :param framework: "pytorch" or "tensorflow".
     :param input_shape: Shape of one image as in ART's estimators: (C, H, W) for PyTorch, (H, W, C)
         for TensorFlow.
@@ -70,7 +70,7 @@ def create(
 
 
 def architecture_of(name: str, nb_classes: int, defence: str | None = None) -> Architecture:
-    """Return what a model consists of; parameters as of :func:`create`.
+    """Return the architecture of a model; parameters as in :func:`create`.
 
     :raises ValueError: If a name or the number of classes is not allowed.
     """
@@ -95,7 +95,7 @@ def get_weights(model: Any) -> dict[str, NDArray[Any]]:
 
 
 def set_weights(model: Any, weights: Mapping[str, NDArray[Any]]) -> None:
-    """Set the weights of a zoo model, trained in whichever framework.
+    """Set the weights of a zoo model; they may come from either framework.
 
     :param model: A model from `create`.
     :param weights: Arrays by name as `get_weights` returns them, or as read from a safetensors file

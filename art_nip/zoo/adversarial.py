@@ -16,10 +16,10 @@ def worst(
     "Fast is better than free" (Wong et al., 2020); several are 2.5 ε / steps long.
 
     :param x: images in [0, 1], a tensor of either framework.
-    :param start: where to begin; what lies outside the ball or [0, 1] is cut off.
-    :param gradient: of the loss, in the images.
+    :param start: images to begin at; they are clipped to the ball and to [0, 1].
+    :param gradient: function that returns the gradient of the loss in the images.
     :param eps: radius of the ball in L∞, above 0.
-    :param steps: at least 1.
+    :param steps: number of steps, at least 1.
     :return: images in [0, 1], no pixel farther than `eps` from `x`.
     """
     xp = namespace(x)

@@ -1,7 +1,7 @@
-"""The networks of the paper's Table I, each written once as a list of layers of no framework.
+"""The networks of the paper's Table I, each written once as a list of layers without a framework.
 
 The folders `pytorch` and `tensorflow` turn such a list into a model. Parameters are counted as in
-Table I, which is as Keras does: BatchNorm's moving statistics included.
+Table I and in Keras, with BatchNorm's moving statistics.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class BatchNorm:
     """Batch normalisation with PyTorch's constants, which Keras is given too."""
 
     epsilon: float = 1e-5
-    keep: float = 0.9  # of the old statistics in each step: Keras' momentum, 1 − PyTorch's
+    keep: float = 0.9  # share of the old statistics in each step: Keras' momentum, 1 − PyTorch's
     scale: float = 1.0  # before training
 
 
@@ -62,10 +62,10 @@ class Median:
 
 @dataclass(frozen=True)
 class Suppress:
-    """ReLU, and each channel times its weight in a linear classifier of the channels' means.
+    """ReLU, then each channel times its weight in a linear classifier of the channels' means.
 
-    The weights are those of the class that it predicts; in training, those of the true class. They
-    start at one, which leaves a ReLU. Behind a dense layer each unit is a channel.
+    The weights are those of the class that this classifier predicts; in training, those of the true
+    class. They start at one, which leaves a ReLU. Behind a dense layer each unit is a channel.
     """
 
     classes: int
@@ -117,7 +117,7 @@ class Architecture:
 
     @property
     def smallest_image(self) -> int:
-        """Side in pixels of the smallest square image of which the features leave something."""
+        """Side in pixels of the smallest square image that leaves at least one pixel."""
         return next(
             side
             for side in itertools.count(1)
@@ -259,8 +259,8 @@ ARCHITECTURES: dict[str, Callable[[int], Architecture]] = {
 def count_weights(layers: Iterable[LayerSpec], shape: tuple[int, ...]) -> int:
     """Return how many weights convolutions and dense layers have, without biases.
 
-    :param layers: Layers, each fed with the one before.
-    :param shape: Shape of the input, as of :func:`output_shape`.
+    :param layers: Layers, each fed with the output of the layer before.
+    :param shape: Shape of the input, as in :func:`output_shape`.
     """
     count = 0
     for layer in layers:
@@ -278,9 +278,9 @@ def count_weights(layers: Iterable[LayerSpec], shape: tuple[int, ...]) -> int:
 
 
 def output_shape(layers: Iterable[LayerSpec], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of what the layers make of one image.
+    """Return the shape of the layers' output for one image.
 
-    :param layers: Layers, each fed with the one before.
+    :param layers: Layers, each fed with the output of the layer before.
     :param shape: Shape of the input, (C, H, W) or, for dense layers, (units,).
     :return: Shape of the output, likewise. A size below 1 means that the image was too small.
     """

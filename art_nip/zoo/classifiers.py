@@ -1,7 +1,7 @@
-"""Zoo models as ART classifiers, and the file that a trained one is kept in.
+"""Zoo models as ART classifiers, and the files of trained models.
 
-The file is one safetensors file of PyTorch's names and layouts, for either framework, with what is
-needed to use it as JSON metadata.
+A file is one safetensors file with PyTorch's names and layouts, for either framework; its JSON
+metadata say how to use the model.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from art_nip.zoo.architectures import count_weights, output_shape
 
 FORMAT = "art-nip weights"
 
-LARGEST_SIZE = 65_535
-"""Of an image's sides: no JPEG has a longer one."""
+LARGEST_SIDE = 65_535
+"""Longest side of an image in pixels; no JPEG has a longer one."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What a file of weights is of.
+    """The model in a file of weights.
 
-    :param name: of the model, one of `zoo.NAMES`.
+    :param name: name of the model, one of `zoo.NAMES`.
     :param image_shape: (C, H, W).
     :param nb_classes: number of classes.
-    :param mean: subtracted from images in [0, 1] before the model sees them.
-    :param std: they are divided by it then.
-    :param note: how it was trained, and how well; for people.
-    :param defence: that changed the model, one of `zoo.TRAINED_DEFENCES`, or None.
+    :param mean: it is subtracted from images in [0, 1] before the model sees them.
+    :param std: the images are divided by it afterwards.
+    :param note: how the model was trained, and its accuracy, for readers.
+    :param defence: the defence that changed the model, one of `zoo.TRAINED_DEFENCES`, or None.
     """
 
     name: str
@@ -54,8 +54,8 @@ class TrainedModel:
             raise ValueError(f"image_shape={self.image_shape!r}; give three sizes, (C, H, W).")
         for size in self.image_shape:
             check_whole("image_shape", size, 1)
-            if size > LARGEST_SIZE:
-                raise ValueError(f"image_shape has a size of {size}; give at most {LARGEST_SIZE}.")
+            if size > LARGEST_SIDE:
+                raise ValueError(f"image_shape has a size of {size}; give at most {LARGEST_SIDE}.")
         check_whole("nb_classes", self.nb_classes, 2)
         check_number("mean", self.mean, -math.inf)
         if not (is_number(self.std) and self.std > 0):
@@ -71,9 +71,9 @@ class TrainedModel:
     def check_count(self, values: int) -> None:
         """Raise a ValueError if there are fewer weights than the model has.
 
-        A model that a damaged file asks for could otherwise take all memory before that shows.
+        Otherwise the model of a damaged file could take all memory before the damage shows.
 
-        :param values: how many numbers the weights are.
+        :param values: how many numbers the weights have.
         """
         architecture = zoo.architecture_of(self.name, self.nb_classes, self.defence)
         flat = math.prod(output_shape(architecture.features, self.image_shape))
@@ -98,7 +98,7 @@ class TrainedModel:
 
 
 def file_name(data: str, model: str, defence: str | None, adversarial: bool) -> str:
-    """Return what `art-nip train` calls the file of weights."""
+    """Return the name that `art-nip train` gives to the file of weights."""
     parts = (data, model, defence, "adversarial" if adversarial else None)
     return "-".join(filter(None, parts)) + ".safetensors"
 
@@ -117,7 +117,7 @@ def as_classifier(
     :param framework: "pytorch" or "tensorflow".
     :param input_shape: shape of one image.
     :param nb_classes: number of logits.
-    :param keywords: of ART's class; `clip_values` are (0, 1) if not given.
+    :param keywords: keywords of ART's class; `clip_values` are (0, 1) if not given.
     """
     keywords = {"clip_values": (0, 1), **keywords}
     return code_of("art_nip.zoo", framework).classifier(model, input_shape, nb_classes, **keywords)
@@ -128,7 +128,7 @@ def save(path: Path, model: Any, trained: TrainedModel) -> None:
 
     :param path: the file.
     :param model: a model from `zoo.create`.
-    :param trained: what it is.
+    :param trained: description of the model.
     """
     header = {"format": FORMAT, "trained": json.dumps(asdict(trained))}
     write_arrays(path, zoo.get_weights(model), header)
@@ -139,7 +139,7 @@ def load(path: Path, framework: str) -> Any:
 
     :param path: a file that `save` wrote.
     :param framework: "pytorch" or "tensorflow".
-    :raises FileNotFoundError: if there is none.
+    :raises FileNotFoundError: if there is no such file.
     :raises ValueError: if it is truncated or of another kind.
     """
     trained, weights = read(path)
@@ -161,10 +161,10 @@ def load(path: Path, framework: str) -> Any:
 
 
 def read(path: Path) -> tuple[TrainedModel, dict[str, npt.NDArray[Any]]]:
-    """Return what a file of weights is of, and the weights by name.
+    """Return the description of the model in a file, and the weights by name.
 
     :param path: a file that `save` wrote.
-    :raises FileNotFoundError: if there is none.
+    :raises FileNotFoundError: if there is no such file.
     :raises ValueError: if it is truncated or of another kind.
     """
     advice = "Train or copy it again."
@@ -186,6 +186,6 @@ def _trained(header: str, path: Path, advice: str) -> TrainedModel:
         names = {field.name for field in fields(TrainedModel)}
         known = {name: entry for name, entry in entries.items() if name in names}
         return TrainedModel(**{**known, "image_shape": tuple(entries["image_shape"])})
-    # Not JSON, not of this form, or values that no model has.
+    # The metadata are not JSON, have another form, or hold values that no model has.
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"{path} does not say what it is of ({error!r}). {advice}") from error

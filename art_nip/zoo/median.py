@@ -8,13 +8,13 @@ from art_nip.utils.arrays import Array, namespace
 def median(x: Array, axes: tuple[int, int]) -> Array:
     """Return the median of each pixel and its eight neighbours, the edge repeated.
 
-    Minima and maxima only, and so differentiable: of three sorted columns the median lies between
-    the largest of the low, the median of the middle and the smallest of the high pixels (Smith,
-    1996).
+    It takes only minima and maxima, and so is differentiable: of three sorted columns the median
+    lies between the largest of the low, the median of the middle and the smallest of the high
+    pixels (Smith, 1996).
 
     :param x: array or tensor of any shape.
-    :param axes: those of height and width, not negative.
-    :return: of the shape of `x`.
+    :param axes: the axes of height and width, not negative.
+    :return: medians, shape of `x`.
     """
     low, middle, high = _sorted(*_neighbours(x, axes[0]))
     lows, middles, highs = (_neighbours(rows, axes[1]) for rows in (low, middle, high))
@@ -25,7 +25,7 @@ def median(x: Array, axes: tuple[int, int]) -> Array:
 
 
 def _neighbours(x: Array, axis: int) -> tuple[Array, Array, Array]:
-    """Return the pixel before each pixel, the pixels, and the one after."""
+    """Return, for each pixel, the pixel before it, the pixel itself, and the pixel after it."""
     before = [_cut(x, axis, None, 1), _cut(x, axis, None, -1)]
     after = [_cut(x, axis, 1, None), _cut(x, axis, -1, None)]
     xp = namespace(x)

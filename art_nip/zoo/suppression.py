@@ -1,4 +1,4 @@
-"""What `Suppress` layers and whoever trains them tell each other, in either framework."""
+"""The exchange between `Suppress` layers and their training, in either framework."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from art_nip.utils.arrays import Array, namespace
 
 
 class AuxiliaryPass:
-    """What layers know and leave behind in one forward pass.
+    """The data that layers read and write in one forward pass.
 
-    :param labels: the true classes, shape (N,), in training; None has each layer take the class
+    :param labels: the true classes, shape (N,), in training; with None each layer takes the class
         that it predicts.
     """
 
@@ -21,7 +21,7 @@ class AuxiliaryPass:
         self.logits: list[Array] = []
 
     def classes(self, logits: Array) -> Array:
-        """Note the auxiliary logits of a layer, and return the classes whose weights it takes.
+        """Record the auxiliary logits of a layer, and return the classes whose weights it takes.
 
         :param logits: shape (N, nb_classes).
         """
@@ -30,23 +30,23 @@ class AuxiliaryPass:
 
 
 def suppressing_layers(model: Any) -> list[Any]:
-    """Return the `Suppress` layers of a model of PyTorch or Keras; none of any other object."""
+    """Return the `Suppress` layers of a PyTorch or Keras model; any other object has none."""
     modules = getattr(model, "modules", None)
     layers = modules() if callable(modules) else getattr(model, "layers", None)
     return [layer for layer in layers or () if _suppresses(layer)]
 
 
 def _suppresses(layer: Any) -> bool:
-    # Of the class: others may well have a layer of that name.
+    # The class is checked, as layers of other packages may have the same name.
     return getattr(type(layer), "auxiliary", layer) is None
 
 
 @contextmanager
 def auxiliary_logits(layers: Iterable[Any], labels: Array | None) -> Iterator[list[Array]]:
-    """Give the auxiliary logits of all `Suppress` layers that are called within.
+    """Yield the list of auxiliary logits of all `Suppress` layers called in the context.
 
     :param layers: modules or layers of a model, of which some may suppress.
-    :param labels: as of :class:`AuxiliaryPass`.
+    :param labels: see :class:`AuxiliaryPass`.
     """
     suppressing = [layer for layer in layers if _suppresses(layer)]
     current = AuxiliaryPass(labels)

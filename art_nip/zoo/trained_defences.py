@@ -1,7 +1,7 @@
 """The proactive defences of the paper, which change a network before it is trained.
 
-All layers that have weights keep their names, and the new ones start by changing nothing, so a
-network trained without a defence can be trained on with it.
+All layers with weights keep their names, and the new layers change nothing at first. So a network
+that was trained without a defence can be trained further with it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def cas(architecture: Architecture, nb_classes: int) -> Architecture:
 
     :param architecture: what to change.
     :param nb_classes: number of classes.
-    :return: the same with a `Suppress` in the place of the last ReLU.
+    :return: the architecture with a `Suppress` in place of the last ReLU.
     """
     features, classifier = architecture.features, architecture.classifier
     if ReLU() in classifier:
@@ -63,7 +63,7 @@ def feature_denoising(architecture: Architecture, nb_classes: int) -> Architectu
 
     :param architecture: what to change.
     :param nb_classes: not needed.
-    :return: the same with blocks in the place of the ReLU that ends each stage.
+    :return: the architecture with blocks in place of the ReLU that ends each stage.
     """
     layers = architecture.features
     features = tuple(
@@ -76,13 +76,13 @@ def feature_denoising(architecture: Architecture, nb_classes: int) -> Architectu
 
 
 def _denoised(channels: int) -> LayerSpec:
-    # Not a layer more: those behind it would be called otherwise.
+    # The block replaces a layer: with one layer more, the names of those behind would change.
     block = (ReLU(), Median(), Conv(channels, kernel=1, bias=False), BatchNorm(scale=0.0))
     return Residual(block, shortcut=(ReLU(),))
 
 
 def _is_coarser(layer: LayerSpec) -> bool:
-    """Return whether a layer gives fewer pixels than it takes."""
+    """Return whether a layer's output has fewer pixels than its input."""
     match layer:
         case MaxPool() | GlobalAveragePool():
             return True

@@ -1,6 +1,6 @@
-"""Training a zoo model: one recipe, one schedule and one augmentation for both frameworks.
+"""Trains a zoo model, with one recipe, schedule and augmentation for both frameworks.
 
-Only the step, a gradient of the loss and its application, is a framework's own.
+Only the step, which computes and applies the gradient of the loss, differs between frameworks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from art_nip.utils.validation import check_number, check_whole, is_number
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 Step = Callable[[Images, Images, Labels, float], float]
-"""From images, where an attack on them starts, labels and the learning rate to the loss."""
+"""Takes images, the start of an attack on them, labels and the learning rate; returns the loss."""
 
 WARM_UP = 0.25
 """Share of the steps in which the learning rate grows (Smith & Topin, 2019: one cycle)."""
@@ -32,16 +32,16 @@ class Recipe:
 
     :param epochs: passes over the images.
     :param batch_size: images in a step.
-    :param learning_rate: the highest of the cycle.
-    :param weight_decay: of AdamW.
+    :param learning_rate: the highest learning rate of the cycle.
+    :param weight_decay: weight decay of AdamW.
     :param shift: each image is moved by up to this many pixels each way, its edge repeated.
     :param flip: whether half of the images are mirrored; not for signs, which say left or right.
     :param bfloat16: whether PyTorch computes in floats of half the width where the hardware knows
-        them. On two CPU cores ResNet-20 trains 1.8 times as fast so, LeNet-5 0.8 times.
+        them. On two CPU cores ResNet-20 then trains 1.8 times as fast, LeNet-5 0.8 times.
     :param adversarial: ε in L∞, for images in [0, 1], of the attack that each batch is trained on
         instead (Madry et al., 2018); None trains on the images as they are.
-    :param attack_steps: of that attack. One, from a random start, does what many do at a fraction
-        of the cost (Wong et al., 2020), unless training goes on for long.
+    :param attack_steps: steps of that attack. One step from a random start does as well as many at
+        a fraction of the cost (Wong et al., 2020), unless training goes on for long.
     :param auxiliary: weight of the auxiliary cross-entropy of `Suppress` layers, β of Bai et al.,
         2021; without such layers it does nothing.
     """
@@ -100,10 +100,11 @@ def train(
     :param model: a model from `art_nip.zoo.create`; on a GPU it is trained there.
     :param x: images, float32, shape (N, *input_shape) of the model's framework.
     :param y: class indices, shape (N,).
-    :param recipe: how.
-    :param mean: subtracted from the images before the model sees them, as ART's `preprocessing`.
-    :param std: they are divided by it then.
-    :param seed: of order, augmentation and attacks; weights are initialised where the model is
+    :param recipe: how to train.
+    :param mean: it is subtracted from the images before the model sees them, as in ART's
+        `preprocessing`.
+    :param std: the images are divided by it afterwards.
+    :param seed: seed of order, augmentation and attacks; weights are initialised where the model is
         made.
     :param verbose: whether to show progress, with the mean loss of the epoch.
     :raises ValueError: if there are fewer images than in a batch, or not as many labels, if images
@@ -146,12 +147,12 @@ def train(
 
 
 def training_step(model: Any, recipe: Recipe, mean: float = 0.0, std: float = 1.0) -> Step:
-    """Return what changes a model by one step, with the state of its optimiser.
+    """Return a function that trains a model by one step, and keeps the state of the optimiser.
 
-    :param model: as of :func:`train`.
-    :param recipe: as of :func:`train`.
-    :param mean: as of :func:`train`.
-    :param std: as of :func:`train`.
+    :param model: see :func:`train`.
+    :param recipe: see :func:`train`.
+    :param mean: see :func:`train`.
+    :param std: see :func:`train`.
     :raises TypeError: if the model is of neither framework.
     """
     step: Step = code_of("art_nip.zoo", model_framework(model)).training_step(
@@ -161,7 +162,7 @@ def training_step(model: Any, recipe: Recipe, mean: float = 0.0, std: float = 1.
 
 
 def _cycle(progress: float) -> float:
-    """Return the share of the highest learning rate: up in a line, down in a cosine."""
+    """Return the share of the highest learning rate: it rises in a line and falls in a cosine."""
     if progress < WARM_UP:
         return (progress + 1e-2) / (WARM_UP + 1e-2)
     return 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
@@ -170,7 +171,7 @@ def _cycle(progress: float) -> float:
 def _batches(
     x: Images, y: Labels, recipe: Recipe, rng: np.random.Generator, channels_first: bool
 ) -> Iterator[tuple[Images, Labels]]:
-    """Yield augmented batches of one epoch; a last one that is not full is left out."""
+    """Yield augmented batches of one epoch; a last batch that is not full is left out."""
     order = rng.permutation(len(x))
     for start in range(0, len(x) - recipe.batch_size + 1, recipe.batch_size):
         chosen = order[start : start + recipe.batch_size]
@@ -184,10 +185,10 @@ def augmented(
     """Return images moved by up to `shift` pixels each way, and half of them mirrored.
 
     :param x: shape (N, C, H, W), or (N, H, W, C).
-    :param shift: in pixels.
+    :param shift: largest shift in pixels.
     :param flip: whether to mirror.
     :param rng: draws one shift and one flip per image.
-    :param channels_first: which of the shapes.
+    :param channels_first: whether `x` has the first of the shapes.
     """
     height_axis = 2 if channels_first else 1
     height, width = x.shape[height_axis : height_axis + 2]
@@ -204,7 +205,7 @@ def augmented(
 
 
 def _start(images: Images, recipe: Recipe, rng: np.random.Generator) -> Images:
-    """Return where an attack starts: anywhere in its ε-ball."""
+    """Return images at which an attack starts, drawn from its ε-ball."""
     eps = recipe.adversarial
     if eps is None:
         return images

@@ -1,6 +1,7 @@
-"""What determines what a function, a class or a module does.
+"""Fingerprints of functions, classes and modules.
 
-Of users' code the bytecode counts, with all it refers to; of installed packages their versions.
+For users' code the bytecode counts, with everything that it refers to; for installed packages their
+versions count.
 """
 
 from __future__ import annotations
@@ -25,25 +26,25 @@ PACKAGES = (
 )
 
 VERSIONED = {"art", "art_nip", "numpy", "torch", "tensorflow", "keras"}
-"""What `versions` and `own_code` speak for."""
+"""Packages that `versions` and `own_code` cover already."""
 
-ROOMS_OF_RESULTS = ("attacks", "benchmark", "defences", "estimators", "nip", "utils", "zoo")
-"""The parts of this package that determine results."""
+RESULT_FOLDERS = ("attacks", "benchmark", "defences", "estimators", "nip", "utils", "zoo")
+"""The folders of this package whose code determines results."""
 
-NO_RESULTS = ("report", "resolve.py", "schema.py", "spec.py", "yaml_file.py")
-"""What of these parts does not."""
+FILES_WITHOUT_EFFECT = ("report", "resolve.py", "schema.py", "spec.py", "yaml_file.py")
+"""Files and folders in them whose code changes no result."""
 
-NOT_CODE = {
+IGNORED_CLASS_ENTRIES = {
     *("__abstractmethods__", "__annotations__", "__dataclass_fields__", "__dataclass_params__"),
     *("__dict__", "__doc__", "__firstlineno__", "__module__", "__orig_bases__", "__parameters__"),
     *("__slotnames__", "__static_attributes__", "__weakref__", "_abc_impl", "__annotate_func__"),
     *("__annotations_cache__", "__type_params__"),
 }
-"""Entries of classes that do not change what they do, or are made of the others."""
+"""Entries that do not change what a class does, or are made from its other entries."""
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that results depend on, those that are installed."""
+    """Return the versions of the installed packages that results depend on."""
     found = {}
     for package in PACKAGES:
         try:
@@ -55,24 +56,24 @@ def versions() -> dict[str, str]:
 
 @cache
 def own_code() -> str:
-    """Return what stands for the code of this package: "" if it is installed, and has a version.
+    """Return a digest of this package's code, or "" if it is installed: then its version counts.
 
-    Where it is worked on, its version stays the same while its code changes.
+    In a working copy the version stays the same while the code changes.
     """
     if is_installed("art_nip"):
         return ""
     root = Path(art_nip.__file__).parent
     digest = hashlib.sha256((root / "metrics.py").read_bytes())
-    for room in ROOMS_OF_RESULTS:
-        for path in sorted((root / room).rglob("*.py")):
-            if not set(path.relative_to(root / room).parts) & set(NO_RESULTS):
+    for folder in RESULT_FOLDERS:
+        for path in sorted((root / folder).rglob("*.py")):
+            if not set(path.relative_to(root / folder).parts) & set(FILES_WITHOUT_EFFECT):
                 digest.update(f"{path.relative_to(root)}:".encode() + path.read_bytes())
     return digest.hexdigest()[:32]
 
 
 @cache
 def is_installed(name: str) -> bool:
-    """Return whether a module is of Python or of an installed package, by its dotted name."""
+    """Return whether a module, by its dotted name, belongs to Python or to an installed package."""
     if name in sys.builtin_module_names:
         return True
     file = getattr(sys.modules.get(name), "__file__", None)
@@ -97,18 +98,18 @@ def _is_users_file(file: str) -> bool:
 
 
 def is_users(name: str) -> bool:
-    """Return whether code of a module counts as it is; that of this package has `own_code`."""
+    """Return whether a module is the user's, and its code counts; this package has `own_code`."""
     return not (name.partition(".")[0] == "art_nip" or is_installed(name))
 
 
 @cache
 def version_of(name: str) -> str:
-    """Return what stands for the installed code of a module: its package's version."""
+    """Return the version of a module's package, which stands for its installed code."""
     package = name.partition(".")[0]
     if package in VERSIONED or package in sys.stdlib_module_names:
         return ""
     found = sorted(set(_distributions().get(package, ())))
-    return " ".join(f"{each} {version(each)}" for each in found)
+    return " ".join(f"{distribution} {version(distribution)}" for distribution in found)
 
 
 @cache
@@ -117,19 +118,19 @@ def _distributions() -> dict[str, list[str]]:
 
 
 def parts_of_class(kind: type) -> Iterator[Any]:
-    """Yield what the users' classes among a class and its bases consist of."""
+    """Yield the contents of the user's classes among a class and its bases."""
     for base in kind.__mro__:
         if not is_users(base.__module__):
             yield f"{base.__module__}.{base.__qualname__} {version_of(base.__module__)}"
             continue
         yield base.__qualname__
-        for name in sorted(vars(base).keys() - NOT_CODE):
+        for name in sorted(vars(base).keys() - IGNORED_CLASS_ENTRIES):
             yield name
             yield unwrapped(vars(base)[name])
 
 
 def unwrapped(value: Any) -> Any:
-    """Return an entry of a class as what it is made of."""
+    """Return the functions that an entry of a class is made of, or the entry itself."""
     if isinstance(value, property):
         return ["property", value.fget, value.fset, value.fdel]
     if isinstance(value, (staticmethod, classmethod)):
@@ -142,7 +143,7 @@ def unwrapped(value: Any) -> Any:
 
 
 def parts_of_function(function: FunctionType) -> Iterator[Any]:
-    """Yield what a function consists of, and the global things that it refers to."""
+    """Yield the code and the defaults of a function, and the globals that it refers to."""
     yield function.__qualname__
     yield _parts_of_code(function.__code__)
     yield function.__defaults__
@@ -159,7 +160,7 @@ def parts_of_function(function: FunctionType) -> Iterator[Any]:
 
 
 def contents(cell: CellType) -> Any:
-    """Return what a function has kept of those around it."""
+    """Return the value of a closure cell: a variable of an enclosing function."""
     try:
         return cell.cell_contents
     except ValueError:
@@ -167,7 +168,7 @@ def contents(cell: CellType) -> Any:
 
 
 def parts_of_module(module: ModuleType) -> Iterator[Any]:
-    """Yield what determines what the things in a module do."""
+    """Yield what determines the behaviour of a module."""
     yield module.__name__
     if not is_users(module.__name__):
         yield version_of(module.__name__)
@@ -182,7 +183,7 @@ def parts_of_module(module: ModuleType) -> Iterator[Any]:
 
 
 def mentioned(kind: type) -> set[str]:
-    """Return the names of attributes and globals that the users' classes of a class speak of."""
+    """Return the names that methods use in the user's classes among a class and its bases."""
     return {
         name
         for base in kind.__mro__
@@ -194,7 +195,7 @@ def mentioned(kind: type) -> set[str]:
 
 
 def _functions(value: Any) -> Iterator[FunctionType]:
-    """Yield the users' functions that an entry of a class is made of."""
+    """Yield the user's functions in an entry of a class."""
     if isinstance(value, property):
         for part in (value.fget, value.fset):
             yield from _functions(part)
@@ -211,8 +212,8 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _global_names(code: CodeType) -> set[str]:
-    names = {each.argval for each in dis.get_instructions(code) if "GLOBAL" in each.opname}
-    names |= {each.argval for each in dis.get_instructions(code) if each.opname == "LOAD_NAME"}
+    names = {step.argval for step in dis.get_instructions(code) if "GLOBAL" in step.opname}
+    names |= {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_NAME"}
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             names |= _global_names(constant)
@@ -220,9 +221,10 @@ def _global_names(code: CodeType) -> set[str]:
 
 
 def _parts_of_code(code: CodeType) -> list[Any]:
-    """Return what a code object does, wherever it stands in which file."""
+    """Return what determines what a code object does, without its file and line."""
     constants = [
-        _parts_of_code(each) if isinstance(each, CodeType) else each for each in code.co_consts
+        _parts_of_code(constant) if isinstance(constant, CodeType) else constant
+        for constant in code.co_consts
     ]
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
     names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)

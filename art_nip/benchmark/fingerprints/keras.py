@@ -1,4 +1,4 @@
-"""What determines what a layer, a model or a loss of Keras computes."""
+"""Fingerprints of layers, models and losses of Keras."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from art_nip.benchmark.fingerprints.code import is_users, mentioned
 
-NOT_COMPUTED = {
+IGNORED_ATTRIBUTES = {
     *("built", "compiled", "history", "input_spec", "loss", "name", "optimizer"),
     *(
         "predict_function",
@@ -21,7 +21,7 @@ NOT_COMPUTED = {
     ),
     *("steps_per_execution", "jit_compile", "compiled_metrics", "compiled_loss"),
 }
-"""Attributes that training or first use sets, and that change no prediction."""
+"""Attributes that training or first use sets; they change no prediction."""
 
 
 def is_of_keras(value: Any) -> bool:
@@ -47,57 +47,57 @@ def parts(value: Any) -> list[Any]:
 
 
 def configuration(value: Any) -> Any:
-    """Return what Keras tells of a layer or a loss, or None if it does not."""
+    """Return the configuration of a layer or a loss, or None if it gives none."""
     try:
         config = value.get_config()
     except Exception:  # whatever the user's own raises
         return None
-    return _nameless({name: each for name, each in config.items() if name != "name"})
+    return _nameless({key: entry for key, entry in config.items() if key != "name"})
 
 
 def functions(value: Any) -> dict[str, Any]:
-    """Return the functions that something keeps; in configurations only their names are."""
-    return {name: each for name, each in vars(value).items() if _is_function(each)}
+    """Return the functions that an object keeps; its configuration holds only their names."""
+    return {name: attribute for name, attribute in vars(value).items() if _is_function(attribute)}
 
 
 def _nameless(config: Any) -> Any:
-    """Leave out names of layers, which Keras counts up within a process, and code as bytes."""
+    """Leave out the names of layers, which Keras numbers within a process, and code as bytes."""
     if isinstance(config, dict):
         if config.get("class_name") == "__lambda__":
             return "function"
         named = "trainable" in config
         return {
-            name: _nameless(each)
-            for name, each in config.items()
-            if not (named and name == "name") and name != "build_config"
+            key: _nameless(value)
+            for key, value in config.items()
+            if not (named and key == "name") and key != "build_config"
         }
-    return [_nameless(each) for each in config] if isinstance(config, (list, tuple)) else config
+    return [_nameless(item) for item in config] if isinstance(config, (list, tuple)) else config
 
 
 def _weights(layer: Any) -> list[Any]:
-    """Return the weights that a layer has itself, not within another layer."""
+    """Return the weights of a layer itself, without those of its inner layers."""
     import keras
 
     variables = [*layer._trainable_variables, *layer._non_trainable_variables]
-    return [keras.ops.convert_to_numpy(each) for each in variables]
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 
 def _attributes(value: Any, everything: bool = False) -> dict[str, Any]:
-    """Return the settings that something keeps, beside its weights and its layers.
+    """Return the settings of an object: its attributes other than weights and layers.
 
-    :param everything: whether all public ones count; else only functions, and those of users'
-        classes.
+    :param everything: whether all public attributes count; else only functions, and the attributes
+        of the user's classes.
     """
     kind = type(value)
     users = is_users(kind.__module__)
-    spoken_of = mentioned(kind) if users else set()
+    used = mentioned(kind) if users else set()
     return {
-        name: each
-        for name, each in vars(value).items()
-        if name not in NOT_COMPUTED
-        and not _is_kept_by_keras(each)
+        name: attribute
+        for name, attribute in vars(value).items()
+        if name not in IGNORED_ATTRIBUTES
+        and not _is_counted_otherwise(attribute)
         and (
-            name in spoken_of if name.startswith("_") else users or everything or _is_function(each)
+            name in used if name.startswith("_") else users or everything or _is_function(attribute)
         )
     }
 
@@ -106,18 +106,18 @@ def _is_function(value: Any) -> bool:
     return hasattr(value, "__code__") or hasattr(value, "__func__")
 
 
-def _is_kept_by_keras(value: Any) -> bool:
-    """Return whether something is counted otherwise: layers, weights, symbolic tensors."""
+def _is_counted_otherwise(value: Any) -> bool:
+    """Return whether a value is counted elsewhere: layers, weights, symbolic tensors."""
     import keras
 
     if isinstance(value, (list, tuple)) and len(value):
-        return all(map(_is_kept_by_keras, value))
+        return all(map(_is_counted_otherwise, value))
     kinds = (keras.layers.Layer, keras.Variable, keras.KerasTensor)
     return isinstance(value, kinds)
 
 
 def _wiring(model: Any) -> Iterator[Any]:
-    """Yield what each operation of a functional model is called with, and what comes out."""
+    """Yield the arguments of each operation of a functional model, and its outputs."""
     import keras
 
     places = {id(operation): place for place, operation in enumerate(model.operations)}
@@ -143,7 +143,7 @@ def _wiring(model: Any) -> Iterator[Any]:
 
 def _mapped(function: Any, value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _mapped(function, each) for name, each in value.items()}
+        return {name: _mapped(function, item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_mapped(function, each) for each in value]
+        return [_mapped(function, item) for item in value]
     return function(value)

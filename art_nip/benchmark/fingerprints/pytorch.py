@@ -1,4 +1,4 @@
-"""What determines what a module of PyTorch computes."""
+"""Fingerprints of tensors, modules and traced functions of PyTorch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from art_nip.benchmark.fingerprints.code import is_users
 
 KEPT_BY_PYTORCH = set(vars(torch.nn.Module()))
-"""What each module keeps for PyTorch itself: parameters, buffers, hooks."""
+"""Attributes that PyTorch itself gives every module: parameters, buffers, hooks."""
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
@@ -35,12 +35,12 @@ def _module(module: Any) -> Iterator[Any]:
             yield _traced(part)
         elif isinstance(part, torch.fx.GraphModule):
             yield str(part.code)
-    # Buffers once more: a state_dict leaves some out.
+    # The buffers are added because a state_dict leaves some of them out.
     yield {**module.state_dict(), **dict(module.named_buffers())}
 
 
 def _traced(value: Any) -> list[Any]:
-    """Return what something traced or scripted does: its graph, wherever its code stood."""
+    """Return the graph of a traced or scripted function or module, without places in files."""
     if not hasattr(value, "inlined_graph"):  # a container without a forward
         return []
     graph = value.inlined_graph
@@ -49,7 +49,7 @@ def _traced(value: Any) -> list[Any]:
         for node in graph.findAllNodes("prim::Constant", recurse=True)
         if node.hasAttribute("value") and node.kindOf("value") == "t"
     ]
-    # Places in files, and numbers that PyTorch counts up within a process.
+    # Drop places in files, and numbers that PyTorch counts up within a process.
     return [re.sub(r" # .*|\.___torch_mangle_\d+", "", str(graph)), constants]
 
 

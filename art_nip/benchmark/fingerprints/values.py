@@ -20,8 +20,15 @@ from art_nip.benchmark.fingerprints import code, keras
 from art_nip.estimators.base import EstimatorAdapter
 from art_nip.utils.frameworks import Framework, code_of, framework_of
 
-# They do not change what a trained classifier answers, and change when it is trained or moved.
-IGNORED = {"optimizer", "train_step", "device_type", "use_amp", "opt_level", "loss_scale"}
+# These change when a classifier is trained or moved, and do not change what it answers.
+IGNORED_PARAMETERS = {
+    "optimizer",
+    "train_step",
+    "device_type",
+    "use_amp",
+    "opt_level",
+    "loss_scale",
+}
 
 LENGTH = 32
 """Hexadecimal digits of a fingerprint."""
@@ -33,7 +40,8 @@ def fingerprint(*values: Any) -> str:
     :param values: numbers, texts, arrays, tensors, models, ART estimators, ART attacks and
         preprocessors, functions, classes, and containers and other objects of these. Of an ART
         estimator its model, preprocessing and defences count.
-    :return: another one each time if something cannot be seen; a warning says what.
+    :return: the fingerprint; if a value cannot be read, another one each time, and a warning says
+        which value.
     """
     reader = _Reader()
     digest = hashlib.sha256()
@@ -49,7 +57,7 @@ def fingerprint(*values: Any) -> str:
 
 
 class _Reader:
-    """Reads values into digests, each function and each class once."""
+    """Reads values into digests, and each function and each class only once."""
 
     def __init__(self) -> None:
         self.unseen: set[str] = set()
@@ -62,7 +70,7 @@ class _Reader:
             return
         if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
             digest.update(f"array {value.shape} {value.dtype};".encode())
-            # As bytes: there are dtypes that give no buffer.
+            # As bytes, because some dtypes give no buffer.
             digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
             return
         if id(value) in above:
@@ -82,7 +90,7 @@ class _Reader:
     def _update_parts(self, digest: Any, value: Any, above: frozenset[int]) -> None:
         try:
             parts = list(self._parts(value, above))
-        except Exception:  # whatever objects raise that do not want to be read
+        except Exception:  # objects that refuse to be read raise errors of any kind
             parts = []
             self.unseen.add(_name(value))
         for part in parts:
@@ -90,7 +98,7 @@ class _Reader:
 
     def _parts(self, value: Any, above: frozenset[int]) -> Iterable[Any]:
         if isinstance(value, Mapping):
-            # In any order: keyword arguments are the same in all.
+            # Sorted, because keyword arguments mean the same in any order.
             yield from sorted(value.items(), key=lambda item: self._order(item[0], above))
         elif isinstance(value, Set):
             yield from sorted(value, key=lambda item: self._order(item, above))
@@ -112,7 +120,7 @@ class _Reader:
     def _of_code(self, value: Any, above: frozenset[int]) -> bytes:
         """Return the digest of a function, a class or a module."""
         if id(value) not in self._code:
-            # Until it is known, for what refers to itself.
+            # A placeholder until the digest is known, for code that refers to itself.
             self._code[id(value)] = (b"again;", value)
             digest = hashlib.sha256(type(value).__name__.encode())
             for part in _parts_of_code(value):
@@ -136,14 +144,14 @@ def _has_users_code(kind: type) -> bool:
 
 
 def _name(value: Any) -> str:
-    """Return how a warning calls something that cannot be seen."""
+    """Return the name by which a warning calls a value that cannot be read."""
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _state(value: Any) -> Any:
-    """Return what makes an object what it is, in simpler terms.
+    """Return the state of an object in terms of simpler values.
 
-    :raises Exception: any, if there is no telling.
+    :raises Exception: any kind, if the object cannot be read.
     """
     if isinstance(value, BaseEstimator):
         return _estimator(value)
@@ -170,8 +178,10 @@ def _state(value: Any) -> Any:
     if isinstance(value, (property, staticmethod, classmethod, functools.cached_property)):
         return code.unwrapped(value)
     if made_as_art_does(value):
-        # What ART's classes keep to themselves is made from the rest, some of it on first use.
-        return {name: each for name, each in vars(value).items() if _counts(name, each)}
+        # Private attributes of ART's classes are made from the others, some of them on first use.
+        return {
+            name: attribute for name, attribute in vars(value).items() if _counts(name, attribute)
+        }
     return _reduced(value)
 
 
@@ -182,12 +192,12 @@ def _reduced(value: Any) -> Any:
         module = inspect.getmodule(value)
         users = module is not None and code.is_users(module.__name__)
         return [getattr(value, "__module__", None), reduced, module if users else None]
-    return [list(each) if isinstance(each, Iterator) else each for each in reduced]
+    return [list(part) if isinstance(part, Iterator) else part for part in reduced]
 
 
 def _estimator(estimator: Any) -> dict[str, Any]:
     parameters = parameters_of(estimator)
-    state = {name: parameters[name] for name in parameters.keys() - IGNORED}
+    state = {name: parameters[name] for name in parameters.keys() - IGNORED_PARAMETERS}
     if not any("loss" in name for name in state):  # a KerasClassifier takes the model's
         state["loss"] = getattr(estimator.model, "loss", None)
     return {**state, "of users": _of_users(estimator)}
@@ -207,17 +217,17 @@ def parameters_of(estimator: Any) -> dict[str, Any]:
 
 
 def _of_users(value: Any) -> dict[str, Any]:
-    """Return the attributes of an object that the users' classes among its own speak of."""
-    spoken_of = code.mentioned(type(value))
-    return {name: each for name, each in vars(value).items() if name in spoken_of}
+    """Return the attributes of an object that the user's classes among its own use."""
+    used = code.mentioned(type(value))
+    return {name: attribute for name, attribute in vars(value).items() if name in used}
 
 
 def made_as_art_does(value: Any) -> bool:
-    """Return whether an object keeps what makes it what it is in attributes without underscore."""
+    """Return whether the public attributes of an object determine all that it does."""
     module = type(value).__module__
     return module.startswith("art.") or bool(getattr(type(value), "made_as_art_does", False))
 
 
 def _counts(name: str, value: Any) -> bool:
-    """Return whether an attribute of an object of ART makes it what it is."""
+    """Return whether an attribute is part of the state of an object of ART."""
     return not name.startswith("_") or name == "_targeted" or isinstance(value, EvasionAttack)

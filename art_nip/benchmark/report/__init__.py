@@ -1,4 +1,4 @@
-"""The report of a benchmark: what its folder of results says, as a web page and as Markdown."""
+"""The report of a benchmark on its folder of results, as a web page and as Markdown."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a report is made of, each part as HTML and as GitHub's Markdown.
+"""The parts of a report, each as HTML and as GitHub's Markdown.
 
-Texts are plain: whatever they hold, labels that users chose above all, is escaped here.
+Texts are plain. Everything in them is escaped here, above all labels that users chose.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count, pairwise
 
-WIDEST = 8
-"""Columns of a Markdown table, which GitHub shows without scrolling."""
+MAX_MARKDOWN_COLUMNS = 8
+"""The number of columns that GitHub shows without scrolling."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class TableCell:
     """A cell of a table.
 
     :param value: what it says.
-    :param details: what is said of the value, smaller.
+    :param details: remarks on the value, in smaller type.
     :param best: whether the value is to stand out.
     """
 
@@ -32,13 +32,14 @@ class TableCell:
     def html(self) -> str:
         """Return the content of a td."""
         value = f"<b>{_html(self.value)}</b>" if self.best else _html(self.value)
-        return value + "".join(f" <small>{_html(each)}</small>" for each in self.details)
+        return value + "".join(f" <small>{_html(detail)}</small>" for detail in self.details)
 
     def markdown(self) -> str:
         """Return one line."""
         value = f"**{_markdown(self.value)}**" if self.best else _markdown(self.value)
-        # Broken between value and interval if at all, not within the interval.
-        return " ".join([value, *(_markdown(each).replace(" ", "\xa0") for each in self.details)])
+        # A line may break between value and interval, not within the interval.
+        details = (_markdown(detail).replace(" ", "\xa0") for detail in self.details)
+        return " ".join([value, *details])
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,12 @@ class Table:
     :param corner: what the rows are.
     :param columns: headings.
     :param rows: heading and cells of each row.
-    :param foot: rows that are about the columns.
-    :param across: what the columns are, if they may as well be rows: Markdown, which cannot keep
-        the headings of a wide table in sight, swaps the two.
-    :param notes: what it takes to read it.
+    :param foot: rows at the foot of the table, about its columns.
+    :param across: what the columns are, if Markdown may swap rows and columns: it cannot keep the
+        headings of a wide table in sight.
+    :param notes: what a reader needs to know to read the table.
     :param texts: whether cells hold words, not numbers.
-    :param folded: whether it is shown on demand only.
+    :param folded: whether the table is shown on demand only.
     """
 
     caption: str
@@ -70,7 +71,7 @@ class Table:
     def html(self, ids: count[int]) -> str:
         """Return a table that scrolls by itself under its first column, which stays."""
         name = f"table-{next(ids)}"
-        headings = "".join(f'<th scope="col">{_html(each)}</th>' for each in self.columns)
+        headings = "".join(f'<th scope="col">{_html(column)}</th>' for column in self.columns)
         foot = f"<tfoot>{_html_rows(self.foot)}</tfoot>" if self.foot else ""
         notes = f'<p class="notes">{_html(self.notes)}</p>' if self.notes else ""
         kind = ' class="texts"' if self.texts else ""
@@ -95,7 +96,7 @@ class Table:
             ]
             for heading, cells in [*part.rows, *part.foot]:
                 lines.append(
-                    _markdown_row([_markdown(heading), *(each.markdown() for each in cells)])
+                    _markdown_row([_markdown(heading), *(cell.markdown() for cell in cells)])
                 )
             lines.append("")
         lines.append(_markdown(self.notes))
@@ -120,11 +121,11 @@ class Table:
         )
 
     def _parts(self) -> list[Table]:
-        """Return tables with about as many columns each, none with too many."""
+        """Return the table in parts of about the same number of columns, none of them too wide."""
         if not self.across:
             return [self]
         width = len(self.columns)
-        n = max(1, -(-width // WIDEST))
+        n = max(1, -(-width // MAX_MARKDOWN_COLUMNS))
         ends = [width * part // n for part in range(n + 1)]
         return [
             replace(
@@ -138,11 +139,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, which Markdown does without.
+    """A figure; Markdown leaves it out.
 
     :param svg: the drawing.
     :param caption: what it shows.
-    :param description: for those who do not see it.
+    :param description: text for readers who do not see it.
     """
 
     svg: str
@@ -179,7 +180,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Facts:
-    """Terms, and what is to be said of each."""
+    """Terms and their descriptions."""
 
     facts: Sequence[tuple[str, str]]
 

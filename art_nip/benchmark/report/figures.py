@@ -1,4 +1,4 @@
-"""The figures of a report, as SVG that shows on a light page and on a dark one."""
+"""The figures of a report, as SVG that suits light and dark pages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rates(
     axis: str,
     setting: str,
 ) -> Picture | None:
-    """Return a rate of each defence under each attack, or None if there is no rate.
+    """Return a figure of a rate of each defence under each attack, or None if there is no rate.
 
     :param metric: which rate.
     :param axis: what it is called.
@@ -63,10 +63,10 @@ def sweep(
     axis: str,
     setting: str,
 ) -> Picture | None:
-    """Return a rate of each defence against ε, or None if there are not two ε with a rate.
+    """Return a figure of a rate of each defence against ε, or None if fewer than two ε have a rate.
 
     :param attacks: the attacks that differ by ε.
-    :param metric: as of :func:`rates`; so are the others.
+    :param metric: as in :func:`rates`, like the other parameters.
     """
     curves = {
         defence: [
@@ -87,7 +87,7 @@ def sweep(
 
 
 def examples(found: Examples) -> Picture:
-    """Return what each attack made of a few images."""
+    """Return a figure of a few images as each attack changed them."""
     figure = plots.adversarial_grid(
         found.benign, found.adversarial, channels_first=found.channels_first
     )

@@ -1,4 +1,4 @@
-"""A folder of results as its report reads it: what was run, the measurements, example images."""
+"""Reads a folder of results for the report: what was run, the measurements, example images."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ RUN_AGAIN = "Run `art-nip benchmark` with this folder as its store: it goes on w
 
 
 Measurements = Mapping[tuple[str, str, str], Row]
-"""Rows of one protocol and threat, by attack, defence and metric."""
+"""The rows of one protocol and one threat, by attack, defence and metric."""
 
 
 @dataclass(frozen=True)
 class Sweep:
     """One attack with several ε.
 
-    :param name: of the attack.
-    :param sizes: ε, by the label in the table.
+    :param name: name of the attack.
+    :param sizes: ε of each attack, by its label in the table.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Examples:
 
 
 class Results:
-    """What is in a folder of results.
+    """The content of a folder of results.
 
     :param folder: the folder.
     :raises FileNotFoundError: if it, or a file in it, is not there.
@@ -80,7 +80,7 @@ class Results:
     def alone(self) -> list[str]:
         """The labels of the attacks that belong to no suite."""
         members = {attack.label for attack in self.run.attacks if attack.suite}
-        return [each for each in self.attacks if each not in members]
+        return [attack for attack in self.attacks if attack not in members]
 
     @property
     def defences(self) -> list[str]:
@@ -109,12 +109,12 @@ class Results:
         return [row for row in self.rows if (row.threat, row.protocol) == (threat, protocol)]
 
     def measured(self, threat: str, protocol: str) -> Measurements:
-        """Return the rows of a threat and a protocol, to look up."""
+        """Return the rows of a threat and a protocol, by attack, defence and metric."""
         rows = self.rows_of(threat, protocol)
         return {(row.attack, row.defence, row.metric): row for row in rows}
 
     def cells(self, threat: str, protocol: str) -> int:
-        """Return how many cells there are to be."""
+        """Return how many cells a threat and a protocol will have."""
         return sum(
             count.n
             for count in self.run.cells
@@ -128,7 +128,7 @@ class Results:
         return [item for item in items if (item.suite, item.protocol) == (suite, protocol)]
 
     def sweeps(self) -> list[Sweep]:
-        """Return the attacks of no suite that differ by nothing but ε."""
+        """Return the attacks that differ by nothing but ε, except those of suites."""
         sizes = self.sizes
         alike: dict[str, Sweep] = {}
         for attack in self.run.attacks:
@@ -143,7 +143,7 @@ class Results:
         return [sweep for sweep in alike.values() if len(set(sweep.sizes.values())) > 1]
 
     def examples(self, n: int) -> Examples | None:
-        """Return up to n images, of different classes if possible, as each attack left them.
+        """Return up to n images, of different classes if possible, as each attack changed them.
 
         :return: None if no attack is finished, or the inputs are not grey or colour images.
         """
@@ -174,7 +174,7 @@ class Results:
 
 
 def _of_each_class(classes: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.intp]:
-    """Return the places of n images: the first of each class, and others if these are too few."""
+    """Return the indices of n images: the first of each class, and others if these are too few."""
     _, first = np.unique(classes, return_index=True)
     others = np.setdiff1d(np.arange(len(classes)), first)
     return np.sort(np.concatenate([np.sort(first), others])[:n])

@@ -1,4 +1,4 @@
-"""What a report says, in which order."""
+"""The sections of a report, in their order."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ IMAGES_TO_SHOW = 4
 
 
 def document(results: Results) -> Document:
-    """Return the report of a folder of results, as far as there are any."""
+    """Return the report of a folder of results, as far as the run got."""
     run = results.run
     sections = [
         Section("What was run", [_what(results), *_unfinished(results)]),
@@ -75,14 +75,14 @@ def _what(results: Results) -> Facts:
         "seed": run.seed,
         "date": run.date,
         "machine": run.machine,
-        "versions": ", ".join(f"{name} {each}" for name, each in run.versions.items()),
+        "versions": ", ".join(f"{name} {version}" for name, version in run.versions.items()),
         "all numbers": "table.csv, beside this file",
     }
     return Facts([(term, str(fact)) for term, fact in facts.items() if fact not in (None, "")])
 
 
 def _how_to_read(results: Results) -> Facts:
-    axes = [each for threat, protocol in results.settings for each in (protocol, threat)]
+    axes = [term for threat, protocol in results.settings for term in (protocol, threat)]
     known = [str(term) for term in MEANINGS if term in axes]
     return Facts(
         [
@@ -94,7 +94,7 @@ def _how_to_read(results: Results) -> Facts:
 
 
 def _unfinished(results: Results) -> Iterator[Block]:
-    """Yield what is still to be computed."""
+    """Yield a paragraph for each threat and protocol with cells still to be computed."""
     for threat, protocol in results.settings:
         there = {
             (row.attack, row.defence)
@@ -120,7 +120,7 @@ def _measured(results: Results, threat: str, protocol: str) -> Iterator[Block]:
             items = results.checklist(suite, protocol)
             yield tables.worst_case(measured, suite, defences, items)
             yield tables.checklist(suite, defences, items)
-        alone = [each for each in attacks if each in results.alone]
+        alone = [attack for attack in attacks if attack in results.alone]
         yield tables.robustness(measured, attacks, defences, alone)
     else:
         metric, axis = "dsr", "DSR"
@@ -152,12 +152,12 @@ def _measured(results: Results, threat: str, protocol: str) -> Iterator[Block]:
 
 
 def _present(results: Results, measured: Measurements) -> tuple[list[str], list[str]]:
-    """Return the attacks and the defences of which there is any row."""
+    """Return the attacks and the defences that have rows."""
     attacks = {attack for attack, _, _ in measured}
     defences = {defence for _, defence, _ in measured}
     return (
-        [each for each in results.attacks if each in attacks],
-        [each for each in results.defences if each in defences],
+        [attack for attack in results.attacks if attack in attacks],
+        [defence for defence in results.defences if defence in defences],
     )
 
 
@@ -186,8 +186,8 @@ def _costs(results: Results) -> Iterator[Block]:
     for protocol in dict.fromkeys(protocol for _, protocol in results.settings):
         benign = {
             key: row
-            for threat, each in results.settings
-            if each == protocol
+            for threat, other in results.settings
+            if other == protocol
             for key, row in results.measured(threat, protocol).items()
             if row.attack == BENIGN
         }

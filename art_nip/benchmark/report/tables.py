@@ -1,4 +1,4 @@
-"""The tables of a report: which measurement stands where, how it is rounded, what stands out."""
+"""The tables of a report: where measurements stand, how they are rounded, which stand out."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ BEST = "Bold: the highest value among the defences, as printed; the intervals ma
 
 Show = Callable[[Row], TableCell]
 Scored = tuple[float, TableCell]
-"""A cell and the value by which it is the best or not; NaN is out of the running."""
+"""A value to compare and the cell that shows it; NaN is never the best."""
 
 
 def success(
     measured: Measurements, attacks: Sequence[str], defences: Sequence[str], sweeps: Sequence[Sweep]
 ) -> Table:
-    """Return what defences make of oblivious attacks: benign accuracy, DSR, and its mean."""
+    """Return how defences do against oblivious attacks: benign accuracy, DSR, and mean DSR."""
     rates = _with_none(measured)
     notes = "none puts nothing right, by definition. Mean: over all attacks that have a rate"
     if sweeps:
@@ -71,9 +71,9 @@ def worst_case(
     defences: Sequence[str],
     items: Sequence[ChecklistItem],
 ) -> Table:
-    """Return the headline of an adaptive suite: what is left when each image meets all of it.
+    """Return the worst case of an adaptive suite: accuracy when each image meets all its attacks.
 
-    :param items: of the checklist.
+    :param items: items of the checklist.
     """
     rows = _by_defence(
         defences,
@@ -130,10 +130,10 @@ def _checked(items: Sequence[ChecklistItem], defence: str) -> TableCell:
 def robustness(
     measured: Measurements, attacks: Sequence[str], defences: Sequence[str], alone: Sequence[str]
 ) -> Table:
-    """Return what is left of accuracy under adaptive attacks, and under the worst of them.
+    """Return the accuracy under adaptive attacks, and under the worst of them.
 
-    :param alone: the attacks that belong to no suite: those of one differ in budget, and have a
-        worst case of their own.
+    :param alone: the attacks that belong to no suite: attacks of a suite differ in budget, and have
+        a worst case of their own.
     """
     notes = (
         "Worst attack: the lowest accuracy over the attacks of no suite, and under which; ≤ where "
@@ -188,9 +188,9 @@ def strength(
     *,
     folded: bool = False,
 ) -> Table:
-    """Return what attacks reach and cost.
+    """Return what attacks achieve and cost.
 
-    :param pairs: by heading, the attack and the defence that it went through.
+    :param pairs: the attack and the defence that it went through, by heading.
     :param sizes: ε of the attacks that have one.
     """
     metrics: dict[str, tuple[str, Show]] = {
@@ -207,7 +207,7 @@ def strength(
     rows = []
     for heading, (attack, defence) in pairs.items():
         size = TableCell(f"{sizes[attack]:.3g}" if attack in sizes else "")
-        cells = [_cell(measured, attack, defence, *each) for each in metrics.values()]
+        cells = [_cell(measured, attack, defence, *metric) for metric in metrics.values()]
         rows.append((heading, [size, *cells]))
     return Table(
         caption,
@@ -229,14 +229,14 @@ def costs(measured: Measurements, defences: Sequence[str], caption: str) -> Tabl
         "backward passes per image": ("backward_passes", _amount()),
     }
     rows = [
-        (defence, [_cell(measured, BENIGN, defence, *each) for each in metrics.values()])
+        (defence, [_cell(measured, BENIGN, defence, *metric) for metric in metrics.values()])
         for defence in defences
     ]
     return Table(caption, "defence", [*metrics], rows, notes=_signs(rows))
 
 
 def failures(causes: Sequence[Cause]) -> Table:
-    """Return what went wrong, one cause in a row, with the cells that it left empty."""
+    """Return the causes of errors, one in a row, with the cells that each left empty."""
     return Table(
         "What raised an error. It is tried again when the benchmark is run again.",
         "cause",
@@ -253,7 +253,7 @@ def failures(causes: Sequence[Cause]) -> Table:
 
 
 def parameters(entries: Sequence[AttackRecord | DefenceRecord], corner: str) -> Table:
-    """Return what stands behind each label."""
+    """Return the attack or defence behind each label, with its parameters."""
     rows = []
     for entry in entries:
         given = [
@@ -277,7 +277,7 @@ def _cell(measured: Measurements, attack: str, defence: str, metric: str, show: 
 
 
 def _number(decimals: int) -> Show:
-    """Return what shows a value with its interval, if it has one."""
+    """Return a function that shows a value, with its interval if it has one."""
 
     def text(value: float) -> str:
         # Rounding may leave a minus before zero.
@@ -291,7 +291,7 @@ def _number(decimals: int) -> Show:
 
 
 def _amount(factor: float = 1) -> Show:
-    """Return what shows a positive number of any size, to three digits at least."""
+    """Return a function that shows a positive number of any size, to at least three digits."""
 
     def show(row: Row) -> TableCell:
         value = factor * row.value
@@ -305,7 +305,7 @@ def _amount(factor: float = 1) -> Show:
 def _rated(
     measured: Measurements, attack: str, defences: Sequence[str], metric: str
 ) -> list[Scored]:
-    """Return one rate of each defence."""
+    """Return a rate of each defence under an attack."""
     scored = []
     for defence in defences:
         row = measured.get((attack, defence, metric))
@@ -315,7 +315,7 @@ def _rated(
 
 
 def _with_none(measured: Measurements) -> Measurements:
-    """Add the DSR of no defence, which is measured nowhere: 0 where there is one at all."""
+    """Add the DSR of no defence, which is not measured: 0 for each attack that has a DSR."""
     nothing = {
         (attack, NONE, "dsr"): replace(
             row, defence=NONE, value=0 * row.value, low=math.nan, high=math.nan
@@ -329,7 +329,7 @@ def _with_none(measured: Measurements) -> Measurements:
 def _means(
     rates: Measurements, attacks: Sequence[str], defences: Sequence[str], sweeps: Sequence[Sweep]
 ) -> list[Scored]:
-    """Return the mean DSR of each defence that has one under all attacks of which there are any."""
+    """Return the mean DSR of each defence; NaN if it lacks one that other defences have."""
     values = {
         (attack, defence): row.value
         for (attack, defence, metric), row in rates.items()
@@ -369,7 +369,7 @@ def _worst(measured: Measurements, attacks: Sequence[str], defence: str) -> Scor
 def _by_defence(
     defences: Sequence[str], *columns: Sequence[Scored]
 ) -> list[tuple[str, list[TableCell]]]:
-    """Return the rows of a table, with the best cell of each column marked, or those that tie."""
+    """Return the rows of a table, with the best cells of each column marked."""
     marked = []
     for column in columns:
         printed = [round(value, 2) for value, _ in column]
@@ -388,9 +388,9 @@ def _by_defence(
 def _counts(
     measured: Measurements, attacks: Sequence[str], metric: str, behind: int
 ) -> tuple[str, list[TableCell]]:
-    """Return of how many images the rates are, which is the same for all defences.
+    """Return the row of numbers of images behind the rates; they are the same for all defences.
 
-    :param behind: how many columns there are behind the attacks.
+    :param behind: the number of columns behind the attacks.
     """
     cells = []
     for attack, counted in ((BENIGN, "accuracy"), *((attack, metric) for attack in attacks)):
@@ -404,6 +404,6 @@ def _counts(
 
 
 def _signs(rows: Sequence[tuple[str, Sequence[TableCell]]]) -> str:
-    """Return what the signs in a table mean."""
+    """Return the meaning of the signs that a table uses."""
     shown = {cell for _, cells in rows for cell in cells}
     return "".join(f" {sign.value}: {meaning}." for sign, meaning in SIGNS.items() if sign in shown)

@@ -18,13 +18,13 @@ from art_nip.utils.frameworks import Framework, code_of, framework_of
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
 GREY = 0.5
-"""Subtracted from what the network sees, as the paper does with the mean colour."""
+"""Subtracted from images before the network sees them; the paper subtracts the mean colour."""
 
 
 def shapes(channels: int, features: int, blocks: int) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the weights of a network, by name.
 
-    :param channels: of the images.
+    :param channels: channels of the images.
     :param features: channels between the convolutions.
     :param blocks: how many residual blocks, of two convolutions each.
     """
@@ -40,7 +40,7 @@ def shapes(channels: int, features: int, blocks: int) -> dict[str, tuple[int, ..
 
 
 def is_network(arrays: Mapping[str, npt.NDArray[Any]]) -> bool:
-    """Return whether arrays are the weights of a network, of whatever size."""
+    """Return whether arrays are the weights of a network of any size."""
     head = arrays.get("head.weight")
     if head is None or head.ndim != 4:
         return False
@@ -71,7 +71,7 @@ def in_framework(x: Array) -> Array:
 
 
 def tensor(values: npt.NDArray[Any], like: Array) -> Array:
-    """Return an array as a tensor of the framework, and on the device, of another."""
+    """Return an array as a tensor of the framework of `like`, on its device."""
     return _code(like).tensor(values, like)
 
 
@@ -84,8 +84,8 @@ def array(x: Array) -> npt.NDArray[Any]:
 def doubled(x: Array, weights: Mapping[str, Array]) -> Array:
     """Return images of twice the height and width, with gradients to the weights.
 
-    The network adds to pixels that are repeated, unlike that of the paper: this saves it most of
-    the training.
+    Unlike the paper's, the network adds its output to the repeated pixels, which saves most of the
+    training.
 
     :param x: PyTorch or TensorFlow tensor, float32, shape (N, C, H, W), in [0, 1].
     :param weights: tensors of the same framework and device.
@@ -113,8 +113,8 @@ def gradients(
     """Return the mean absolute error of a network, and its gradients to the weights.
 
     :param weights: tensors.
-    :param small: what the network is given, as of :func:`doubled`.
-    :param large: what it is to return.
+    :param small: the input of the network, see :func:`doubled`.
+    :param large: the output that the network should give.
     """
     found: tuple[float, dict[str, npt.NDArray[np.float32]]]
     found = _code(small).gradients(weights, small, large)
@@ -122,14 +122,14 @@ def gradients(
 
 
 def _repeated(x: Array) -> Array:
-    """Make 2×2 pixels of each."""
+    """Repeat each pixel as 2×2 pixels."""
     n, height, width, channels = x.shape
     four = namespace(x).concat([x[..., None]] * 4, axis=4)
     return _shuffled(namespace(x).reshape(four, (n, height, width, 4 * channels)))
 
 
 def _shuffled(x: Array) -> Array:
-    """Lay each four channels out as 2×2 pixels."""
+    """Lay out every four channels as 2×2 pixels."""
     xp = namespace(x)
     n, height, width, channels = x.shape
     x = xp.reshape(x, (n, height, width, channels // 4, 2, 2))

@@ -14,7 +14,7 @@ from art_nip.defences import edsr
 
 
 def tensor(values: npt.NDArray[Any], like: Tensor | None = None) -> Tensor:
-    """Return an array as a tensor, on the device of another."""
+    """Return an array as a tensor, on the device of `like`."""
     return torch.tensor(values, device=None if like is None else like.device)
 
 
@@ -24,8 +24,8 @@ def array(x: Tensor) -> npt.NDArray[Any]:
 
 
 def convolved(x: Tensor, kernels: Tensor, bias: Tensor, relu: bool) -> Tensor:
-    """Convolve images, channels last, with kernels of shape (out, in, 3, 3); zeros lie beyond."""
-    # Views, not copies: this is how PyTorch has channels last.
+    """Convolve images, channels last, with kernels of shape (out, in, 3, 3), zero-padded."""
+    # These are views, not copies: this is how PyTorch stores channels last.
     with torch.autocast(x.device.type, enabled=False):
         x = torch.nn.functional.conv2d(x.permute(0, 3, 1, 2), kernels, bias, padding=1)
     return (x.relu() if relu else x).permute(0, 2, 3, 1)

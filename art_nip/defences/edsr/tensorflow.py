@@ -25,7 +25,7 @@ def array(x: Tensor) -> npt.NDArray[Any]:
 
 
 def convolved(x: Tensor, kernels: Tensor, bias: Tensor, relu: bool) -> Tensor:
-    """Convolve images, channels last, with kernels of shape (out, in, 3, 3); zeros lie beyond."""
+    """Convolve images, channels last, with kernels of shape (out, in, 3, 3), zero-padded."""
     x = tf.nn.conv2d(x, tf.transpose(kernels, (2, 3, 1, 0)), 1, "SAME") + bias
     return tf.nn.relu(x) if relu else x
 

@@ -1,6 +1,6 @@
-"""Training EDSR on pairs of a benign image and what is left of it at half its size.
+"""Trains EDSR on pairs of a benign image and the same image at half its size.
 
-The optimiser and all chance are NumPy's, so that both frameworks train alike.
+The optimiser and all random draws are NumPy's, so that both frameworks train alike.
 """
 
 import math
@@ -19,24 +19,24 @@ Images = npt.NDArray[np.float32]
 
 BATCH = 16
 PATCH = 48
-"""Of larger images, random squares of so many pixels are taken."""
+"""Side in pixels of the random squares that are taken from larger images."""
 
 LEARNING_RATE = 1.5e-3
-"""Of the first step; a cosine takes it to 0."""
+"""Learning rate of the first step; it falls to 0 along a cosine."""
 
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.1, 256
-"""The share of images, and their number, that are kept apart at most."""
+"""The share of the images that is kept apart, and the largest number of them."""
 
 HIGHEST_PSNR = 60
-"""PSNR in dB at most of an image: of one colour, or with little else, it may be infinite."""
+"""Upper limit of an image's PSNR, in dB; of an image of almost one colour it may be infinite."""
 
 
 class Reached(NamedTuple):
-    """How well a network restores images that were halved, and that it was not trained on.
+    """How well a network restores images from half their size, on images it was not trained on.
 
     :param psnr: mean of the peak signal-to-noise ratios, in dB.
-    :param bicubic: that of bicubic interpolation of the same images.
-    :param n: how many images.
+    :param bicubic: the same mean for bicubic interpolation of these images.
+    :param n: number of images.
     """
 
     psnr: float
@@ -52,8 +52,8 @@ class Reached(NamedTuple):
 class Trained(NamedTuple):
     """A trained network.
 
-    :param weights: of :mod:`art_nip.defences.edsr`.
-    :param reached: how good they are.
+    :param weights: the weights, see :mod:`art_nip.defences.edsr`.
+    :param reached: how well it restores images.
     """
 
     weights: edsr.Weights
@@ -76,11 +76,11 @@ def train(
 
     :param x: benign images in [0, 1], shape (N, C, H, W), at least two, of sides of at least 4.
     :param features: channels between the convolutions.
-    :param blocks: how many residual blocks.
-    :param steps: how many batches.
+    :param blocks: number of residual blocks.
+    :param steps: number of batches.
     :param rng: draws weights, batches and turns.
-    :param like: a tensor of the framework, and on the device, to train in.
-    :param verbose: whether to show progress and what was reached.
+    :param like: a tensor of the framework to train in, on the device to train on.
+    :param verbose: whether to show progress and the PSNR reached.
     """
     x = x[rng.permutation(len(x))]
     apart = min(max(1, round(HELD_OUT_SHARE * len(x))), HELD_OUT_MOST)
@@ -107,7 +107,7 @@ def measured(weights: edsr.Weights, x: Images, like: Array) -> Reached:
 
     :param weights: the network.
     :param x: images in [0, 1], shape (N, C, H, W), of sides of at least 4.
-    :param like: a tensor of the framework, and on the device, to compute in.
+    :param like: a tensor of the framework to compute in, on the device to compute on.
     """
     height, width = (side // 2 * 2 for side in x.shape[2:])
     tensors = {name: edsr.tensor(array, like) for name, array in weights.items()}
@@ -128,7 +128,7 @@ def _mean(ratios: list[npt.NDArray[np.float64]]) -> float:
 def _initial(
     channels: int, features: int, blocks: int, rng: np.random.Generator
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Draw weights as PyTorch initialises convolutions, but 0 at the end, which adds nothing."""
+    """Draw weights as PyTorch does; the last layer gets zeros, so that the network adds nothing."""
     weights = {}
     for name, shape in edsr.shapes(channels, features, blocks).items():
         given = channels if name.startswith("head") else features
@@ -138,7 +138,7 @@ def _initial(
 
 
 def _patches(x: Images, rng: np.random.Generator) -> Images:
-    """Draw a batch of patches of even sides, flipped and turned all alike."""
+    """Draw a batch of patches with even sides; all are flipped and turned in the same way."""
     height, width = (min(side // 2 * 2, PATCH) for side in x.shape[2:])
     top = rng.integers(x.shape[2] - height + 1)
     left = rng.integers(x.shape[3] - width + 1)

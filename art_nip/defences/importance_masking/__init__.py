@@ -1,4 +1,4 @@
-"""Neuron-importance masking: a class is decided by the neurons that matter to it, and by no others.
+"""Neuron-importance masking: only the neurons that matter to a class decide on it.
 
 After IG-Defense, which is interpretability-guided: Kulkarni and Weng, "Interpretability-Guided
 Test-Time Adversarial Defense", ECCV 2024, https://arxiv.org/abs/2409.15190.
@@ -31,13 +31,13 @@ USER = "Importance masking"
 
 
 class ImportanceMasking(Transformer):  # type: ignore[misc]
-    """Mask the neurons that do not matter to what a classifier is about to say.
+    """Mask the neurons that do not matter to the class that a classifier is about to predict.
 
     `fit` learns the masks from benign images, and `get_classifier` gives the defended classifier.
-    That one runs the model twice. The first pass gives a class; in the second, whose scores are
-    returned, the neurons of one layer are multiplied by that class's mask of zeros and ones. The
-    thought: an attack raises neurons that matter to the class it makes for, and lowers those of the
-    true one; without the others, it has less to raise.
+    The defended classifier runs the model twice. The first pass gives a class; in the second, whose
+    scores are returned, the neurons of one layer are multiplied by that class's mask of zeros and
+    ones. The idea: an attack raises the neurons that matter to its target class, and lowers those
+    of the true class; if the other neurons are masked, the attack has less to raise.
 
     From the paper: the two passes, a mask for each class that keeps its most important neurons, in
     the layer before the classifying one, and a first pass that chooses the mask softly, by the
@@ -50,9 +50,10 @@ class ImportanceMasking(Transformer):  # type: ignore[misc]
     single values, where the paper masks whole channels of convolutional layers. The first pass gets
     no noise, as it does in the paper's script.
 
-    What to expect: the class of the first pass chooses the mask, and so has the second one on its
-    side. The paper adds a few points to adversarially trained models. On GTSRB's ResNet-20, trained
-    without, no image that FGSM or PGD had got through came back, and one in eleven of DeepFool's.
+    What to expect: the class of the first pass chooses the mask, which favours this class in the
+    second pass. The paper adds a few points to adversarially trained models. On GTSRB's ResNet-20,
+    trained without, no image that FGSM or PGD had got through came back, and one in eleven of
+    DeepFool's.
 
     ART's attacks go through both passes. The model is shared with the given classifier and left as
     it is; train it before, not through the defended one.
@@ -64,7 +65,7 @@ class ImportanceMasking(Transformer):  # type: ignore[misc]
     :param keep: share of neurons that a mask keeps, above 0, at most 1; rounded to whole neurons,
         at least one.
     :param sharpness: how sharply the first pass chooses, above 0.
-    :param batch_size: how many benign images are looked at together.
+    :param batch_size: number of benign images in a batch.
     :raises TypeError: if the classifier is no `PyTorchClassifier`.
     :raises ValueError: if a parameter is not allowed.
     """
@@ -92,7 +93,7 @@ class ImportanceMasking(Transformer):  # type: ignore[misc]
     def check_parameters(cls, **parameters: Any) -> None:
         """Raise a ValueError if a parameter is not allowed, whatever the classifier is.
 
-        :param parameters: as of the class.
+        :param parameters: see the class.
         """
         unbound: Any = object.__new__(cls)
         defaults = {
@@ -133,14 +134,14 @@ class ImportanceMasking(Transformer):  # type: ignore[misc]
         return self._defended
 
     def __call__(self, x: npt.ArrayLike, transformed_classifier: Any) -> Any:
-        """Return another classifier masked in this way, with this one's classes for labels.
+        """Return another classifier, masked likewise, with this one's predictions as labels.
 
         It needs no `fit`.
 
-        :param x: benign images, as of `fit`; their labels are the classes that the classifier of
+        :param x: benign images, as in `fit`; their labels are the classes that the classifier of
             this transformer gives them.
         :param transformed_classifier: the `PyTorchClassifier` to be defended; it stays as it is.
-        :raises ValueError: as of `fit`.
+        :raises ValueError: as in `fit`.
         """
         _check_pytorch(transformed_classifier)
         labels = self.classifier.predict(numeric(x)).argmax(axis=1)
@@ -149,7 +150,7 @@ class ImportanceMasking(Transformer):  # type: ignore[misc]
     def set_params(self, **kwargs: Any) -> None:
         """Change parameters; all of them, or none if one is not allowed. The fit is dropped.
 
-        :param kwargs: as of the class.
+        :param kwargs: see the class.
         :raises ValueError: if a name or a value is not allowed.
         """
         for name in kwargs:
@@ -194,10 +195,10 @@ def class_importance(
 ) -> npt.NDArray[np.float32]:
     """Return how much each neuron matters to each class, float32, shape (nb_classes, n).
 
-    :param adapter: tells neuron influence.
+    :param adapter: computes neuron influence.
     :param x: benign images.
     :param y: their classes.
-    :param batch_size: how many are looked at together.
+    :param batch_size: number of images in a batch.
     :raises ValueError: if no image of a class is classified correctly.
     """
     total = np.zeros((adapter.nb_classes, adapter.n_neurons))
@@ -205,10 +206,10 @@ def class_importance(
     for start in range(0, len(x), batch_size):
         batch = slice(start, start + batch_size)
         labels = y[batch]
-        # Tensors of their own: a model may write to its input.
+        # New tensors: a model may write to its input.
         logits, _ = adapter.logits_and_activations(adapter.tensor(x[batch].copy()), ())
         right = adapter.numpy(logits).argmax(axis=1) == labels
-        # Of the predicted class, which is the true one then.
+        # The influence on the predicted class, which is the true class of these images.
         influence = adapter.numpy(adapter.influence(adapter.tensor(x[batch][right])))
         np.add.at(total, labels[right], np.abs(influence))
         np.add.at(counts, labels[right], 1)
@@ -221,7 +222,7 @@ def class_importance(
 
 
 def masks(importance: npt.NDArray[np.float32], keep: float) -> npt.NDArray[np.float32]:
-    """Return zeros and ones, ones for the most important neurons of each class, shape as given.
+    """Return masks with ones for the most important neurons of each class, and zeros elsewhere.
 
     :param importance: shape (nb_classes, n).
     :param keep: share of the n neurons; at least one is kept.

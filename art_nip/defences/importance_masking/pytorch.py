@@ -1,4 +1,4 @@
-"""A PyTorch model that is run twice: the first pass says which neurons count in the second."""
+"""A PyTorch model that runs twice: the first pass chooses the neurons that count in the second."""
 
 from typing import Any
 
@@ -13,12 +13,13 @@ from art_nip.estimators.pytorch import count, passing_through
 
 
 class MaskedModule(nn.Module):
-    """A model whose neurons are multiplied by the mask of the class that it is about to say.
+    """A model whose neurons are multiplied by the mask of the class that it is about to predict.
 
-    :param model: gives logits, shape (N, nb_classes).
-    :param layer: its values are the neurons, n for each image.
-    :param masks: one for each class, float32, shape (nb_classes, n).
-    :param sharpness: the mask is the mean of all, weighted by the softmax of this × logits.
+    :param model: a model that gives logits, shape (N, nb_classes).
+    :param layer: the layer whose values are the neurons, n for each image.
+    :param masks: a mask for each class, float32, shape (nb_classes, n).
+    :param sharpness: the mask used is the mean of all masks, weighted by the softmax of
+        `sharpness` × logits.
     """
 
     masks: Tensor
@@ -31,12 +32,12 @@ class MaskedModule(nn.Module):
         self.layer = str(layer)
         self.sharpness = sharpness
         self.register_buffer("masks", torch.tensor(masks))
-        # Not train(): it would change the model's layers too.
+        # train() is not called: it would change the model's layers too.
         self.training = model.training
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of the second pass, shape (N, nb_classes)."""
-        # A copy: a model may write to its input, and the second pass is to get the same.
+        # A copy: a model may write to its input, and the second pass must get the same images.
         first = self.model(x.clone())
         self._count(first)
         mask = torch.softmax(self.sharpness * first, dim=1) @ self.masks
@@ -45,7 +46,7 @@ class MaskedModule(nn.Module):
         return second
 
     def _count(self, outputs: Any) -> None:
-        """Count the first pass; the second is counted as that of this module."""
+        """Count the first pass; the second pass is counted as the pass of this module."""
         for passes in counters(self):
             count(passes, outputs)
 

@@ -1,4 +1,4 @@
-"""How an image finds its inverse perturbation: a choice, by name or as an object."""
+"""The retrievals, which find the inverse perturbation of an image; by name or as an object."""
 
 from art_nip.nip.retrieval.base import Reader, Retrieval
 from art_nip.nip.retrieval.class_evidence import ClassEvidence

@@ -1,4 +1,4 @@
-"""What every retrieval is: a class of parameters that learns from images, and its reader."""
+"""Base classes of retrievals: one holds parameters and may learn, one is the reader."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -63,17 +63,17 @@ class Reader(ABC):
         added: Callable[[Array, Array], Array],
         draws: int,
     ) -> list[Array]:
-        """Return ways to make a model say classes whatever the retrieval does, for attacks.
+        """Return gradients that lead a model to classes whatever the retrieval does, for attacks.
 
-        Here those are the gradients of the class's lead, taken where the image has the ρ̂ of
-        candidates drawn at random: an attack that follows their mean need not care which candidate
-        is found.
+        Here they are the gradients of the class's lead, taken at the image with the ρ̂ of
+        candidates drawn at random: for an attack that follows their mean, it does not matter which
+        candidate is found.
 
         :param x: images, shape (N, *input_shape).
-        :param classes: where each is to be led, shape (N,).
-        :param added: from images and ρ̂ to the defended images [7].
-        :param draws: how many are drawn of what is drawn at random.
-        :return: gradients, each of shape x. They count the same whatever their length.
+        :param classes: the class to lead each image to, shape (N,).
+        :param added: function from images and ρ̂ to the defended images [7].
+        :param draws: number of random draws.
+        :return: gradients, each of shape x; all count the same, whatever their length.
         """
         return [
             self._adapter.lead_gradient(added(x, self._decoys(len(x))), classes)
@@ -87,5 +87,5 @@ class Reader(ABC):
 
     @cached_property
     def _stored(self) -> Callable[[Array], Array]:
-        # The candidates' ρ̂ take room on the device, and not every reader asks for them.
+        # The candidates' ρ̂ take memory of the device, and not every reader needs them.
         return self._bank.reader(self._adapter.rows)

@@ -1,4 +1,4 @@
-"""One of several kinds of thing, by name, as an object, or as a file spells it."""
+"""The choice of a retrieval or an evidence, by name, as an object, or as a file spells it."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -12,9 +12,9 @@ Kind = TypeVar("Kind")
 def chosen_of(
     what: str, given: Any, base: Any, kinds: Mapping[str, type[Kind]], example: str
 ) -> Kind:
-    """Return a thing as an object.
+    """Return the chosen retrieval or evidence as an object.
 
-    :param what: the kind of thing, for errors: "retrieval".
+    :param what: what is chosen, for errors: "retrieval".
     :param given: a name, an object, or a mapping of "name" and parameters.
     :param base: the class of all such objects.
     :param kinds: the classes that have a name; all are dataclasses.

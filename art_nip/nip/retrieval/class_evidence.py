@@ -1,4 +1,4 @@
-"""Retrieval by class evidence: the image's own inverse perturbation, towards another's verdict."""
+"""Retrieval by class evidence: the image's own inverse perturbation, towards other evidence."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -24,15 +24,15 @@ class ClassEvidence(Retrieval):
 
     This is a second classifier, plainly: where the evidence agrees with the model the image is left
     alone, and where it does not the image is changed until the model says what the evidence does.
-    On every attack measured that repaired as many images as answering with the evidence's class and
-    no perturbation at all would have: held-out, oblivious, at 0.99 of the benign accuracy, a mean
-    DSR of 0.75 on LeNet-5 and 0.88 on ResNet-20 with early layers on GTSRB, and of 0.60 on VGG-19
-    with graded views on CIFAR-10 (docs/results/class-evidence.md). So it is worth as much as its
-    evidence is, and an attack that also deceives the evidence passes.
+    On every attack measured it repaired as many images as one would by answering with the
+    evidence's class, without any perturbation: held-out, oblivious, at 0.99 of the benign accuracy,
+    a mean DSR of 0.75 on LeNet-5 and 0.88 on ResNet-20 with early layers on GTSRB, and of 0.60 on
+    VGG-19 with graded views on CIFAR-10 (docs/results/class-evidence.md). So it is worth as much as
+    its evidence is, and an attack that also deceives the evidence passes.
 
     With p the model's class of x and c the evidence's: if c = p, nothing is added. Otherwise steps
-    of [7] are: Δ ← Δ + step · mean(x') · ρ/(max ρ − min ρ), where x' = clip(x + Δ) is the image as
-    it is by then, ρ = ∂(z_c − z_r)/∂x' [5], and r the strongest rival of c by the logits z; until
+    of [7] are: Δ ← Δ + step · mean(x') · ρ/(max ρ − min ρ), where x' = clip(x + Δ) is the image so
+    far, ρ = ∂(z_c − z_r)/∂x' [5], and r the strongest rival of c by the logits z; until
     z_c leads by `lead`. All of it is in units of the clip range, from its low end. The image's ρ̂
     is Δ/mean(x). There is no candidate; those of the fit stay unused, and need least room with
     `bank_dtype="uint8"`.
@@ -40,8 +40,8 @@ class ClassEvidence(Retrieval):
     :param evidence: what gives the other class: "shallow", the default, "views", "graded views", or
         an object: :class:`ShallowEvidence`, :class:`ViewEvidence`, :class:`GradedViewEvidence`,
         :class:`EstimatorEvidence` or your own.
-    :param steps: how many steps at most.
-    :param lead: logits by which c is to be ahead; above 0.
+    :param steps: the largest number of steps.
+    :param lead: the lead of c in logits at which steps end; above 0.
     :param step: factor on each step; above 0.
     """
 
@@ -115,13 +115,13 @@ class ClassReader(Reader):
         added = self._steered(given, classes[disputed])
         xp, mean = namespace(x), brightness(given, self._pixels)
         added = xp.where(mean != 0, added / xp.where(mean != 0, mean, mean + 1), added * 0)
-        # All others take the row of zeros at the end.
+        # All other images take the row of zeros at the end.
         places = np.full(len(x), len(disputed))
         places[disputed] = np.arange(len(disputed))
         return self._rows(xp.concat([added, x[:1] * 0]), places)
 
     def log_posterior(self, x: Array) -> Array:
-        """Return what the evidence says of images: log p(c | x), shape (N, nb_classes).
+        """Return the evidence's log p(c | x) of images, shape (N, nb_classes).
 
         :param x: images, shape (N, *input_shape).
         """
@@ -130,9 +130,9 @@ class ClassReader(Reader):
     def surrogate_losses(
         self, x: Array, classes: Indices, added: Callable[[Array, Array], Array], draws: int
     ) -> list[Array]:
-        """Return the ways of model and evidence: where both say a class, the image is left alone.
+        """Return the gradients of model and evidence: if both agree, the image is left alone.
 
-        Each is zero where it is sure of the class already. See the base class.
+        A gradient is zero where its source is sure of the class already. See the base class.
         """
         logits, posterior = self._scores(x)
         ways = [
@@ -156,9 +156,9 @@ class ClassReader(Reader):
         return logits, self.evidence.log_posterior(x, logits, maps)
 
     def _steered(self, x: Array, classes: Indices) -> Array:
-        """Return what to add to images so that the model says their `classes`, each for itself.
+        """Return what to add to each image so that the model gives it its class of `classes`.
 
-        In units of the range, as ρ̂ is.
+        The result is in units of the range, as ρ̂ is.
         """
         added, span = x * 0, self._pixels.span
         live, order, done = np.arange(len(x)), [], []

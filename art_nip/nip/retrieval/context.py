@@ -1,4 +1,4 @@
-"""What a retrieval and its evidence work with: the model, the images' range, what was fitted."""
+"""The data for a retrieval and its evidence: the model, the images' range, and the fit."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from art_nip.utils.ranges import PixelRange
 
 @dataclass(frozen=True)
 class Context:
-    """What a retrieval and its evidence are told.
+    """The data that a retrieval and its evidence are given.
 
     :param adapter: the model.
     :param clip_values: range (min, max) of the images, numbers or nested lists.
     :param fractions: shares of the front, middle and tail part.
-    :param fitted: what was fitted; None before that.
+    :param fitted: the fit; None before fitting.
     """
 
     adapter: EstimatorAdapter
@@ -36,9 +36,9 @@ class Context:
 
     @property
     def fit(self) -> Fitted:
-        """What was fitted.
+        """The fit.
 
-        :raises RuntimeError: if nothing was.
+        :raises RuntimeError: if nothing was fitted.
         """
         if self.fitted is None:
             raise RuntimeError("A reader was asked for before there was a fit.")

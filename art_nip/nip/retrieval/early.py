@@ -1,4 +1,4 @@
-"""Early layers of a model: those that see the image before the deciding part of the model does."""
+"""Early layers of a model, which come before the part of the model that decides on the class."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ def layers_that_could_be_meant(calls: Sequence[Call]) -> str:
     """Return the names of layers that see the image early, as a text for an error.
 
     They are the convolutions, dense and other named layers in the first half of the forward pass,
-    without those that others are part of. The choice is the user's: which of them tells images
-    apart is not known of models without convolutions.
+    without those that others are part of. The choice is the user's: in models without
+    convolutions it is not known which of them tells images apart.
 
     :param calls: the layers in the order in which a forward pass called them.
     """

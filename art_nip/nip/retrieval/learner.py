@@ -1,7 +1,7 @@
-"""What a retrieval and its evidence have in common: they are parameters, and may learn from images.
+"""The base class of retrieval and evidence: both hold parameters, and may learn from images.
 
-As nothing but parameters they can be compared, pickled and written to a file. What they learn is
-kept with the candidates, and what they need on the model's device belongs to their readers.
+They hold nothing but parameters, so they can be compared, pickled and written to a file. What they
+learn is kept with the candidates. What they need on the model's device belongs to their readers.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Learner(ABC):
-    """What may learn from benign images; subclasses are frozen dataclasses of parameters."""
+    """May learn from benign images; subclasses are frozen dataclasses of parameters."""
 
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
-        # NumPy's scalars are no JSON, and compare unlike others.
+        # NumPy's scalars are no JSON, and compare differently from Python's.
         for field in fields(self):
             object.__setattr__(self, field.name, plain(getattr(self, field.name)))
 
     def settled(self, context: Context) -> Self:
-        """Return this with what it leaves to the model filled in, such as layers.
+        """Return a copy with the choices that depend on the model filled in, such as layers.
 
         :param context: the model and the range of the images; nothing is fitted yet.
-        :raises ValueError: if the model does not have what it needs.
+        :raises ValueError: if the model lacks what is needed.
         """
         return self
 
@@ -48,11 +48,11 @@ class Learner(ABC):
         images: Callable[[], Iterator[Array]],
         labels: npt.NDArray[np.int64],
     ) -> dict[str, npt.NDArray[Any]]:
-        """Return what it must keep of benign images beside the bank, arrays by name.
+        """Return what must be kept of benign images besides the bank, arrays by name.
 
         :param context: the model and the range of the images; nothing is fitted yet.
-        :param images: gives the benign images of the M candidates in their order, in batches on the
-            model's device; can be called again.
+        :param images: function that yields the benign images of the M candidates in their order, in
+            batches on the model's device; it can be called again.
         :param labels: their classes, shape (M,).
         """
         return {}
@@ -64,21 +64,21 @@ class Learner(ABC):
         """
 
     def as_dict(self) -> dict[str, Any]:
-        """Return its name and its parameters, as JSON can hold them.
+        """Return the name and the parameters, as JSON can hold them.
 
-        :raises ValueError: if it has some that JSON cannot hold.
+        :raises ValueError: if JSON cannot hold a parameter.
         """
         return {"name": self.name, **vars(self)}
 
 
 def learned_array(context: Context, name: str, dtype: str, *shape: int) -> npt.NDArray[Any]:
-    """Return one of the arrays that were learned.
+    """Return one of the learned arrays.
 
-    :param context: what it is learned in.
-    :param name: of the array.
-    :param dtype: that it must have.
-    :param shape: likewise.
-    :raises ValueError: if there is none, or it is another.
+    :param context: the context that holds the arrays.
+    :param name: name of the array.
+    :param dtype: dtype that it must have.
+    :param shape: shape that it must have.
+    :raises ValueError: if the array is missing, or has another dtype or shape.
     """
     array = context.learned.get(name)
     if array is None:

@@ -1,4 +1,4 @@
-"""Retrieval by nearest neighbour: the candidate whose neurons look most like the image's own."""
+"""Retrieval by nearest neighbour: the candidate whose neurons are most similar to the image's."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,21 +18,21 @@ from art_nip.nip.retrieval.vectors import neuron_vectors
 from art_nip.utils.arrays import Array, namespace
 
 VALUES_AT_ONCE = 2**22
-"""How many values of the candidates' vectors are compared with at once: 16 MiB in float32."""
+"""The number of values of the candidates' vectors compared at once: 16 MiB in float32."""
 
 
 @dataclass(frozen=True)
 class Nearest(Retrieval):
     """The candidate with the nearest neurons: cosine of what a layer gives, see `neuron_vectors`.
 
-    For whoever wants to see where success rates near 100 % come from: an early layer knows an image
-    again under every attack tried, and so gives it the inverse perturbation of its own benign
-    version if the bank has that (leaked). VGG-19 on CIFAR-10, 200 images: DSR 0.98, 0.97,
-    0.94 and 0.98 on FGSM 4/255, PGD 2/255, PGD 8/255 and DeepFool, benign accuracy 0.98. With a
-    bank of other images (held-out) it is 0.23, 0.35, 0.05 and 0.59 at 0.80: no better than a
-    candidate drawn at random. It protects images that the defender has already, and no others.
+    It shows where success rates near 100 % come from: an early layer recognises an image under
+    every attack tried, and so gives it the inverse perturbation of its own benign version if the
+    bank holds it (leaked). VGG-19 on CIFAR-10, 200 images: DSR 0.98, 0.97, 0.94 and 0.98 on FGSM
+    4/255, PGD 2/255, PGD 8/255 and DeepFool, benign accuracy 0.98. With a bank of other images
+    (held-out) it is 0.23, 0.35, 0.05 and 0.59 at 0.80: no better than a candidate drawn at random.
+    It protects images that the defender has already, and no others.
 
-    :param layer: "auto" for what goes into the second or third convolution, whichever is less; or
+    :param layer: "auto" for the input of the second or third convolution, whichever is smaller; or
         a dotted name, as for the `layer` of :class:`art_nip.nip.parameters.Parameters`. A candidate
         takes two bytes for each of its neurons.
     """
@@ -103,8 +103,8 @@ def most_similar(
 
     :param vectors: shape (N, d).
     :param stored: shape (M, d), of any dtype, on any device.
-    :param rows: how many of the stored are on the device of `vectors`, in float32, at once.
-    :param tensor: brings some of them there.
+    :param rows: number of stored vectors that are on the device of `vectors` at once, in float32.
+    :param tensor: function that brings some of them to that device.
     :return: integers, shape (N,).
     """
     xp = namespace(vectors)
@@ -121,10 +121,10 @@ def most_similar(
 
 
 def early_layer(calls: Sequence[Call]) -> Layer:
-    """Return a layer that still knows an image from others, of few neurons: where these see it.
+    """Return an early layer of few neurons that still tells an image from others.
 
-    That is what goes into the second or into the third convolution, whichever is less: the output
-    of the first stage, or of the next one if that shrinks it.
+    It is the input of the second or of the third convolution, whichever is smaller: the output of
+    the first stage, or of the next stage if that shrinks it.
 
     :param calls: the layers in the order in which a forward pass called them.
     :raises ValueError: if there are fewer than two convolutions; the message lists the layers.

@@ -1,4 +1,4 @@
-"""The retrievals that have a name, and the choice of one."""
+"""The named retrievals, and the choice of one of them."""
 
 import json
 from typing import Any
@@ -17,8 +17,8 @@ RETRIEVALS: dict[str, type[Retrieval]] = {
 def chosen(given: Any) -> Retrieval:
     """Return a retrieval as an object.
 
-    :param given: its name, such as "nearest"; or an object, such as `Nearest(layer="features.3")`;
-        or how a file spells that, `{"name": "nearest", "layer": "features.3"}`.
+    :param given: a name, such as "nearest"; an object, such as `Nearest(layer="features.3")`; or
+        the spelling of an object in a file, `{"name": "nearest", "layer": "features.3"}`.
     :raises ValueError: if there is no such name or parameter; the message names the nearest.
     :raises TypeError: if it is none of these.
     """
@@ -26,7 +26,7 @@ def chosen(given: Any) -> Retrieval:
 
 
 def check_loadable(retrieval: Retrieval) -> None:
-    """Raise a ValueError unless a file can hold a retrieval: what it would hold gives it again.
+    """Raise a ValueError unless a retrieval can be saved to a file and loaded from it.
 
     :param retrieval: with all its parameters.
     """

@@ -48,7 +48,7 @@ def similarity_to(
 class Similarity(Retrieval):
     """The candidate whose δ [3] is closest to the image's own: the paper's (section III-F).
 
-    For whoever wants the method as its equations say. The candidate found does not do measurably
+    This is the method as the paper's equations state it. The candidate found does not do measurably
     better than one drawn at random, whether the image's own benign version is in the bank or not;
     the README has the numbers. Of candidates with equal δ the first is taken.
     """

@@ -1,4 +1,4 @@
-"""What a layer gives, as vectors that can be compared whatever the image's contrast."""
+"""The outputs of a layer as vectors, which can be compared whatever the image's contrast."""
 
 import math
 
@@ -10,18 +10,19 @@ SLOPE_AT_ZERO = 1e-12
 
 
 def neuron_vectors(maps: Array) -> Array:
-    """Return what a layer gives as vectors whose products are cosines.
+    """Return outputs of a layer as vectors whose products are cosines.
 
-    The square root, with the sign of what it is drawn from, so that no few neurons decide; each
-    channel's mean over space removed; divided by the length. Where nothing but rounding is left,
-    as of a layer that sees the same everywhere, the vector is zero and its cosines are.
+    Of each value the square root is taken, with the value's sign, so that no few neurons decide.
+    Then each channel's mean over space is removed, and the vector is divided by its length. If
+    nothing but rounding is left, as with a layer that sees the same everywhere, the vector and its
+    cosines are zero.
 
     :param maps: shape (N, C, *places), C channels.
     :return: shape (N, C·P) for P places in all, of length 1 or 0.
     """
     xp = namespace(maps)
     maps = xp.reshape(maps, (maps.shape[0], maps.shape[1], math.prod(maps.shape[2:])))
-    # Not the sign times the root: attacks need a slope at zero.
+    # The sign times the root would not do: attacks need a slope at zero.
     roots = maps / xp.sqrt(xp.abs(maps) + SLOPE_AT_ZERO)
     centred = roots - xp.mean(roots, axis=2, keepdims=True)
     length, whole = _length(centred), _length(roots)
@@ -38,11 +39,11 @@ def _length(maps: Array) -> Array:
 def pooled(maps: Array, most: int) -> Array:
     """Return maps averaged over squares just so large that no more than `most` values are left.
 
-    What does not fill a square at the right and the lower edge is left out. Where one place for
-    each channel is still too much, this is what is left; vectors stay as they are.
+    Places that do not fill a square at the right and the lower edge are left out. If one place for
+    each channel is still too much, one place is left. Vectors stay as they are.
 
     :param maps: shape (N, C, *places).
-    :param most: of values for one image.
+    :param most: the largest number of values for one image.
     :return: shape (N, C, *fewer places).
     """
     places = tuple(maps.shape[2:])

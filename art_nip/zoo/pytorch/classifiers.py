@@ -13,10 +13,10 @@ def classifier(
 ) -> Any:
     """Return an ART classifier of a model of logits.
 
-    :param model: the classifier moves it to a GPU if there is one.
+    :param model: a model; the classifier moves it to a GPU if there is one.
     :param input_shape: shape of one image, (C, H, W).
     :param nb_classes: number of logits.
-    :param keywords: of ART's class.
+    :param keywords: keywords of ART's class.
     """
     loss = torch.nn.CrossEntropyLoss()
     return PyTorchClassifier(model, loss, input_shape, nb_classes, **keywords)

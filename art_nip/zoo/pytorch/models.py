@@ -1,7 +1,7 @@
 """The zoo's architectures as PyTorch modules, and their weights as arrays.
 
-A model has three children, `features`, `flatten` and `classifier`; none has code of its own. What
-PyTorch has no module for is here.
+A model has three children, `features`, `flatten` and `classifier`; none has code of its own. Layers
+that PyTorch has no module for are here.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def read(model: nn.Module) -> dict[str, NDArray[Any]]:
     return {
         key: value.numpy(force=True).copy()
         for key, value in model.state_dict().items()
-        # A counter of PyTorch's that Keras lacks, and that matters only to momentum=None.
+        # PyTorch's counter of batches, which Keras lacks, and which matters only to momentum=None.
         if not key.endswith("num_batches_tracked")
     }
 
@@ -85,15 +85,15 @@ class Sum(nn.Module):
 class Suppress(nn.Module):
     """Channel-wise activation suppressing, see `architectures.Suppress`.
 
-    :param channels: of its input.
-    :param classes: of the linear classifier.
+    :param channels: number of channels of the input.
+    :param classes: number of classes of the linear classifier.
     """
 
     auxiliary: AuxiliaryPass | None = None
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
-        # Not a linear module: what is in front of the first of these is taken for the dense part.
+        # No nn.Linear here: NIP takes the first linear module for the start of the dense part.
         self.weight = nn.Parameter(torch.ones(classes, channels))
         self.bias = nn.Parameter(torch.zeros(classes))
 

@@ -22,12 +22,12 @@ def seed_weights(seed: int) -> None:
 
 
 def training_step(model: torch.nn.Module, recipe: Recipe, mean: float, std: float) -> Step:
-    """Return what changes a model by one step, with the state of its optimiser.
+    """Return a function that trains a model by one step, and keeps the state of the optimiser.
 
-    :param model: to be trained, on whichever device it is.
-    :param recipe: how.
-    :param mean: subtracted from the images before the model sees them.
-    :param std: they are divided by it then.
+    :param model: the model to train, on its device.
+    :param recipe: how to train.
+    :param mean: it is subtracted from the images before the model sees them.
+    :param std: the images are divided by it afterwards.
     """
     device = next(model.parameters()).device
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)

@@ -16,7 +16,7 @@ def classifier(
     :param model: a model on TensorFlow.
     :param input_shape: shape of one image, (H, W, C).
     :param nb_classes: number of logits.
-    :param keywords: of ART's class.
+    :param keywords: keywords of ART's class.
     """
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     return TensorFlowV2Classifier(model, nb_classes, input_shape, loss_object=loss, **keywords)

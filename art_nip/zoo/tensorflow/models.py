@@ -29,7 +29,7 @@ from art_nip.zoo.architectures import (
 from art_nip.zoo.median import median
 from art_nip.zoo.suppression import AuxiliaryPass
 
-# What PyTorch calls a Keras variable, and the axes of a kernel in PyTorch's order.
+# PyTorch's names of Keras variables, and the axes of kernels in PyTorch's order.
 _NAMES = {
     "kernel": "weight",
     "bias": "bias",
@@ -62,7 +62,7 @@ def build(architecture: Architecture, input_shape: tuple[int, int, int]) -> kera
         )
     inputs = keras.Input(input_shape)
     x = _apply(architecture.features, "features", inputs)
-    # Flattened channels first, neuron j of the flatten layer is neuron j of PyTorch's.
+    # Flattened with channels first, so that neuron j of the flatten layer is PyTorch's neuron j.
     x = keras.layers.Permute((3, 1, 2), name="permute")(x)
     x = keras.layers.Flatten(name="flatten")(x)
     return keras.Model(inputs, _apply(architecture.classifier, "classifier", x))
@@ -96,8 +96,8 @@ class Median(keras.layers.Layer):  # type: ignore[misc]
 class Suppress(keras.layers.Layer):  # type: ignore[misc]
     """Channel-wise activation suppressing, see `architectures.Suppress`.
 
-    :param classes: of the linear classifier.
-    :param keywords: of every layer of Keras.
+    :param classes: number of classes of the linear classifier.
+    :param keywords: keywords of every layer of Keras.
     """
 
     auxiliary: AuxiliaryPass | None = None
@@ -122,7 +122,7 @@ class Suppress(keras.layers.Layer):  # type: ignore[misc]
         return x * (rows if len(x.shape) == 2 else rows[:, None, None])
 
     def get_config(self) -> dict[str, Any]:
-        """Return what makes the layer again."""
+        """Return the configuration from which Keras makes the layer again."""
         return {**super().get_config(), "classes": self.classes}
 
 
@@ -175,7 +175,7 @@ def _call(layer: LayerSpec, name: str, x: Any) -> Any:
 
 
 def _pad(x: Any, kernel: int, stride: int, same: bool, name: str) -> tuple[Any, str]:
-    """Pad both sides alike, as PyTorch does; with a stride, "same" of Keras would not."""
+    """Pad both sides alike, as PyTorch does; Keras' "same" does not if there is a stride."""
     if not same or stride == 1 or kernel == 1:
         return x, "same" if same else "valid"
     return keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}.pad")(x), "valid"

@@ -1,4 +1,4 @@
-"""What class an image is of, told without the head that an attack went through: a choice."""
+"""The evidences, which tell the class of an image without the head that an attack went through."""
 
 from art_nip.nip.retrieval.evidence.base import Evidence, EvidenceReader
 from art_nip.nip.retrieval.evidence.estimator import EstimatorEvidence

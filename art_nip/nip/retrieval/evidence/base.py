@@ -1,6 +1,6 @@
-"""What every evidence is: a class of parameters that learns from images, and its reader.
+"""Base classes of evidence: one holds parameters and may learn, one is the reader.
 
-It must not ask the head that the attack went through.
+Evidence must not use the head that the attack went through.
 """
 
 from abc import ABC, abstractmethod
@@ -35,7 +35,7 @@ class Evidence(Learner):
 class EvidenceReader(ABC):
     """An evidence at work.
 
-    :param layers: what it needs to see of the forward pass that gives the model's logits.
+    :param layers: the layers whose outputs it needs from the forward pass for the model's logits.
     """
 
     def __init__(self, layers: tuple[Layer, ...] = ()) -> None:
@@ -46,19 +46,19 @@ class EvidenceReader(ABC):
         """Return log p(c | x), on the model's device, shape (N, nb_classes).
 
         :param x: images, shape (N, *input_shape).
-        :param logits: what the model says of them, shape (N, nb_classes).
-        :param maps: what `layers` give, each of shape (N, C, *places).
+        :param logits: the model's logits of the images, shape (N, nb_classes).
+        :param maps: outputs of `layers`, each of shape (N, C, *places).
         """
 
     def gradient(
         self, adapter: EstimatorAdapter, x: Array, logits: Array, classes: npt.NDArray[np.int64]
     ) -> Array:
-        """Return ∂ log p(c | x)/∂x, or what comes near it, for attacks; shape of x.
+        """Return ∂ log p(c | x)/∂x, or an approximation, for attacks; shape of x.
 
         :param adapter: the model.
         :param x: images, shape (N, *input_shape).
-        :param logits: what the model says of them, shape (N, nb_classes).
-        :param classes: c of each, shape (N,).
+        :param logits: the model's logits of the images, shape (N, nb_classes).
+        :param classes: c of each image, shape (N,).
         """
         weights = adapter.tensor(np.eye(adapter.nb_classes)[classes])
         return adapter.gradient(

@@ -1,4 +1,4 @@
-"""Evidence of another classifier of the user's."""
+"""Evidence of another classifier, given by the user."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -18,8 +18,8 @@ from art_nip.utils.ranges import same_range
 class EstimatorEvidence(Evidence):
     """What another ART classifier says of the image.
 
-    Any that tells the same classes and takes the same images will do, of any framework; attacks on
-    the model reach it only as far as they transfer. Answering with its label would repair as much.
+    Any classifier of the same classes and images will do, in any framework; attacks on the model
+    reach it only as far as they transfer. Answering with its label would repair as much.
 
     A NIP with this evidence cannot be saved to a file, which holds no classifier. Save the
     classifier itself; NIP is fitted anew with it.
@@ -86,7 +86,7 @@ class _EstimatorReader(EvidenceReader):
     def gradient(
         self, adapter: EstimatorAdapter, x: Array, logits: Array, classes: npt.NDArray[np.int64]
     ) -> Array:
-        """Return the way down the classifier's loss, zero if it has none; see the base class."""
+        """Return the gradient down the classifier's loss, zero if it has none; see the base."""
         if not hasattr(self._estimator, "loss_gradient"):
             return x * 0
         targets = np.eye(adapter.nb_classes, dtype=np.float32)[classes]

@@ -30,8 +30,8 @@ class GradedViewEvidence(ViewEvidence):
     model's class over all others, in logits, from which on the view turns no more of them wrong
     than the budget allows. No early layer has to tell the class, so it suits natural pictures.
 
-    The head that the attack went through decides after all, if on another image; and who knows of
-    it can choose the view, by how far the attack goes.
+    The head that the attack went through does decide here, though on another image. An attacker who
+    knows of the defence can choose the view, by how far the attack goes.
 
     The views were chosen on CIFAR-10, on images that had been JPEG of quality 75 once: qualities
     near 50 and 25, whose rounding meets theirs, do much worse there.
@@ -62,7 +62,7 @@ class GradedViewEvidence(ViewEvidence):
         images: Callable[[], Iterator[Array]],
         labels: npt.NDArray[np.int64],
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """Return `leads`, float32: from which lead on an image gets each view but the first."""
+        """Return `leads`, float32: the least lead for each view but the first."""
         adapter, preprocessors = context.adapter, Preprocessors(self.defences, context)
         coarse = range(1, len(preprocessors))
         ahead: list[npt.NDArray[np.float32]] = []
@@ -115,9 +115,9 @@ def least_lead(
 ) -> float:
     """Return the least lead from which on no more than some images are wrong; inf if there is none.
 
-    :param leads: of each image, shape (M,).
-    :param wrong: which images are, shape (M,).
-    :param allowed: how many.
+    :param leads: lead of each image, shape (M,).
+    :param wrong: which images are wrong, shape (M,).
+    :param allowed: the number of wrong images allowed.
     """
     order = np.argsort(-leads, kind="stable")
     n = int(np.searchsorted(np.cumsum(wrong[order]), allowed, side="right"))

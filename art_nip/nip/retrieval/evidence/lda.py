@@ -1,7 +1,7 @@
 """Linear discriminant analysis with shrinkage, learned from batches, and its temperature.
 
-The first is scikit-learn's `LinearDiscriminantAnalysis(solver="lsqr", shrinkage=…)`, which needs
-all vectors in memory at once; this needs their sums and products only.
+The analysis is that of scikit-learn's `LinearDiscriminantAnalysis(solver="lsqr", shrinkage=…)`,
+which needs all vectors in memory at once; the code here needs only their sums and products.
 """
 
 from typing import NamedTuple
@@ -37,10 +37,10 @@ class Discriminant(NamedTuple):
 
 
 class Moments:
-    """Sums and products of vectors, by class: all that the discriminant hangs on.
+    """Sums and products of vectors, by class, which determine the discriminant.
 
-    :param classes: how many there are.
-    :param width: d, of the vectors.
+    :param classes: number of classes.
+    :param width: length of the vectors, d.
     """
 
     def __init__(self, classes: int, width: int) -> None:
@@ -49,7 +49,7 @@ class Moments:
         self._products = np.zeros((width, width))
 
     def add(self, vectors: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> None:
-        """Count in vectors, shape (N, d), of the classes `labels`, shape (N,)."""
+        """Add vectors, shape (N, d), of the classes `labels`, shape (N,)."""
         exact = vectors.astype(np.float64)
         is_class = np.eye(len(self._count))[labels]
         self._count += is_class.sum(axis=0)
@@ -86,7 +86,7 @@ def best_temperature(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int
 
     Guo et al., "On calibration of modern neural networks" (2017).
 
-    :param scores: of vectors that the discriminant was not learned from, shape (N, classes).
+    :param scores: scores of vectors that the discriminant did not learn from, shape (N, classes).
     :param labels: their classes, shape (N,).
     """
 

@@ -1,7 +1,7 @@
-"""ART's preprocessors by name, as views of images: what a model is shown instead of them.
+"""ART's preprocessors by name, which make views: images that a model sees instead of the originals.
 
-They work on images in [0, 1], whatever range the user's are of: some refuse others, and those that
-round do it at other places there.
+They work on images in [0, 1], whatever the user's range: some preprocessors refuse other ranges,
+and others round to other levels there.
 """
 
 import inspect
@@ -17,18 +17,19 @@ from art_nip.utils.arrays import Array
 from art_nip.utils.ranges import PixelRange
 from art_nip.utils.validation import check_choice, plain
 
-SET_FOR_THEM = ("channels_first", "clip_values")
-"""Parameters that preprocessors are given here, and nobody else is to give."""
+RESERVED_PARAMETERS = ("channels_first", "clip_values")
+"""Parameters that are set here; users must not give them."""
 
-SAME_LEVEL = 2e-4
-"""How far a value may lie from one of 256 levels, as a share of their distance, and still be it."""
+LEVEL_TOLERANCE = 2e-4
+"""How far a value may be from one of 256 levels to count as it, as a share of their distance."""
 
 
 def check_entries(name: str, entries: Any) -> tuple[dict[str, Any], ...]:
-    """Return preprocessors as they are written down: their names and parameters.
+    """Return preprocessors as mappings of their names and parameters.
 
-    :param name: of the parameter that they are given as, for errors.
-    :param entries: such as `[{"name": "SpatialSmoothing", "window_size": 3}]`; at least one.
+    :param name: name of the parameter that holds them, for errors.
+    :param entries: the preprocessors, such as `[{"name": "SpatialSmoothing", "window_size": 3}]`;
+        at least one.
     :raises TypeError: if they are not of this form.
     :raises ValueError: if ART has no preprocessor of that name, or it has no such parameter.
     """
@@ -47,7 +48,7 @@ def _check_entry(entry: Mapping[str, Any]) -> None:
     known = [name for name in vars(art_preprocessors) if name[0].isupper()]
     check_choice("ART preprocessor", entry.get("name", ""), known)
     kind = getattr(art_preprocessors, entry["name"])
-    allowed = [name for name in kind.params if name not in SET_FOR_THEM]
+    allowed = [name for name in kind.params if name not in RESERVED_PARAMETERS]
     for parameter in set(entry) - {"name"}:
         check_choice(f"parameter of {entry['name']}", parameter, allowed)
 
@@ -69,7 +70,7 @@ class Preprocessors:
             kind = getattr(art_preprocessors, entry["name"])
             takes = inspect.signature(kind).parameters
             parameters = {name: value for name, value in entry.items() if name != "name"}
-            follows = {name: told[name] for name in SET_FOR_THEM if name in takes}
+            follows = {name: told[name] for name in RESERVED_PARAMETERS if name in takes}
             made = kind(**follows, **parameters)
             if not made.apply_predict:
                 raise ValueError(
@@ -84,24 +85,24 @@ class Preprocessors:
     def images(self, x: Array) -> npt.NDArray[np.float32]:
         """Return images as preprocessors take them, in [0, 1].
 
-        Attacks may leave the range, which some refuse. A value that is one of 256 levels but for
-        rounding becomes just this level: JPEG cuts fractions off, and what is a level in one range
-        must not be the one below it in another.
+        Attacks may leave the range, which some preprocessors refuse. A value that differs from one
+        of 256 levels only by rounding becomes exactly this level: JPEG drops fractions, and a level
+        in one range must not become the level below it in another.
 
         :param x: images, shape (N, *input_shape).
         """
         unit = np.clip(self._pixels.unit(self._adapter.numpy(x)), 0, 1).astype(np.float32)
         levels = np.rint(unit * 255)
         of_level: npt.NDArray[np.float32] = np.where(
-            np.abs(unit * 255 - levels) < SAME_LEVEL, levels / np.float32(255), unit
+            np.abs(unit * 255 - levels) < LEVEL_TOLERANCE, levels / np.float32(255), unit
         )
         return of_level
 
     def view(self, place: int, images: npt.NDArray[np.float32]) -> Array:
         """Return images behind one of the preprocessors, as the model takes them.
 
-        :param place: of the preprocessor.
-        :param images: as of :meth:`images`; they are left as they are.
+        :param place: index of the preprocessor.
+        :param images: see :meth:`images`; they are left as they are.
         :return: a tensor of images in their own range.
         """
         seen = np.asarray(self._made[place](images.copy())[0], np.float32)

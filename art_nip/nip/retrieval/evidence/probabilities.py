@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from art_nip.utils.arrays import Array, namespace
 
-NO_CLASS_IS_IMPOSSIBLE = 1e-4
-"""Added to probabilities before their logarithm is taken."""
+PROBABILITY_OFFSET = 1e-4
+"""Added to probabilities before their logarithm is taken, so that no class is impossible."""
 
 
 def softmax(scores: Array) -> Array:
@@ -21,7 +21,7 @@ def softmax(scores: Array) -> Array:
 def log_mean(probabilities: list[Array]) -> Array:
     """Return log(mean + 1e-4) of several probabilities, each of shape (N, nb_classes)."""
     mean = sum(probabilities) / len(probabilities)
-    return namespace(probabilities[0]).log(mean + NO_CLASS_IS_IMPOSSIBLE)
+    return namespace(probabilities[0]).log(mean + PROBABILITY_OFFSET)
 
 
 def are_probabilities(outputs: npt.NDArray[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""The evidences that have a name, and the choice of one."""
+"""The named evidences, and the choice of one of them."""
 
 from typing import Any
 
@@ -17,8 +17,8 @@ EVIDENCES: dict[str, type[Evidence]] = {
 def chosen(given: Any) -> Evidence:
     """Return evidence as an object.
 
-    :param given: its name, such as "shallow"; or an object, such as `ShallowEvidence(layers=…)`; or
-        how a file spells that, `{"name": "shallow", "layers": […]}`.
+    :param given: a name, such as "shallow"; an object, such as `ShallowEvidence(layers=…)`; or the
+        spelling of an object in a file, `{"name": "shallow", "layers": […]}`.
     :raises ValueError: if there is no such name or parameter; the message names the nearest.
     :raises TypeError: if it is none of these.
     """

@@ -1,4 +1,4 @@
-"""Evidence of early layers: which class their neurons look like, by a linear discriminant."""
+"""Evidence of early layers: a linear discriminant tells which class their neurons suggest."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -22,13 +22,13 @@ from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.validation import check_positive
 
 LONGEST_VECTOR = 2048
-"""How many values a layer's vector has at most, if pooling can help it."""
+"""The largest number of values of a layer's vector, as far as pooling can reach it."""
 
-ONE_HELD_OUT_IN = 5
-"""One in so many images of a class is held out for the temperature."""
+IMAGES_PER_HELD_OUT = 5
+"""One of this many images of a class is held out for the temperature."""
 
-WEAK_BELOW = 0.9
-"""Evidence that gets a smaller share of the held-out benign images right is too weak: it warns."""
+WEAK_ACCURACY = 0.9
+"""If evidence gets a smaller share of the held-out benign images right, the fit warns."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,13 @@ class ShallowEvidence(Evidence):
     was learned is too low. Afterwards the discriminant is learned from all images.
 
     It suits pictures whose class shows in their layout, as that of traffic signs and digits does.
-    On CIFAR-10 they tell too little of it (VGG-19, fitted on 3,000 images: 0.77 of those held out,
-    though the model had been trained on them): the fit warns, and other evidence is needed.
+    On CIFAR-10 early layers tell too little of the class (VGG-19, fitted on 3,000 images: 0.77 of
+    those held out, though the model had been trained on them): the fit warns, and other evidence is
+    needed.
 
     :param layers: "auto" for up to four layers from the second convolution to the middle one; or a
         sequence of dotted names, as for the `layer` of :class:`art_nip.nip.parameters.Parameters`.
-    :param shrinkage: of the covariance, above 0, at most 1.
+    :param shrinkage: shrinkage of the covariance, above 0, at most 1.
     """
 
     name: ClassVar[str] = "shallow"
@@ -82,7 +83,7 @@ class ShallowEvidence(Evidence):
         held_out = last_share(labels)
         if not held_out.any():
             raise ValueError(
-                f"Class evidence needs a class with at least {ONE_HELD_OUT_IN} benign images "
+                f"Class evidence needs a class with at least {IMAGES_PER_HELD_OUT} benign images "
                 f"that the model classifies correctly; of {len(labels)} none has. Fit on "
                 "more images."
             )
@@ -192,7 +193,7 @@ def last_share(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     share = np.zeros(len(labels), np.bool_)
     for label in np.unique(labels):
         places = np.flatnonzero(labels == label)
-        share[places[len(places) - len(places) // ONE_HELD_OUT_IN :]] = True
+        share[places[len(places) - len(places) // IMAGES_PER_HELD_OUT :]] = True
     return share
 
 
@@ -210,7 +211,7 @@ def _warn_of_weakness(
 ) -> None:
     probabilities = [softmax(s / of) for s, of in zip(scores, temperatures, strict=True)]
     right = float((sum(probabilities).argmax(axis=1) == labels).mean())
-    if right < WEAK_BELOW:
+    if right < WEAK_ACCURACY:
         warnings.warn(
             f"Early layers tell the class of only {right:.0%} of the benign images held out, all "
             "of which the model gets right: class evidence will turn the others wrong. Name other "
@@ -220,10 +221,10 @@ def _warn_of_weakness(
 
 
 def early_layers(calls: Sequence[Call]) -> tuple[Layer, ...]:
-    """Return up to four layers that carry a class before the deciding part of the model does.
+    """Return up to four layers that tell a class before the deciding part of the model.
 
-    They are what goes into convolutions, from the second one to the middle one, as evenly as
-    possible; where that is less than two layers, also what comes out of the last convolution.
+    They are the inputs of convolutions, from the second one to the middle one, spaced as evenly as
+    possible; if there are fewer than two, the output of the last convolution is added.
 
     :param calls: the layers in the order in which a forward pass called them.
     :raises ValueError: if there is no convolution among them; the message lists the layers.

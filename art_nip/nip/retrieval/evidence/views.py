@@ -1,4 +1,4 @@
-"""Evidence of views: what the model itself says of the image once it went through preprocessors."""
+"""Evidence of views: the model's own answer on the image behind preprocessors."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ class ViewEvidence(Evidence):
 
     It learns nothing and needs no early layer that tells the class, so it suits natural pictures.
     Every view costs a forward pass, and ART's NumPy preprocessors work on the host. The head that
-    the attack went through decides after all, if on other images: an attack that outlasts each
-    preprocessor outlasts this.
+    the attack went through does decide here, though on other images: an attack that survives every
+    preprocessor survives this evidence.
 
     :param defences: the views: names and parameters of ART's preprocessors, such as
         `{"name": "SpatialSmoothing", "window_size": 3}`. They work on images scaled to [0, 1], and
-        their `channels_first` is the model's. With one that draws random numbers, defended images
-        are random.
+        their `channels_first` is the model's. If a preprocessor draws random numbers, defended
+        images are random.
     """
 
     name: ClassVar[str] = "views"
@@ -72,7 +72,7 @@ class ViewReader(EvidenceReader):
     def gradient(
         self, adapter: EstimatorAdapter, x: Array, logits: Array, classes: npt.NDArray[np.int64]
     ) -> Array:
-        """Return the sum over views of the way of each class's lead there; see the base class.
+        """Return the sum over views of the gradients of each class's lead; see the base class.
 
         The preprocessors count as the identity on the way back (BPDA, Athalye et al. 2018).
         """
