@@ -268,7 +268,8 @@ class Benchmark:
             images,
             labels,
             known,
-            fixed=(self._seed, versions(), own_code()),
+            fixed=(self._seed, versions()),
+            code=own_code(),
         )
 
     def _checked(

@@ -60,6 +60,9 @@ class Grid:
     :param y: their classes, shape (N,).
     :param bank: benign images and their classes to fit on, for the held-out protocol.
     :param fixed: what else determines all results: the seed, the versions of packages.
+    :param code: digest of this package's code where the version does not tell it, else "". It ends
+        each key. Seeds come from the beginning of a key, so an edit of the code redoes the results
+        but draws the same random numbers.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Grid:
         y: npt.NDArray[np.int64],
         bank: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None,
         fixed: Any,
+        code: str = "",
     ) -> None:
         self.attacks = {attack.label: attack for attack in attacks}
         self.defences = {defence.label: defence for defence in defences}
@@ -81,6 +85,7 @@ class Grid:
         self.clip_values, self.nb_classes = classifier.clip_values, int(classifier.nb_classes)
         self.classifier_key = fingerprint(classifier)
         self._common = fingerprint(self.classifier_key, fixed)
+        self._code = f"-{code[:8]}" if code else ""
         self._fits = {
             protocol: fingerprint(*bank) if bank is not None else None
             for protocol, bank in self.banks.items()
@@ -97,7 +102,7 @@ class Grid:
         for threat, protocol, defence in product(threats, protocols, self.defences.values()):
             ready = self.defence_key(defence, protocol)
             benign = fingerprint("predictions", ready, self._images_key(len(self.x)))
-            yield Cell(BENIGN, defence.label, protocol, threat, None, benign)
+            yield Cell(BENIGN, defence.label, protocol, threat, None, benign + self._code)
             for attack in self.attacks.values():
                 if attack.suite and (threat != Threat.ADAPTIVE or defence.kind not in attack.kinds):
                     continue
@@ -114,8 +119,8 @@ class Grid:
                 predictions = fingerprint("predictions", ready, adversarial)
                 yield Cell(
                     *(attack.label, defence.label, protocol, threat),
-                    adversarial,
-                    predictions,
+                    adversarial + self._code,
+                    predictions + self._code,
                     through,
                 )
 
@@ -134,7 +139,8 @@ class Grid:
                     "inspection",
                     self.defence_key(self.defences[cell.defence], cell.protocol),
                     self._images_key(IMAGES_TO_INSPECT),
-                ),
+                )
+                + self._code,
             )
             for cell in self.cells
             if cell.attack == BENIGN

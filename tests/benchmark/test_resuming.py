@@ -233,6 +233,16 @@ def test_random_draws_are_the_tasks_own(classifier, arrays, tmp_path):
     assert untimed(rows(alone, **where)).equals(untimed(rows(more, **where)))
 
 
+def test_other_code_computes_anew_and_draws_the_same(classifier, arrays, tmp_path, monkeypatch):
+    chosen = [Attack("pgd", parameters={"num_random_init": 1, "max_iter": 2})]
+    benchmark = make(classifier, chosen, ["tvm"], store=tmp_path)
+    before = benchmark.run(*arrays)
+    assert benchmark.plan(*arrays).cached.all()
+    monkeypatch.setattr("art_nip.benchmark.benchmark.own_code", lambda: "edited" + 26 * "0")
+    assert not benchmark.plan(*arrays).cached.any()
+    assert untimed(benchmark.run(*arrays)).equals(untimed(before))
+
+
 def test_no_task_knows_of_the_defences_of_others(classifier, arrays, tmp_path):
     """Or a run that goes on where it was would go on otherwise."""
     alone = make(classifier, ["fgsm"], [Noisy()], store=tmp_path / "a").run(*arrays)
