@@ -45,6 +45,9 @@ class Attack:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     limit: int | None = None
 
+    def __post_init__(self) -> None:
+        _check_told(self.label, self.parameters)
+
 
 @dataclass(frozen=True)
 class Defence:
@@ -58,6 +61,20 @@ class Defence:
     defence: Any
     label: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_told(self.label, self.parameters)
+
+
+def _check_told(label: Any, parameters: Any) -> None:
+    """Raise a TypeError unless a label is text and parameters have names."""
+    if label is not None and not isinstance(label, str):
+        raise TypeError(f"label={label!r}; give text, or None for the name.")
+    if not isinstance(parameters, Mapping):
+        raise TypeError(
+            f"parameters={parameters!r}; give a mapping from names to values, such as "
+            '{"eps": 8 / 255}.'
+        )
 
 
 @dataclass(frozen=True)

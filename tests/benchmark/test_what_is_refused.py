@@ -52,6 +52,14 @@ def test_a_slip_is_told(make, arguments, message):
         make(**{"attacks": ["fgsm"], **arguments})
 
 
+@pytest.mark.parametrize("kind", [Attack, Defence])
+def test_labels_are_text_and_parameters_have_names(kind):
+    with pytest.raises(TypeError, match="label=3; give text"):
+        kind("nip", 3)
+    with pytest.raises(TypeError, match="give a mapping from names to values"):
+        kind("nip", parameters=["eps"])
+
+
 def test_an_attack_made_for_a_defended_classifier_may_go_through_the_defence(make):
     make(["steering"], ["nip"], threats=["adaptive"])
 
