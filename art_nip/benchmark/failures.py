@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+LONGEST = 300
+"""Characters of an error that are told, and that make errors alike: Keras prints whole images."""
+
 
 class FailedCellsWarning(UserWarning):
     """Some cells of a benchmark raised an error."""
@@ -20,7 +23,7 @@ class NoSuccessWarning(UserWarning):
 class Cause:
     """An error, and the cells that it left empty.
 
-    :param error: the error as it was first raised.
+    :param error: the beginning of the error as it was first raised; `table.csv` has all of it.
     :param cells: the defences of these cells, by attack, threat and protocol.
     """
 
@@ -52,8 +55,9 @@ def causes(rows: Iterable[Any]) -> list[Cause]:
     found: dict[str, Cause] = {}
     for row in rows:
         if row.metric == "error":
+            error = row.error if len(row.error) <= LONGEST else f"{row.error[:LONGEST]} …"
             # Addresses in memory differ between processes.
-            cause = found.setdefault(re.sub(r"0x[0-9a-f]+", "", row.error), Cause(row.error))
+            cause = found.setdefault(re.sub(r"0x[0-9a-f]+", "", error), Cause(error))
             place = (row.attack, row.threat, row.protocol)
             cause.cells.setdefault(place, []).append(row.defence)
     return list(found.values())

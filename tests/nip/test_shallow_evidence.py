@@ -140,7 +140,9 @@ def test_auto_without_a_convolution_says_so():
     from torch import nn
 
     dense = nn.Sequential(nn.Flatten(), nn.Linear(784, 20), nn.Linear(20, 10))
-    with pytest.raises(ValueError, match=r"convolutions, and none was called. Name layers: 0, 1"):
+    with pytest.raises(
+        ValueError, match=r"convolutions that .*, and there is none\. Name layers: 0, 1"
+    ):
         NIPPreprocessor.for_estimator(
             make_classifier("pytorch", dense), layer="1", k1=1, k2=1, retrieval="class"
         )
