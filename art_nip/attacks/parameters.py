@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def check_share(name: str, value: Any, largest: float = 1.0) -> None:
         check_number(name, value, least, largest)
     except ValueError as error:
         meant = ""
-        if _is_number(value) and abs(value) > largest:
+        if is_number(value) and abs(value) > largest:
             meant = f" Did you mean {value:g}/255?" if abs(value) <= 255 else ""
         raise ValueError(f"{error} It is a share of the range of the images.{meant}") from None
 
@@ -52,7 +53,7 @@ def check_sizes(parameters: Mapping[str, Any]) -> None:
     for name in SIZES:
         if name in parameters:
             # The first step of APGD is twice ε.
-            twice = 2 * eps if name == "eps_step" and _is_number(eps) else 0
+            twice = 2 * eps if name == "eps_step" and is_number(eps) else 0
             largest = np.finfo(np.float64).max if lengths else max(1.0, twice)
             check_share(name, parameters[name], largest)
     for value in parameters.values():
@@ -62,7 +63,8 @@ def check_sizes(parameters: Mapping[str, Any]) -> None:
 
 def check_norm(value: Any) -> None:
     """Raise a ValueError unless a norm is that of L1, L2 or another Lp, or of L∞."""
-    number = _is_number(value) and (is_number(value) or value == np.inf) and value >= 1
+    infinite = isinstance(value, Real) and value == np.inf
+    number = infinite or (is_number(value) and value >= 1)
     if not number and value not in ("1", "2", "inf"):
         raise ValueError(f"norm={value!r}; give 1, 2, another p of at least 1, or np.inf.")
 
@@ -99,14 +101,3 @@ def check_kind(name: str, value: Any, default: Any) -> None:
             raise ValueError(f"{name}={value!r}; give a text, such as {default!r}.")
     elif isinstance(value, (bool, int, float, np.number)) and not is_number(value):
         raise ValueError(f"{name}={value!r}; give a finite number.")
-
-
-def plain(value: Any) -> Any:
-    """Return a value with Python's own numbers in place of NumPy's, which ART refuses."""
-    if isinstance(value, Mapping):
-        return {name: plain(each) for name, each in value.items()}
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)

@@ -20,10 +20,9 @@ from art_nip.attacks.parameters import (
     UnsuitableClassifierError,
     check_kind,
     check_sizes,
-    plain,
 )
 from art_nip.utils.frameworks import Framework, code_of
-from art_nip.utils.validation import check_classifier, nearest_name
+from art_nip.utils.validation import check_classifier, nearest_name, plain
 
 FIXED = {"verbose": False, "targeted": False}
 """What no attack here leaves open: labels are true classes, and bars are the benchmark's."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
-import numpy as np
 from art.attacks.attack import EvasionAttack
 from art.defences.preprocessor.preprocessor import Preprocessor
 from art.estimators.estimator import BaseEstimator
@@ -25,7 +24,7 @@ from art_nip.benchmark.schema import BENIGN, NONE, Kind, Role, Threat
 from art_nip.benchmark.serialization import Detached, alike, packed, unpacked
 from art_nip.estimators.clones import defended
 from art_nip.nip.preprocessor import NIPPreprocessor
-from art_nip.utils.validation import check_choice, check_whole
+from art_nip.utils.validation import check_choice, check_whole, plain
 from art_nip.zoo.suppression import suppressing_layers
 
 
@@ -271,7 +270,7 @@ def _no_defence(classifier: Any) -> None:
 
 def _attack_entries(given: Any, classifier: Any) -> list[AttackEntry]:
     chosen = given if isinstance(given, Attack) else Attack(given)
-    chosen = replace(chosen, parameters=_plain(chosen.parameters))
+    chosen = replace(chosen, parameters=plain(chosen.parameters))
     if not isinstance(chosen.attack, str) or chosen.attack.lower() != adaptive.SUITE:
         return [_attack_entry(chosen, classifier)]
     check_choice("attack", chosen.attack, (adaptive.SUITE, *attacks.NAMES))
@@ -345,7 +344,7 @@ def _attack_entry(chosen: Attack, classifier: Any) -> AttackEntry:
 
 def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
     chosen = given if isinstance(given, Defence) else Defence(given)
-    chosen = replace(chosen, parameters=_plain(chosen.parameters))
+    chosen = replace(chosen, parameters=plain(chosen.parameters))
     defence = chosen.defence
     if isinstance(defence, str):
         named = defences.get(defence)
@@ -418,13 +417,6 @@ def _naming(what: str, name: str) -> Iterator[None]:
         if repr(name) in str(error):
             raise
         raise ValueError(f"The {what} {name!r}: {error}") from error
-
-
-def _plain(value: Any) -> Any:
-    """Return a value with Python's own numbers in place of NumPy's, which ART refuses."""
-    if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _number(value: Any) -> float:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from numbers import Real
 from typing import Any, Literal, TypedDict
 
 import numpy as np
@@ -147,14 +146,10 @@ def check_names(given: Mapping[str, Any]) -> None:
             )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
 def _checked_fractions(given: Any) -> tuple[float, float, float]:
     shares = tuple(given) if isinstance(given, (tuple, list, np.ndarray)) else ()
     shares = tuple(map(plain, shares))
-    if len(shares) != 3 or not all(_is_number(share) and share > 0 for share in shares):
+    if len(shares) != 3 or not all(is_number(share) and share > 0 for share in shares):
         raise ValueError(f"fractions={given!r}; give three positive shares: front, middle, tail.")
     if not math.isclose(sum(shares), 1, abs_tol=1e-6):
         raise ValueError(f"fractions={given!r} sum to {sum(shares):g}, not to 1.")

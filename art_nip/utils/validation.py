@@ -6,7 +6,7 @@ What is refused is refused with a sentence: what was given, what is allowed, wha
 import difflib
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -264,14 +264,14 @@ def check_choice(what: str, given: str, allowed: Sequence[str]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return a value with NumPy's scalars as Python's own, also those inside tuples, lists, dicts.
+    """Return a value with NumPy's scalars, which ART refuses, as Python's own.
 
-    :param value: anything; what holds no such scalar comes back as it is.
+    :param value: anything; scalars inside tuples, lists and mappings count too.
     """
     if isinstance(value, np.generic):
         return value.item()
     if type(value) in (tuple, list):
         return type(value)(map(plain, value))
-    if type(value) is dict:
-        return {plain(name): plain(each) for name, each in value.items()}
+    if isinstance(value, Mapping):
+        return {plain(name): plain(item) for name, item in value.items()}
     return value
