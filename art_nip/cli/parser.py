@@ -10,6 +10,10 @@ from pathlib import Path
 DATA = ("mnist", "gtsrb", "cifar10", "imagenette")
 MODELS = ("alexnet", "lenet5", "mobilenet", "resnet20", "vgg19", "vgg19-small")
 MODEL_DEFENCES = ("cas", "feature-denoising")
+SUBJECTS = (
+    *("cifar10-vgg19", "cifar10-alexnet", "gtsrb-lenet5", "gtsrb-resnet20"),
+    *("imagenette-vgg19", "imagenette-mobilenet"),
+)
 ENGINES = ("local", "ray", "dask")
 
 
@@ -33,6 +37,11 @@ def command_line() -> argparse.ArgumentParser:
     _benchmark(
         add.add_parser(
             "benchmark", help="run attacks against defences as a YAML file says, and report"
+        )
+    )
+    _paper(
+        add.add_parser(
+            "paper", help="make every table and figure of the NIP paper, beside the paper's numbers"
         )
     )
     _report(add.add_parser("report", help="write the report of a benchmark again, finished or not"))
@@ -109,6 +118,50 @@ def _benchmark(command: argparse.ArgumentParser) -> None:
     command.add_argument("--limit", type=_positive, help="use this many test images at most")
     command.add_argument(
         "--dry-run", action="store_true", help="show what is to be run and what is there already"
+    )
+    command.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _paper(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--models",
+        nargs="+",
+        choices=SUBJECTS,
+        default=SUBJECTS,
+        metavar="MODEL",
+        help=f"which of {', '.join(SUBJECTS)} (default: all)",
+    )
+    command.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="which tables and figures, such as table-2 figure-7 (default: all)",
+    )
+    command.add_argument(
+        "--weights",
+        type=Path,
+        default=Path("weights"),
+        metavar="FOLDER",
+        help="folder of the trained models (default: %(default)s)",
+    )
+    _add_folder(command)
+    _add_framework(command)
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results/paper"),
+        help="folder for tables, figures and what they rest on (default: %(default)s)",
+    )
+    command.add_argument("--images", type=_positive, help="attack this many (default: 100)")
+    command.add_argument(
+        "--bank", type=_positive, help="let defences learn from this many (default: 1000)"
+    )
+    command.add_argument(
+        "--tiny", action="store_true", help="a handful of digits and LeNet-5, to see that it works"
+    )
+    command.add_argument(
+        "--jobs", type=_positive, default=1, help="tasks to run at once (default: %(default)s)"
     )
     command.add_argument("--quiet", action="store_true", help="show no progress")
 

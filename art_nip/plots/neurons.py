@@ -20,6 +20,8 @@ def influence_bars(
     *,
     fractions: Sequence[float] = (0.1, 0.3, 0.6),
     title: str = "",
+    columns: int = 4,
+    second: str = "adversarial",
 ) -> Figure:
     """Draw Fig. 2 of the paper: mean neuron influence, benign and attacked, one panel per attack.
 
@@ -32,34 +34,46 @@ def influence_bars(
         benign images and that of their adversarial examples, each of shape (N, n), n at least 10.
     :param fractions: Shares of the front, middle and tail part, which sum to 1 (definition 2).
     :param title: Heading.
+    :param columns: How many panels stand side by side.
+    :param second: What the second of each pair is called.
     :raises ValueError: If there is no pair, or a pair is not two tables of the same neurons.
     :raises ImportError: If matplotlib is not installed.
     """
     if not pairs:
         raise ValueError("pairs is empty: give at least one attack with its influences.")
-    figure = empty_figure(3.6 * len(pairs) + 0.6, 3.6 if title else 3.2, title)
-    panels = figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
-    for axis, (attack, (benign, adversarial)) in zip(panels, pairs.items(), strict=True):
+    beside = min(columns, len(pairs))
+    rows = -(-len(pairs) // beside)
+    figure = empty_figure(3.6 * beside + 0.6, 2.8 * rows + (0.8 if title else 0.4), title)
+    panels = figure.subplots(rows, beside, sharey=True, squeeze=False).ravel()
+    for spare in panels[len(pairs) :]:
+        spare.axis("off")
+    for axis, (attack, (benign, adversarial)) in zip(panels, pairs.items(), strict=False):
         if benign.ndim != 2 or benign.shape[1:] != adversarial.shape[1:] or not len(benign):
             raise ValueError(
                 f"{attack}: influences must be two tables (images, neurons) of the same neurons; "
                 f"got shapes {benign.shape} and {adversarial.shape}."
             )
-        _panel(axis, attack, _mean(benign), _mean(adversarial), fractions)
-    panels[0].set_ylabel("mean influence (normalised)", color=INK)
+        _panel(axis, attack, _mean(benign), _mean(adversarial), fractions, second)
+    for first in panels[::beside]:
+        first.set_ylabel("mean influence (normalised)", color=INK)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
 def _panel(
-    axis: Axes, heading: str, benign: Floats, adversarial: Floats, fractions: Sequence[float]
+    axis: Axes,
+    heading: str,
+    benign: Floats,
+    adversarial: Floats,
+    fractions: Sequence[float],
+    second: str,
 ) -> None:
     order = np.argsort(-benign, kind="stable")
     ends = (0, *part_ends(len(order), fractions), len(order))
     ranks = np.arange(len(order)) + 0.5
     axis.bar(ranks, benign[order], width=1, color=BENIGN, alpha=0.55, label="benign")
-    axis.bar(ranks, adversarial[order], width=1, color=ADVERSARIAL, alpha=0.8, label="adversarial")
+    axis.bar(ranks, adversarial[order], width=1, color=ADVERSARIAL, alpha=0.8, label=second)
     for part, start, end in zip(("front", "middle", "tail"), ends, ends[1:], strict=False):
         axis.annotate(
             part,

@@ -1,0 +1,43 @@
+"""Adversarial images of the comparison, and what defences make of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from art_nip import defences
+from art_nip.data import Images
+from art_nip.metrics import successful
+from art_nip.paper import grids
+from art_nip.paper.grids import Setting
+from art_nip.paper.subjects import Subject
+
+
+def attacked(subject: Subject, setting: Setting, most: int) -> dict[str, Images]:
+    """Return the first adversarial images of each attack, in the order of the subject's images.
+
+    :param most: how many at most; all attacks have equally many.
+    """
+    found = grids.comparison(subject, setting).examples(len(subject.x))
+    return {} if found is None else {name: x[:most] for name, x in found.adversarial.items()}
+
+
+def fooled(subject: Subject, x_adv: Images) -> Any:
+    """Return which adversarial images the classifier gets wrong, shape (N,), bool."""
+    y = subject.y[: len(x_adv)]
+    return successful(y, y, subject.classifier.predict(x_adv).argmax(axis=1))
+
+
+def defence(subject: Subject, name: str, **parameters: Any) -> Any:
+    """Return a named defence of the subject's classifier, fitted on its bank if it learns."""
+    named = defences.get(name)
+    made = named.create(subject.classifier, **parameters)
+    if named.learns:
+        made.fit(*subject.bank)
+    return made
+
+
+def defended(preprocessor: Any, x: Images) -> Images:
+    """Return what a preprocessor makes of images, float32."""
+    return np.asarray(preprocessor(x)[0], dtype=np.float32)

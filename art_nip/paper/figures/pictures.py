@@ -1,0 +1,61 @@
+"""Figures 14 to 16: adversarial images, and what defences make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from art_nip import plots
+from art_nip.data import Images
+from art_nip.paper.figures.examples import attacked, defence, defended
+from art_nip.paper.figures.gallery import gallery
+from art_nip.paper.grids import Setting
+from art_nip.paper.subjects import Subject
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LARGEST = ("pixel", "uap")
+"""The attacks of Fig. 14, which change the images of GTSRB most."""
+
+REPAIRED = ("bim", "boundary", "pwa")
+DEFENCES = ("cbdr", "sr", "nip")
+
+
+def adversarial(subjects: Sequence[Subject], setting: Setting) -> Mapping[str, Figure]:
+    """Draw Fig. 14: images as the largest perturbations leave them."""
+    found = {}
+    for subject in subjects:
+        images = attacked(subject, setting, 4)
+        shown = {name: images[name] for name in LARGEST if name in images}
+        if shown:
+            found[subject.name] = plots.adversarial_grid(
+                subject.x[: len(next(iter(shown.values())))],
+                shown,
+                channels_first=subject.classifier.channels_first,
+                title=subject.title,
+            )
+    return found
+
+
+def repaired(subjects: Sequence[Subject], setting: Setting) -> Mapping[str, Figure]:
+    """Draw Fig. 15 and 16: a benign image, attacked, and defended in three ways."""
+    found = {}
+    for subject in subjects:
+        images = attacked(subject, setting, len(REPAIRED))
+        made = {name: defence(subject, name) for name in DEFENCES}
+        columns: dict[str, list[Images]] = {"benign": [], "adversarial": []}
+        for row, attack in enumerate(REPAIRED):
+            x_adv = images[attack][row : row + 1]
+            columns["benign"].append(subject.x[row])
+            columns["adversarial"].append(x_adv[0])
+            for name, preprocessor in made.items():
+                columns.setdefault(name, []).append(defended(preprocessor, x_adv)[0])
+        found[subject.name] = gallery(
+            {name: np.stack(rows) for name, rows in columns.items()},
+            list(REPAIRED),
+            subject,
+        )
+    return found

@@ -1,0 +1,169 @@
+"""The benchmarks behind the paper's tables and figures; they are resumed like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from art_nip import zoo
+from art_nip.benchmark import Attack, Benchmark, Defence
+from art_nip.benchmark.report.results import Results
+from art_nip.benchmark.schema import Protocol
+from art_nip.paper.published import ATTACKS
+from art_nip.paper.subjects import STAND_IN, Subject
+from art_nip.zoo import classifiers
+from art_nip.zoo.architectures import Dense, LayerSpec, MaxPool, ReLU, Residual
+
+BOTH = (Protocol.HELD_OUT, Protocol.LEAKED)
+
+MINIMAL = ("fgsm", "bim", "mifgsm", "pgd", "uap")
+"""Attacks within an ε-ball, which the paper's tools ran at the smallest ε of each image."""
+
+REACTIVE = ("ss", "cbdr", "tvm", "jpeg", "stl", "sr", "fdistill")
+PROACTIVE = ("cas", "feature-denoising")
+
+NIP, NEAREST = "nip", "nip nearest"
+"""NIP as its equations say, and with the retrieval that finds an image's own benign version."""
+
+SIZES = {"cifar10": (0.2, 0.4, 0.8, 1.2, 1.6), "imagenette": (0.4, 0.8, 1.2, 1.6, 2.2)}
+"""ε in L2 of Fig. 8, of images in [0, 1], by data set; others have those of CIFAR-10."""
+
+COUNTS = (0, 1, 2, 3, 5, 7, 10)
+"""k1 and k2 of Fig. 10."""
+
+LAYERS = 5
+"""How many layers of the convolutional part Fig. 11 looks at."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where benchmarks are kept and how they run.
+
+    :param out: the folder of everything that is written.
+    :param weights: the folder of the weights, where trained defences are looked for too.
+    :param framework: "pytorch" or "tensorflow".
+    :param jobs: tasks to run at once.
+    :param verbose: whether to show progress.
+    """
+
+    out: Path
+    weights: Path
+    framework: str
+    jobs: int = 1
+    verbose: bool = True
+
+
+def comparison(subject: Subject, setting: Setting) -> Results:
+    """Run the eleven attacks against ten defences (Fig. 7, 9 and 13, Tables II to IV)."""
+    attacks = [
+        Attack(name, parameters={"minimal": True} if name in MINIMAL else {})
+        for name in ATTACKS
+        if not (name == "pixel" and subject.name.startswith("imagenette"))
+    ]
+    defences = [*map(Defence, REACTIVE), *_proactive(subject, setting), *_forms()]
+    return _run("comparison", subject, setting, attacks, defences, BOTH)
+
+
+def sizes(subject: Subject, setting: Setting) -> Results:
+    """Run PGD in L2 at growing ε against four defences (Fig. 8)."""
+    found = SIZES.get(subject.name.split("-")[0], SIZES["cifar10"])
+    attacks = [
+        Attack("pgd", f"pgd ε={eps}", {"norm": 2, "eps": eps, "eps_step": eps / 4}) for eps in found
+    ]
+    defences = [*map(Defence, ("ss", "fdistill", "stl")), *_forms()]
+    return _run("sizes", subject, setting, attacks, defences, BOTH)
+
+
+def counts(subject: Subject, setting: Setting, protocol: Protocol) -> Results:
+    """Run PGD against NIP with other k1 and k2 (Fig. 10)."""
+    varied = {f"{name}={k}": {"k1": 5, "k2": 5, name: k} for name in ("k1", "k2") for k in COUNTS}
+    return _nip("counts", subject, setting, protocol, varied)
+
+
+def layers(subject: Subject, setting: Setting, protocol: Protocol) -> Results:
+    """Run PGD against NIP at other layers (Fig. 11)."""
+    varied = {name: {"layer": name} for name in _layers(subject)}
+    return _nip("layers", subject, setting, protocol, varied)
+
+
+def _nip(
+    name: str,
+    subject: Subject,
+    setting: Setting,
+    protocol: Protocol,
+    varied: dict[str, dict[str, Any]],
+) -> Results:
+    """Run PGD against variants of NIP, by δ held-out, by nearest neurons leaked."""
+    retrieval = "similarity" if protocol == Protocol.HELD_OUT else "nearest"
+    attacks = [Attack("pgd", parameters={"minimal": True})]
+    defences = [
+        Defence("nip", label, {"retrieval": retrieval, **given}) for label, given in varied.items()
+    ]
+    return _run(f"{name}-{protocol}", subject, setting, attacks, defences, (protocol,))
+
+
+def _run(
+    name: str,
+    subject: Subject,
+    setting: Setting,
+    attacks: Iterable[Attack],
+    defences: Iterable[Defence],
+    protocols: Sequence[Protocol],
+) -> Results:
+    store = setting.out / "runs" / subject.name / name
+    benchmark = Benchmark(
+        subject.classifier,
+        attacks,
+        defences,
+        protocols=protocols,
+        store=store,
+        jobs=setting.jobs,
+        name=f"{subject.title}: {name}",
+        verbose=setting.verbose,
+    )
+    benchmark.run(subject.x, subject.y, bank=subject.bank)
+    return Results(store)
+
+
+def _forms() -> list[Defence]:
+    return [Defence("nip", NIP), Defence("nip", NEAREST, {"retrieval": "nearest"})]
+
+
+def _proactive(subject: Subject, setting: Setting) -> list[Defence]:
+    """Return the trained defences whose weights are there."""
+    if subject.name == STAND_IN:
+        return []
+    paths = {name: setting.weights / f"{subject.name}-{name}.safetensors" for name in PROACTIVE}
+    return [
+        Defence(classifiers.load(path, setting.framework), name)
+        for name, path in paths.items()
+        if path.is_file()
+    ]
+
+
+def _layers(subject: Subject) -> list[str]:
+    """Return names of layers from the image to the logits, with the one that "auto" stands for."""
+    architecture = zoo.architecture_of(subject.trained.name, subject.trained.nb_classes)
+    ends = [
+        f"features.{place}"
+        for place, layer in enumerate(architecture.features)
+        if _ends_a_block(architecture.features, place, layer)
+    ]
+    step = max(1, len(ends) // LAYERS)
+    dense = [
+        f"classifier.{place}"
+        for place, layer in enumerate(architecture.classifier[:-1])
+        if isinstance(layer, Dense)
+    ]
+    return [*ends[step - 1 :: step], "auto", *dense]
+
+
+def _ends_a_block(before: tuple[LayerSpec, ...], place: int, layer: LayerSpec) -> bool:
+    pooled = any(isinstance(other, MaxPool) for other in before)
+    if pooled:
+        return isinstance(layer, MaxPool)
+    if any(isinstance(other, Residual) for other in before):
+        return isinstance(layer, ReLU) and isinstance(before[place - 1], Residual)
+    return isinstance(layer, ReLU)

@@ -1,0 +1,155 @@
+"""Tables I to IV of the paper, ours beside the paper's, in Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from art_nip import zoo
+from art_nip.benchmark.schema import NONE, Row
+from art_nip.paper import grids, measured, published
+from art_nip.paper.grids import Setting
+from art_nip.paper.subjects import Subject, parameters
+from art_nip.zoo.architectures import Architecture, LayerSpec, Residual, output_shape
+
+
+def models(subjects: Sequence[Subject], setting: Setting) -> str:
+    """Return Table I: size and accuracy of the models.
+
+    Layers are the modules of our models with pooling, normalisation, ReLU and dropout; neurons are
+    the channels or units of each of them, summed, as neuron coverage counts them. The paper counts
+    ReLU in some models and not in others.
+    """
+    lines = []
+    for subject in subjects:
+        theirs = published.MODELS.get(subject.name)
+        trained = subject.trained
+        layers, neurons = _size(
+            zoo.architecture_of(trained.name, trained.nb_classes), trained.image_shape
+        )
+        ours = (
+            f"{parameters(subject):,}",
+            f"{layers}",
+            f"{neurons:,}",
+            f"{subject.accuracy:.3f}",
+        )
+        paper = (
+            ("–",) * 4
+            if theirs is None
+            else (
+                *(f"{theirs.parameters:,}", f"{theirs.layers}"),
+                *(f"{theirs.neurons:,}", f"{theirs.accuracy:.3f}"),
+            )
+        )
+        side = "×".join(map(str, trained.image_shape[1:]))
+        pairs = [f"{a} ({b})" for a, b in zip(ours, paper, strict=True)]
+        lines.append([subject.title, side, *pairs])
+    heading = ["model", "images", "parameters", "layers", "neurons", "accuracy"]
+    return _markdown(heading, lines)
+
+
+def examples(subjects: Sequence[Subject], setting: Setting) -> str:
+    """Return Table II: mean L2 norm and success rate of the attacks, ours and (the paper's)."""
+    lines = []
+    for subject in subjects:
+        results = grids.comparison(subject, setting)
+        theirs = published.EXAMPLES.get(subject.name, {})
+        norms = {attack: row for attack, by, row in measured.rows(results, "l2") if by == NONE}
+        rates = {attack: row for attack, by, row in measured.rows(results, "asr") if by == NONE}
+        for attack in results.attacks:
+            size, share = theirs.get(attack, (math.nan, math.nan))
+            lines.append(
+                [
+                    subject.title,
+                    attack,
+                    f"{_number(norms.get(attack))} ({_plain(size)})",
+                    f"{_rate(rates.get(attack))} ({_plain(share)})",
+                ]
+            )
+    return _markdown(["model", "attack", "mean L2 norm", "success rate"], lines)
+
+
+def benign(subjects: Sequence[Subject], setting: Setting) -> str:
+    """Return Table III: accuracy on benign images that the bare model gets right."""
+    lines = []
+    for subject in subjects:
+        results = grids.comparison(subject, setting)
+        theirs = published.BENIGN.get(subject.name, {})
+        for defence, row in measured.by_defence(results, "accuracy").items():
+            if defence != NONE:
+                paper = _plain(theirs.get(defence, math.nan))
+                lines.append([subject.title, defence, f"{_rate(row)} ({paper})"])
+    return _markdown(["model", "defence", "benign accuracy"], lines)
+
+
+def seconds(subjects: Sequence[Subject], setting: Setting) -> str:
+    """Return Table IV: seconds for 5,000 images, and their ratio to SpatialSmoothing's.
+
+    Ours are those of classifying benign images through the defence, less those of classifying them
+    without; machines differ, and ratios are what can be compared.
+    """
+    lines = []
+    for subject in subjects:
+        results = grids.comparison(subject, setting)
+        theirs = published.SECONDS.get(subject.name, {})
+        times = {
+            defence: row.value
+            for defence, row in measured.by_defence(results, "seconds_per_image").items()
+        }
+        own = {name: max(times[name] - times[NONE], 0) * 5000 for name in times if name != NONE}
+        for defence in published.TIMED:
+            if defence in own and own.get("ss"):
+                paper = theirs.get(defence, math.nan)
+                ratio = paper / theirs["ss"] if theirs else math.nan
+                lines.append(
+                    [
+                        subject.title,
+                        defence,
+                        f"{own[defence]:,.1f} ({_plain(paper, 1)})",
+                        f"{own[defence] / own['ss']:,.1f} ({_plain(ratio, 1)})",
+                    ]
+                )
+    return _markdown(["model", "defence", "seconds for 5,000 images", "ratio to ss"], lines)
+
+
+def _size(architecture: Architecture, image_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return how many layers a model has, and the sum of their channels or units."""
+    shape = image_shape
+    counted: list[int] = []
+    for layer in architecture.features:
+        counted += _channels(layer, shape)
+        shape = output_shape([layer], shape)
+    flat = (math.prod(shape),)
+    for layer in architecture.classifier:
+        counted += _channels(layer, flat)
+        flat = output_shape([layer], flat)  # type: ignore[assignment]
+    return len(counted), sum(counted)
+
+
+def _channels(layer: LayerSpec, shape: tuple[int, ...]) -> list[int]:
+    """Return the channels of a layer's output, and of the layers within it."""
+    inner: list[int] = []
+    if isinstance(layer, Residual):
+        for path in (layer.body, layer.shortcut):
+            at = shape
+            for part in path:
+                inner += _channels(part, at)
+                at = output_shape([part], at)
+    return [*inner, output_shape([layer], shape)[0]]
+
+
+def _rate(row: Row | None) -> str:
+    return "–" if row is None else f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
+
+
+def _number(row: Row | None) -> str:
+    return "–" if row is None else f"{row.value:.2f}"
+
+
+def _plain(value: float, digits: int = 2) -> str:
+    return "–" if math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def _markdown(heading: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [heading, ["---"] * len(heading), *lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
