@@ -1,45 +1,40 @@
-"""`art-nip paper`: makes the tables and figures of the NIP paper."""
+"""`art-nip paper`: makes the paper's tables and figures, and goes on where it stopped."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
-from art_nip.paper.grids import Setting
-from art_nip.paper.registry import PIECES
+from art_nip.paper.registry import EXHIBITS
 from art_nip.paper.run import make
-from art_nip.paper.subjects import REDUCED, STAND_IN, TINY, subject
-from art_nip.utils.validation import check_choice
+from art_nip.paper.setting import Setting
+from art_nip.utils.frameworks import Framework
+from art_nip.utils.optional import require
+
+TINY_LIMIT, LIMIT = 20, 500
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the pieces that are asked for, and return the exit status."""
-    names = [piece.name for piece in PIECES]
-    for name in arguments.only:
-        check_choice("table or figure", name, names)
-    pieces = [piece for piece in PIECES if piece.name in (arguments.only or names)]
-    scale = TINY if arguments.tiny else REDUCED
-    scale = replace(
-        scale,
-        images=arguments.images or scale.images,
-        bank=arguments.bank or scale.bank,
+    """Make what was asked for, print where it is, and return the exit status."""
+    package = {Framework.PYTORCH: "torch", Framework.TENSORFLOW: "tensorflow"}
+    require(
+        package[Framework(arguments.framework)],
+        to=f"make the paper's tables in {Framework(arguments.framework).label}",
+        install=f"art-nip[{arguments.framework}]",
     )
     setting = Setting(
-        arguments.out,
-        arguments.weights,
-        arguments.framework,
+        out=arguments.out,
+        weights=arguments.weights,
+        data=arguments.folder,
+        models=tuple(arguments.models) if arguments.models else None,
+        limit=arguments.limit or (TINY_LIMIT if arguments.tiny else LIMIT),
+        tiny=arguments.tiny,
+        framework=arguments.framework,
+        seed=arguments.seed,
         jobs=arguments.jobs,
         verbose=not arguments.quiet,
     )
-    subjects = [
-        subject(
-            name,
-            scale,
-            weights=arguments.weights,
-            data=arguments.folder,
-            framework=arguments.framework,
-        )
-        for name in ([STAND_IN] if arguments.tiny else arguments.models)
+    chosen = [
+        exhibit for exhibit in EXHIBITS if not arguments.only or exhibit.name in arguments.only
     ]
-    print(f"Written to {make(pieces, subjects, setting)}")
+    print(f"Written to {make(chosen, setting)}")
     return 0

@@ -6,15 +6,21 @@ import argparse
 from fractions import Fraction
 from pathlib import Path
 
-# The same as in art_nip.cli.train, art_nip.zoo and art_nip.benchmark; a test compares them.
+# The same as in art_nip.cli.train, art_nip.zoo, art_nip.benchmark and art_nip.paper; tests compare
+# them.
 DATA = ("mnist", "gtsrb", "cifar10", "imagenette")
 MODELS = ("alexnet", "lenet5", "mobilenet", "resnet20", "vgg19", "vgg19-small")
 MODEL_DEFENCES = ("cas", "feature-denoising")
-SUBJECTS = (
+ENGINES = ("local", "ray", "dask")
+EXHIBITS = (
+    *("ladder", "table-1", "table-2", "table-3", "table-4"),
+    *("figure-2", "figure-7", "figure-8", "figure-9", "figure-10", "figure-11", "figure-12"),
+    *("figure-13", "figure-14", "figure-15", "figure-18"),
+)
+PAPER_MODELS = (
     *("cifar10-vgg19", "cifar10-alexnet", "gtsrb-lenet5", "gtsrb-resnet20"),
     *("imagenette-vgg19", "imagenette-mobilenet"),
 )
-ENGINES = ("local", "ray", "dask")
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -39,11 +45,7 @@ def command_line() -> argparse.ArgumentParser:
             "benchmark", help="run attacks against defences as a YAML file says, and report"
         )
     )
-    _paper(
-        add.add_parser(
-            "paper", help="make every table and figure of the NIP paper, beside the paper's numbers"
-        )
-    )
+    _paper(add.add_parser("paper", help="make the paper's tables and figures"))
     _report(add.add_parser("report", help="write the report of a benchmark again, finished or not"))
     return whole
 
@@ -124,42 +126,43 @@ def _benchmark(command: argparse.ArgumentParser) -> None:
 
 def _paper(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--models",
-        nargs="+",
-        choices=SUBJECTS,
-        default=SUBJECTS,
-        metavar="MODEL",
-        help=f"which of {', '.join(SUBJECTS)} (default: all)",
-    )
-    command.add_argument(
         "--only",
         nargs="+",
-        default=[],
+        choices=EXHIBITS,
         metavar="NAME",
-        help="which tables and figures, such as table-2 figure-7 (default: all)",
+        help=f"which tables and figures (default: all): {', '.join(EXHIBITS)}",
+    )
+    command.add_argument(
+        "--models",
+        nargs="+",
+        choices=PAPER_MODELS,
+        metavar="NAME",
+        help=f"of which models (default: those that have weights): {', '.join(PAPER_MODELS)}",
+    )
+    command.add_argument(
+        "--tiny",
+        action="store_true",
+        help="a small model on MNIST digits, trained in seconds, instead of the paper's",
+    )
+    command.add_argument(
+        "--limit", type=_positive, help="attack this many images of each model at most"
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results/paper"),
+        help="folder for tables, figures and results, which is continued (default: %(default)s)",
     )
     command.add_argument(
         "--weights",
         type=Path,
         default=Path("weights"),
         metavar="FOLDER",
-        help="folder of the trained models (default: %(default)s)",
+        help="of trained weights, {data}-{model}.safetensors (default: %(default)s)",
     )
     _add_folder(command)
     _add_framework(command)
-    command.add_argument(
-        "--out",
-        type=Path,
-        default=Path("results/paper"),
-        help="folder for tables, figures and what they rest on (default: %(default)s)",
-    )
-    command.add_argument("--images", type=_positive, help="attack this many (default: 100)")
-    command.add_argument(
-        "--bank", type=_positive, help="let defences learn from this many (default: 1000)"
-    )
-    command.add_argument(
-        "--tiny", action="store_true", help="a handful of digits and LeNet-5, to see that it works"
-    )
+    _add_seed(command, "same seed, same numbers")
     command.add_argument(
         "--jobs", type=_positive, default=1, help="tasks to run at once (default: %(default)s)"
     )

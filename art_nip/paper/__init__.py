@@ -1,5 +1,4 @@
-"""Every table and figure of the NIP paper, made anew and shown beside the paper's.
+"""The paper's tables and figures, each in one file: measured, as a table and as a figure.
 
-`registry` lists them; each is a function from *subjects* (a model with its images) to a table or to
-figures. The benchmarks that they read are in `grids`, the paper's own numbers in `published`.
+`art_nip.paper.registry` lists them; `art-nip paper` makes them.
 """

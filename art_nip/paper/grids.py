@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from art_nip import zoo
@@ -12,7 +10,8 @@ from art_nip.benchmark import Attack, Benchmark, Defence
 from art_nip.benchmark.report.results import Results
 from art_nip.benchmark.schema import Protocol
 from art_nip.paper.published import ATTACKS
-from art_nip.paper.subjects import STAND_IN, Subject
+from art_nip.paper.setting import Setting
+from art_nip.paper.subjects import Loaded
 from art_nip.zoo import classifiers
 from art_nip.zoo.architectures import Dense, LayerSpec, MaxPool, ReLU, Residual
 
@@ -37,25 +36,7 @@ LAYERS = 5
 """How many layers of the convolutional part Fig. 11 looks at."""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Where benchmarks are kept and how they run.
-
-    :param out: the folder of everything that is written.
-    :param weights: the folder of the weights, where trained defences are looked for too.
-    :param framework: "pytorch" or "tensorflow".
-    :param jobs: tasks to run at once.
-    :param verbose: whether to show progress.
-    """
-
-    out: Path
-    weights: Path
-    framework: str
-    jobs: int = 1
-    verbose: bool = True
-
-
-def comparison(subject: Subject, setting: Setting) -> Results:
+def comparison(subject: Loaded, setting: Setting) -> Results:
     """Run the eleven attacks against ten defences (Fig. 7, 9 and 13, Tables II to IV)."""
     attacks = [
         Attack(name, parameters={"minimal": True} if name in MINIMAL else {})
@@ -66,7 +47,7 @@ def comparison(subject: Subject, setting: Setting) -> Results:
     return _run("comparison", subject, setting, attacks, defences, BOTH)
 
 
-def sizes(subject: Subject, setting: Setting) -> Results:
+def sizes(subject: Loaded, setting: Setting) -> Results:
     """Run PGD in L2 at growing ε against four defences (Fig. 8)."""
     found = SIZES.get(subject.name.split("-")[0], SIZES["cifar10"])
     attacks = [
@@ -76,13 +57,13 @@ def sizes(subject: Subject, setting: Setting) -> Results:
     return _run("sizes", subject, setting, attacks, defences, BOTH)
 
 
-def counts(subject: Subject, setting: Setting, protocol: Protocol) -> Results:
+def counts(subject: Loaded, setting: Setting, protocol: Protocol) -> Results:
     """Run PGD against NIP with other k1 and k2 (Fig. 10)."""
     varied = {f"{name}={k}": {"k1": 5, "k2": 5, name: k} for name in ("k1", "k2") for k in COUNTS}
     return _nip("counts", subject, setting, protocol, varied)
 
 
-def layers(subject: Subject, setting: Setting, protocol: Protocol) -> Results:
+def layers(subject: Loaded, setting: Setting, protocol: Protocol) -> Results:
     """Run PGD against NIP at other layers (Fig. 11)."""
     varied = {name: {"layer": name} for name in _layers(subject)}
     return _nip("layers", subject, setting, protocol, varied)
@@ -90,7 +71,7 @@ def layers(subject: Subject, setting: Setting, protocol: Protocol) -> Results:
 
 def _nip(
     name: str,
-    subject: Subject,
+    subject: Loaded,
     setting: Setting,
     protocol: Protocol,
     varied: dict[str, dict[str, Any]],
@@ -106,7 +87,7 @@ def _nip(
 
 def _run(
     name: str,
-    subject: Subject,
+    subject: Loaded,
     setting: Setting,
     attacks: Iterable[Attack],
     defences: Iterable[Defence],
@@ -120,7 +101,8 @@ def _run(
         protocols=protocols,
         store=store,
         jobs=setting.jobs,
-        name=f"{subject.title}: {name}",
+        seed=setting.seed,
+        name=f"{subject.label}: {name}",
         verbose=setting.verbose,
     )
     benchmark.run(subject.x, subject.y, bank=subject.bank)
@@ -131,9 +113,9 @@ def _forms() -> list[Defence]:
     return [Defence("nip", NIP), Defence("nip", NEAREST, {"retrieval": "nearest"})]
 
 
-def _proactive(subject: Subject, setting: Setting) -> list[Defence]:
+def _proactive(subject: Loaded, setting: Setting) -> list[Defence]:
     """Return the trained defences whose weights are there."""
-    if subject.name == STAND_IN:
+    if setting.tiny:
         return []
     paths = {name: setting.weights / f"{subject.name}-{name}.safetensors" for name in PROACTIVE}
     return [
@@ -143,7 +125,7 @@ def _proactive(subject: Subject, setting: Setting) -> list[Defence]:
     ]
 
 
-def _layers(subject: Subject) -> list[str]:
+def _layers(subject: Loaded) -> list[str]:
     """Return names of layers from the image to the logits, with the one that "auto" stands for."""
     architecture = zoo.architecture_of(subject.trained.name, subject.trained.nb_classes)
     ends = [

@@ -7,49 +7,50 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from art_nip.paper.grids import Setting
-from art_nip.paper.registry import PIECES, Piece
-from art_nip.paper.subjects import Subject
+from art_nip.paper.registry import EXHIBITS, Exhibit
+from art_nip.paper.setting import Setting
+from art_nip.paper.subjects import subjects
 
 PAGE = "paper.md"
 
 
-def make(pieces: Sequence[Piece], subjects: Sequence[Subject], setting: Setting) -> Path:
-    """Write every piece into the folder as soon as it is made, and the page of all that are there.
+def make(exhibits: Sequence[Exhibit], setting: Setting) -> Path:
+    """Write every exhibit into the folder as soon as it is made, and the page of all there are.
 
-    What a stopped run has computed is not computed again: the benchmarks behind the pieces keep
-    their results in `runs/`.
-
+    :param exhibits: what to make.
+    :param setting: of the run; what its folder holds already is not computed again.
     :return: the page.
     """
     setting.out.mkdir(parents=True, exist_ok=True)
-    for piece in pieces:
-        made = piece.make(subjects, setting)
-        if isinstance(made, str):
-            (setting.out / f"{piece.name}.md").write_text(made + "\n", encoding="utf-8")
-            continue
-        for name, figure in made.items():
-            figure.savefig(setting.out / f"{piece.name}-{name}.png")
     page = setting.out / PAGE
-    page.write_text(_page(subjects, setting.out), encoding="utf-8")
+    for exhibit in exhibits:
+        made = exhibit.make(setting)
+        if made.table:
+            (setting.out / f"{exhibit.name}.md").write_text(made.table + "\n", encoding="utf-8")
+        for name, figure in made.figures.items():
+            stem = f"{exhibit.name}-{name}" if name else exhibit.name
+            figure.savefig(setting.out / f"{stem}.png")
+        page.write_text(_page(setting), encoding="utf-8")
     return page
 
 
-def _page(subjects: Sequence[Subject], out: Path) -> str:
-    sizes = {subject.title: len(subject.x) for subject in subjects}
-    images = ", ".join(f"{title}: {n}" for title, n in sizes.items())
+def _page(setting: Setting) -> str:
+    images = ", ".join(f"{subject.label}: {len(subject.x)}" for subject in subjects(setting))
     parts = [
         "# The paper's tables and figures",
         f"Attacked images: {images}. {platform.machine()}, {date.today()}. Values in brackets "
         "behind ours are the paper's. NIP is fitted on other images (held-out) unless it says "
         "*leaked*: on the benign originals of the attacked images. Attacks do not know of the "
-        "defences.",
+        "defences unless it says *adaptive*.",
     ]
-    for piece in PIECES:
-        table = out / f"{piece.name}.md"
-        figures = sorted(out.glob(f"{piece.name}-*.png"))
+    for exhibit in EXHIBITS:
+        table = setting.out / f"{exhibit.name}.md"
+        figures = [
+            *setting.out.glob(f"{exhibit.name}.png"),
+            *sorted(setting.out.glob(f"{exhibit.name}-*.png")),
+        ]
         if table.is_file() or figures:
-            parts += [f"## {piece.title}", f"The paper: {piece.claim}"]
+            parts += [f"## {exhibit.title}", f"The paper: {exhibit.claim}"]
+            parts += [f"![{exhibit.title}]({figure.name})" for figure in figures]
             parts += [table.read_text(encoding="utf-8").strip()] if table.is_file() else []
-            parts += [f"![{piece.title}]({figure.name})" for figure in figures]
     return "\n\n".join(parts) + "\n"

@@ -1,139 +1,192 @@
-"""The models of the paper with their images: what every table and figure is about."""
+"""The models of the paper and their images, ready to be attacked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file
 
 from art_nip import zoo
-from art_nip.data import Images, Labels, check_same_classes, load, mnist, split
+from art_nip.data import load
+from art_nip.estimators.base import adapter_for
+from art_nip.metrics import predicted_classes
+from art_nip.paper.setting import Setting, digest_of
+from art_nip.utils.validation import check_choice
 from art_nip.zoo import classifiers, training
+from art_nip.zoo.classifiers import TrainedModel, as_classifier
 from art_nip.zoo.training import Recipe
 
-TITLES = {
-    "cifar10-vgg19": "VGG-19, CIFAR-10",
-    "cifar10-alexnet": "AlexNet, CIFAR-10",
-    "gtsrb-lenet5": "LeNet-5, GTSRB",
-    "gtsrb-resnet20": "ResNet-20, GTSRB",
-    "imagenette-vgg19": "VGG-19, Imagenette",
-    "imagenette-mobilenet": "MobileNet, Imagenette",
-}
-"""The six subjects of Table I, by the name of their file of weights."""
+Images = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
 
-STAND_IN = "mnist-lenet5"
-"""LeNet-5 on embedded digits, trained in seconds: what `--tiny` looks at."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How much is computed.
-
-    :param images: how many images are attacked.
-    :param bank: how many benign images defences learn from.
-    """
-
-    images: int
-    bank: int
-
-
-TINY = Scale(images=16, bank=150)
-REDUCED = Scale(images=100, bank=1000)
+BANK, TINY_BANK = 1000, 100
+"""How many benign images, of the training part, held-out defences are fitted on."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained classifier, images that it is judged on, and images that defences learn from.
+    """A model on its data.
 
-    :param name: its name, that of its file of weights.
-    :param classifier: an ART classifier of images in [0, 1].
-    :param x: images to evaluate on, shape (N, *input_shape), which the classifier gets right.
+    :param label: as tables and figures have it.
+    :param data: the data set.
+    :param bare: what the file of weights is of, where the file itself does not say so.
+    """
+
+    label: str
+    data: str
+    bare: TrainedModel | None = None
+
+
+SUBJECTS = {
+    "cifar10-vgg19": Subject(
+        "VGG-19, CIFAR-10", "cifar10", TrainedModel("vgg19-small", (3, 32, 32), 10, 0.5, 0.25)
+    ),
+    "gtsrb-lenet5": Subject("LeNet-5, GTSRB", "gtsrb"),
+    "cifar10-alexnet": Subject("AlexNet, CIFAR-10", "cifar10"),
+    "gtsrb-resnet20": Subject("ResNet-20, GTSRB", "gtsrb"),
+    "imagenette-vgg19": Subject("VGG-19, Imagenette", "imagenette"),
+    "imagenette-mobilenet": Subject("MobileNet, Imagenette", "imagenette"),
+}
+"""The six models of Table I, by the name of the file of weights."""
+
+TINY = {"mnist-lenet5": Subject("LeNet-5, MNIST", "mnist")}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with the images to attack, all of which it classifies correctly.
+
+    :param name: of `SUBJECTS`.
+    :param label: as tables and figures have it.
+    :param classifier: an ART classifier.
+    :param x: images to attack, shape (N, *input_shape), in [0, 1].
     :param y: their classes, shape (N,).
     :param bank: other benign images and their classes.
-    :param benign: accuracy on as many test images as were looked at to find `x`.
-    :param trained: what its file of weights says of it.
+    :param identity: what determines all this, as JSON can hold it.
+    :param trained: what the model is.
+    :param accuracy: the share of the test images looked at that it classifies correctly.
     :param label_names: the names of the classes.
     """
 
     name: str
+    label: str
     classifier: Any
     x: Images
     y: Labels
     bank: tuple[Images, Labels]
+    identity: dict[str, Any]
+    trained: TrainedModel
     accuracy: float
-    trained: classifiers.TrainedModel
     label_names: list[str]
 
-    @property
-    def title(self) -> str:
-        """What figures call it."""
-        return TITLES.get(self.name, "LeNet-5, MNIST digits")
 
+def names(setting: Setting) -> tuple[str, ...]:
+    """Return the names of the models of a run: those asked for, else those that have weights.
 
-def subject(
-    name: str, scale: Scale, *, weights: Path, data: Path | None, framework: str
-) -> Subject:
-    """Return a subject with the images that the scale asks for.
-
-    :param name: one of `TITLES`, or `STAND_IN`.
-    :param weights: the folder with `{name}.safetensors`, as `art-nip train` writes it.
-    :param data: the folder of local images, as of :func:`art_nip.data.load`; None downloads them.
-    :param framework: "pytorch" or "tensorflow".
-    :raises FileNotFoundError: if there are no weights; the message says how to train them.
+    :raises ValueError: if there is none of a name that was asked for.
+    :raises FileNotFoundError: if the weights of one that was asked for, or of all, are not there.
     """
-    if name == STAND_IN:
-        return _stand_in(scale, framework)
-    path = weights / f"{name}.safetensors"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"There is no {path}: train it, art-nip train {name.replace('-', ' ')} --out {path}, "
-            "or leave the model out with --models."
-        )
-    trained, _ = classifiers.read(path)
-    classifier = classifiers.load(path, framework)
-    how: dict[str, Any] = {"folder": data, "channels_first": classifier.channels_first}
-    collection = name.split("-")[0]
-    # Twice as many as needed, and 500 at least, to know the accuracy and have enough right ones.
-    x, y, names = load(collection, "test", limit=max(2 * scale.images, 500), **how)
-    x_bank, y_bank, theirs = load(collection, "train", limit=scale.bank, **how)
-    check_same_classes(theirs, names)
-    return _judged_on_right_ones(name, classifier, x, y, (x_bank, y_bank), trained, names, scale)
+    if setting.tiny:
+        return tuple(TINY)
+    for name in setting.models or ():
+        check_choice("model", name, tuple(SUBJECTS))
+    there = [name for name in SUBJECTS if _path(setting, name).is_file()]
+    for name in setting.models or ([] if there else SUBJECTS):
+        if name not in there:
+            path = _path(setting, name)
+            raise FileNotFoundError(
+                f"There are no weights {path}. Train them: art-nip train {name.replace('-', ' ')} "
+                f"--out {path}."
+            )
+    return setting.models or tuple(there)
 
 
-def _stand_in(scale: Scale, framework: str) -> Subject:
-    """Return a subject that needs no files."""
-    sizes = (1500, scale.bank, 2 * scale.images)
-    train, bank, test = split(*mnist(channels_first=framework == "pytorch"), sizes)
-    trained = classifiers.TrainedModel("lenet5", (1, 28, 28), 10, 0.0, 1.0)
-    training.seed_weights(framework, 0)
-    model = trained.create(framework)
-    classifier = classifiers.as_classifier(model, framework, trained.input_shape(framework), 10)
-    recipe = Recipe(epochs=3, batch_size=50, shift=1, bfloat16=False)
-    training.train(classifier.model, *train, recipe, verbose=False)
-    names = [str(digit) for digit in range(10)]
-    return _judged_on_right_ones(STAND_IN, classifier, *test, bank, trained, names, scale)
+@cache
+def subjects(setting: Setting) -> tuple[Loaded, ...]:
+    """Return the models of a run with their images.
+
+    :param setting: of the run.
+    :raises FileNotFoundError: if weights or images are not there.
+    :raises ValueError: if a model classifies no image correctly.
+    """
+    return tuple(_loaded(setting, name) for name in names(setting))
 
 
-def _judged_on_right_ones(
-    name: str,
-    classifier: Any,
-    x: Images,
-    y: Labels,
-    bank: tuple[Images, Labels],
-    trained: classifiers.TrainedModel,
-    label_names: list[str],
-    scale: Scale,
-) -> Subject:
-    """Return a subject of the first images that the classifier gets right, as in the paper."""
-    right = np.flatnonzero(classifier.predict(x).argmax(axis=1) == y)
-    kept = right[: scale.images]
-    return Subject(
-        name, classifier, x[kept], y[kept], bank, len(right) / len(x), trained, label_names
+def _loaded(setting: Setting, name: str) -> Loaded:
+    subject = (TINY if setting.tiny else SUBJECTS)[name]
+    classifier, trained = _trained(setting) if setting.tiny else _classifier(setting, name, subject)
+    first = setting.framework == "pytorch"
+
+    def images(part: str, n: int) -> tuple[Images, Labels, list[str]]:
+        return load(subject.data, part, folder=setting.data, limit=n, channels_first=first)
+
+    # Some are classified wrongly, and left out.
+    x, y, label_names = images("test", 2 * setting.limit + 50)
+    right = np.flatnonzero(predicted_classes(classifier.predict(x)) == y)
+    kept = right[: setting.limit]
+    if not len(kept):
+        raise ValueError(f"{subject.label} classifies none of {len(y)} test images correctly.")
+    bank_x, bank_y, _ = images("train", TINY_BANK if setting.tiny else BANK)
+    return Loaded(
+        name,
+        subject.label,
+        classifier,
+        x[kept],
+        y[kept],
+        (bank_x, bank_y),
+        identity={
+            "model": adapter_for(classifier, None, "probability").fingerprint(),
+            "images": digest_of(x[kept], y[kept]),
+            "framework": setting.framework,
+            "seed": setting.seed,
+        },
+        trained=trained,
+        accuracy=len(right) / len(y),
+        label_names=label_names,
     )
 
 
-def parameters(subject: Subject) -> int:
-    """Return how many numbers of the model are trained or kept, BatchNorm statistics included."""
-    return sum(array.size for array in zoo.get_weights(subject.classifier.model).values())
+def _path(setting: Setting, name: str) -> Path:
+    return setting.weights / f"{name}.safetensors"
+
+
+def _classifier(setting: Setting, name: str, subject: Subject) -> tuple[Any, TrainedModel]:
+    path = _path(setting, name)
+    try:
+        trained, _ = classifiers.read(path)
+        classifier = classifiers.load(path, setting.framework)
+    except ValueError:
+        if subject.bare is None:
+            raise
+        trained = subject.bare
+        classifier = _of_bare(path, trained, setting.framework)
+    if hasattr(classifier.model, "requires_grad_"):
+        # Nothing is trained here, and PyTorch then leaves out the gradients of weights.
+        classifier.model.requires_grad_(False)
+    return classifier, trained
+
+
+def _of_bare(path: Path, of: TrainedModel, framework: str) -> Any:
+    model = of.create(framework)
+    zoo.set_weights(model, load_file(path))
+    return as_classifier(
+        model, framework, of.input_shape(framework), of.nb_classes, preprocessing=(of.mean, of.std)
+    )
+
+
+def _trained(setting: Setting) -> tuple[Any, TrainedModel]:
+    """Return LeNet-5 after a few seconds of training on digits."""
+    framework = setting.framework
+    trained = TrainedModel("lenet5", (1, 28, 28), 10, 0.0, 1.0)
+    x, y, _ = load("mnist", "train", limit=1500, channels_first=framework == "pytorch")
+    training.seed_weights(framework, setting.seed)
+    model = trained.create(framework)
+    classifier = as_classifier(model, framework, trained.input_shape(framework), 10)
+    recipe = Recipe(epochs=3, batch_size=50, shift=1, bfloat16=False)
+    training.train(classifier.model, x, y, recipe, seed=setting.seed, verbose=False)
+    return classifier, trained

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from art_nip import zoo
 from art_nip.benchmark.schema import NONE, Row
 from art_nip.paper import grids, measured, published
-from art_nip.paper.grids import Setting
-from art_nip.paper.subjects import Subject, parameters
+from art_nip.paper.setting import Made, Setting
+from art_nip.paper.subjects import Loaded, subjects
 from art_nip.zoo.architectures import Architecture, LayerSpec, Residual, output_shape
 
 
-def models(subjects: Sequence[Subject], setting: Setting) -> str:
+def models(setting: Setting) -> Made:
     """Return Table I: size and accuracy of the models.
 
     Layers are the modules of our models with pooling, normalisation, ReLU and dropout; neurons are
@@ -21,14 +21,14 @@ def models(subjects: Sequence[Subject], setting: Setting) -> str:
     ReLU in some models and not in others.
     """
     lines = []
-    for subject in subjects:
+    for subject in subjects(setting):
         theirs = published.MODELS.get(subject.name)
         trained = subject.trained
         layers, neurons = _size(
             zoo.architecture_of(trained.name, trained.nb_classes), trained.image_shape
         )
         ours = (
-            f"{parameters(subject):,}",
+            f"{_parameters(subject):,}",
             f"{layers}",
             f"{neurons:,}",
             f"{subject.accuracy:.3f}",
@@ -43,15 +43,15 @@ def models(subjects: Sequence[Subject], setting: Setting) -> str:
         )
         side = "×".join(map(str, trained.image_shape[1:]))
         pairs = [f"{a} ({b})" for a, b in zip(ours, paper, strict=True)]
-        lines.append([subject.title, side, *pairs])
+        lines.append([subject.label, side, *pairs])
     heading = ["model", "images", "parameters", "layers", "neurons", "accuracy"]
-    return _markdown(heading, lines)
+    return Made(_markdown(heading, lines))
 
 
-def examples(subjects: Sequence[Subject], setting: Setting) -> str:
+def examples(setting: Setting) -> Made:
     """Return Table II: mean L2 norm and success rate of the attacks, ours and (the paper's)."""
     lines = []
-    for subject in subjects:
+    for subject in subjects(setting):
         results = grids.comparison(subject, setting)
         theirs = published.EXAMPLES.get(subject.name, {})
         norms = {attack: row for attack, by, row in measured.rows(results, "l2") if by == NONE}
@@ -60,36 +60,36 @@ def examples(subjects: Sequence[Subject], setting: Setting) -> str:
             size, share = theirs.get(attack, (math.nan, math.nan))
             lines.append(
                 [
-                    subject.title,
+                    subject.label,
                     attack,
                     f"{_number(norms.get(attack))} ({_plain(size)})",
                     f"{_rate(rates.get(attack))} ({_plain(share)})",
                 ]
             )
-    return _markdown(["model", "attack", "mean L2 norm", "success rate"], lines)
+    return Made(_markdown(["model", "attack", "mean L2 norm", "success rate"], lines))
 
 
-def benign(subjects: Sequence[Subject], setting: Setting) -> str:
+def benign(setting: Setting) -> Made:
     """Return Table III: accuracy on benign images that the bare model gets right."""
     lines = []
-    for subject in subjects:
+    for subject in subjects(setting):
         results = grids.comparison(subject, setting)
         theirs = published.BENIGN.get(subject.name, {})
         for defence, row in measured.by_defence(results, "accuracy").items():
             if defence != NONE:
                 paper = _plain(theirs.get(defence, math.nan))
-                lines.append([subject.title, defence, f"{_rate(row)} ({paper})"])
-    return _markdown(["model", "defence", "benign accuracy"], lines)
+                lines.append([subject.label, defence, f"{_rate(row)} ({paper})"])
+    return Made(_markdown(["model", "defence", "benign accuracy"], lines))
 
 
-def seconds(subjects: Sequence[Subject], setting: Setting) -> str:
+def seconds(setting: Setting) -> Made:
     """Return Table IV: seconds for 5,000 images, and their ratio to SpatialSmoothing's.
 
     Ours are those of classifying benign images through the defence, less those of classifying them
     without; machines differ, and ratios are what can be compared.
     """
     lines = []
-    for subject in subjects:
+    for subject in subjects(setting):
         results = grids.comparison(subject, setting)
         theirs = published.SECONDS.get(subject.name, {})
         times = {
@@ -103,13 +103,18 @@ def seconds(subjects: Sequence[Subject], setting: Setting) -> str:
                 ratio = paper / theirs["ss"] if theirs else math.nan
                 lines.append(
                     [
-                        subject.title,
+                        subject.label,
                         defence,
                         f"{own[defence]:,.1f} ({_plain(paper, 1)})",
                         f"{own[defence] / own['ss']:,.1f} ({_plain(ratio, 1)})",
                     ]
                 )
-    return _markdown(["model", "defence", "seconds for 5,000 images", "ratio to ss"], lines)
+    return Made(_markdown(["model", "defence", "seconds for 5,000 images", "ratio to ss"], lines))
+
+
+def _parameters(subject: Loaded) -> int:
+    """Return how many numbers are trained or kept, BatchNorm statistics included."""
+    return sum(array.size for array in zoo.get_weights(subject.classifier.model).values())
 
 
 def _size(architecture: Architecture, image_shape: tuple[int, ...]) -> tuple[int, int]:

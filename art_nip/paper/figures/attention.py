@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,12 +9,12 @@ import numpy as np
 from art_nip.data import Images
 from art_nip.paper.figures.examples import attacked, defence, defended
 from art_nip.paper.figures.gallery import gallery
-from art_nip.paper.grids import Setting
-from art_nip.paper.subjects import Subject
+from art_nip.paper.setting import Made, Setting
+from art_nip.paper.subjects import Loaded, subjects
 from art_nip.utils.frameworks import Framework, code_of, framework_of
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 ATTACKS = ("pgd", "boundary")
 
@@ -23,13 +22,13 @@ SHOWN = 3
 """How many images."""
 
 
-def grad_cam(subjects: Sequence[Subject], setting: Setting) -> Mapping[str, Figure]:
+def grad_cam(setting: Setting) -> Made:
     """Draw Fig. 12: the image, attacked by PGD and Boundary, and each of these after NIP.
 
     Captum computes the maps, in PyTorch; there is no such figure of TensorFlow's models.
     """
     found = {}
-    for subject in subjects:
+    for subject in subjects(setting):
         if framework_of(subject.classifier) is not Framework.PYTORCH:
             continue
         images = attacked(subject, setting, SHOWN)
@@ -41,10 +40,10 @@ def grad_cam(subjects: Sequence[Subject], setting: Setting) -> Mapping[str, Figu
         maps = {name: _maps(subject, x) for name, x in columns.items()}
         headings = [subject.label_names[label] for label in subject.y[:SHOWN]]
         found[subject.name] = gallery(columns, headings, subject, maps)
-    return found
+    return Made(figures=found)
 
 
-def _maps(subject: Subject, x: Images) -> Images:
+def _maps(subject: Loaded, x: Images) -> Images:
     """Return Grad-CAM of the predicted class, from 0 to 1, shape (N, H, W)."""
     code = code_of("art_nip.paper.figures", Framework.PYTORCH)
     maps: Images = code.grad_cam(subject.classifier, x)

@@ -10,11 +10,11 @@ from art_nip import defences
 from art_nip.data import Images
 from art_nip.metrics import successful
 from art_nip.paper import grids
-from art_nip.paper.grids import Setting
-from art_nip.paper.subjects import Subject
+from art_nip.paper.setting import Setting
+from art_nip.paper.subjects import Loaded
 
 
-def attacked(subject: Subject, setting: Setting, most: int) -> dict[str, Images]:
+def attacked(subject: Loaded, setting: Setting, most: int) -> dict[str, Images]:
     """Return the first adversarial images of each attack, in the order of the subject's images.
 
     :param most: how many at most; all attacks have equally many.
@@ -23,13 +23,13 @@ def attacked(subject: Subject, setting: Setting, most: int) -> dict[str, Images]
     return {} if found is None else {name: x[:most] for name, x in found.adversarial.items()}
 
 
-def fooled(subject: Subject, x_adv: Images) -> Any:
+def fooled(subject: Loaded, x_adv: Images) -> Any:
     """Return which adversarial images the classifier gets wrong, shape (N,), bool."""
     y = subject.y[: len(x_adv)]
     return successful(y, y, subject.classifier.predict(x_adv).argmax(axis=1))
 
 
-def defence(subject: Subject, name: str, **parameters: Any) -> Any:
+def defence(subject: Loaded, name: str, **parameters: Any) -> Any:
     """Return a named defence of the subject's classifier, fitted on its bank if it learns."""
     named = defences.get(name)
     made = named.create(subject.classifier, **parameters)

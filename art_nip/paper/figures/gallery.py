@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from art_nip.data import Images
-from art_nip.paper.subjects import Subject
+from art_nip.paper.subjects import Loaded
 from art_nip.plots.drawing import ADVERSARIAL, INK, empty_figure, text
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def gallery(
     columns: Mapping[str, Images],
     headings: Sequence[str],
-    subject: Subject,
+    subject: Loaded,
     maps: Mapping[str, Images] | None = None,
 ) -> Figure:
     """Return a figure with an image in each row and column, and its predicted class over it.
@@ -30,7 +30,7 @@ def gallery(
         laid over the image; None for none.
     """
     rows = len(headings)
-    figure = empty_figure(1.5 * len(columns) + 0.9, 1.7 * rows + 0.5, subject.title)
+    figure = empty_figure(1.5 * len(columns) + 0.9, 1.7 * rows + 0.5, subject.label)
     grid = figure.subplots(rows, len(columns), squeeze=False)
     for place, (name, images) in enumerate(columns.items()):
         predicted = subject.classifier.predict(images).argmax(axis=1)

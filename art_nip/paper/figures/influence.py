@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from art_nip import NIPPreprocessor, plots
 from art_nip.paper.figures.examples import attacked, defence, defended, fooled
-from art_nip.paper.grids import Setting
-from art_nip.paper.subjects import Subject
+from art_nip.paper.setting import Made, Setting
+from art_nip.paper.subjects import Loaded, subjects
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from art_nip.plots.drawing import Floats
 
 MOST = 500
@@ -25,10 +22,10 @@ REPAIRED = ("deepfool", "fgsm", "boundary", "auna")
 DEFENCES = ("ss", "stl", "nip")
 
 
-def attacks(subjects: Sequence[Subject], setting: Setting) -> Mapping[str, Figure]:
+def attacks(setting: Setting) -> Made:
     """Draw Fig. 2 and 17: influence of benign and of successful adversarial images."""
     found = {}
-    for subject in subjects:
+    for subject in subjects(setting):
         nip = _looking(subject)
         pairs = {}
         for attack, x_adv in attacked(subject, setting, MOST).items():
@@ -37,14 +34,14 @@ def attacks(subjects: Sequence[Subject], setting: Setting) -> Mapping[str, Figur
                 benign = subject.x[: len(x_adv)][hit]
                 pairs[attack] = (nip.influence(benign), nip.influence(x_adv[hit]))
         if pairs:
-            found[subject.name] = plots.influence_bars(pairs, title=subject.title, columns=3)
-    return found
+            found[subject.name] = plots.influence_bars(pairs, title=subject.label, columns=3)
+    return Made(figures=found)
 
 
-def defences(subjects: Sequence[Subject], setting: Setting) -> Mapping[str, Figure]:
+def defences(setting: Setting) -> Made:
     """Draw Fig. 18: influence of benign images, and of successful adversarial ones, defended."""
     found = {}
-    for subject in subjects:
+    for subject in subjects(setting):
         nip = _looking(subject)
         made = {name: defence(subject, name) for name in DEFENCES}
         images = attacked(subject, setting, MOST)
@@ -59,11 +56,11 @@ def defences(subjects: Sequence[Subject], setting: Setting) -> Mapping[str, Figu
                 pairs[f"{attack}, {name}"] = (benign, nip.influence(repaired))
         if pairs:
             found[subject.name] = plots.influence_bars(
-                pairs, title=subject.title, columns=len(DEFENCES), second="defended"
+                pairs, title=subject.label, columns=len(DEFENCES), second="defended"
             )
-    return found
+    return Made(figures=found)
 
 
-def _looking(subject: Subject) -> NIPPreprocessor:
+def _looking(subject: Loaded) -> NIPPreprocessor:
     """Return a NIP that is only looked through; influence needs no fit."""
     return NIPPreprocessor.for_estimator(subject.classifier, verbose=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +10,11 @@ from art_nip import plots
 from art_nip.data import Images
 from art_nip.paper.figures.examples import attacked, defence, defended
 from art_nip.paper.figures.gallery import gallery
-from art_nip.paper.grids import Setting
-from art_nip.paper.subjects import Subject
+from art_nip.paper.setting import Made, Setting
+from art_nip.paper.subjects import subjects
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 LARGEST = ("pixel", "uap")
 """The attacks of Fig. 14, which change the images of GTSRB most."""
@@ -24,10 +23,10 @@ REPAIRED = ("bim", "boundary", "pwa")
 DEFENCES = ("cbdr", "sr", "nip")
 
 
-def adversarial(subjects: Sequence[Subject], setting: Setting) -> Mapping[str, Figure]:
+def adversarial(setting: Setting) -> Made:
     """Draw Fig. 14: images as the largest perturbations leave them."""
     found = {}
-    for subject in subjects:
+    for subject in subjects(setting):
         images = attacked(subject, setting, 4)
         shown = {name: images[name] for name in LARGEST if name in images}
         if shown:
@@ -35,15 +34,15 @@ def adversarial(subjects: Sequence[Subject], setting: Setting) -> Mapping[str, F
                 subject.x[: len(next(iter(shown.values())))],
                 shown,
                 channels_first=subject.classifier.channels_first,
-                title=subject.title,
+                title=subject.label,
             )
-    return found
+    return Made(figures=found)
 
 
-def repaired(subjects: Sequence[Subject], setting: Setting) -> Mapping[str, Figure]:
+def repaired(setting: Setting) -> Made:
     """Draw Fig. 15 and 16: a benign image, attacked, and defended in three ways."""
     found = {}
-    for subject in subjects:
+    for subject in subjects(setting):
         images = attacked(subject, setting, len(REPAIRED))
         made = {name: defence(subject, name) for name in DEFENCES}
         columns: dict[str, list[Images]] = {"benign": [], "adversarial": []}
@@ -58,4 +57,4 @@ def repaired(subjects: Sequence[Subject], setting: Setting) -> Mapping[str, Figu
             list(REPAIRED),
             subject,
         )
-    return found
+    return Made(figures=found)
