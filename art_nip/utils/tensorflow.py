@@ -55,7 +55,8 @@ def namespace() -> Any:
         permute_dims=tf.transpose,
         reshape=tf.reshape,
         round=tf.round,
-        searchsorted=tf.searchsorted,
+        # Of int32 most operations on a GPU are computed by the host.
+        searchsorted=lambda x, values: tf.searchsorted(x, values, out_type=tf.int64),
         sign=tf.sign,
         sort=lambda x, *, axis: tf.sort(x, axis),
         sqrt=tf.sqrt,

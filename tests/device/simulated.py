@@ -7,9 +7,11 @@ It stands on the part of PyTorch for backends written in Python, "PrivateUse1". 
 is in all of the process.
 """
 
+import functools
 from typing import Any
 
 import torch
+from torch.autograd.graph import _engine_run_backward
 from torch.utils import backend_registration
 from torch.utils._pytree import tree_iter, tree_map
 
@@ -53,6 +55,9 @@ class SimulatedTensor(torch.Tensor):
 
     def __repr__(self) -> str:
         return f"SimulatedTensor({self.values})"
+
+    def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None) -> torch.Tensor:
+        return torch.tensor(data, dtype=dtype or self.dtype, device=device or self.device)
 
     def tolist(self) -> Any:
         return self.detach().cpu().tolist()
@@ -161,7 +166,32 @@ def install() -> None:
     for operation in (aten.empty.memory_format, aten.empty_strided.default):
         making.impl(operation, _made_by(operation), "PrivateUse1")
     _registered.extend((rest, making))
+    torch.autograd._engine_run_backward = _backward_with_checked_places
+    torch.tensor, torch.as_tensor = map(_by_way_of_host, (torch.tensor, torch.as_tensor))
 
 
 def _made_by(operation: Any) -> Any:
     return lambda *args, **kwargs: compute(operation, *args, **kwargs)
+
+
+def _by_way_of_host(make: Any) -> Any:
+    """Return a function that makes tensors; PyTorch makes none of Python's numbers on the device."""
+
+    @functools.wraps(make)
+    def made(data: Any, *, device: Any = None, requires_grad: bool = False, **kwargs: Any) -> Any:
+        if device is None or torch.device(device).type != NAME:
+            kwargs["device"] = device
+            return make(data, **kwargs, **({"requires_grad": True} if requires_grad else {}))
+        return make(data, **kwargs).to(device).requires_grad_(requires_grad)
+
+    return made
+
+
+def _backward_with_checked_places(outputs: Any, gradients: Any, *rest: Any, **keywords: Any) -> Any:
+    """Go back through the graph; PyTorch would abort where a gradient is of another device."""
+    for output, gradient in zip(outputs, gradients, strict=True):
+        if isinstance(gradient, torch.Tensor) and gradient.device != output.device:
+            raise RuntimeError(
+                f"the gradient is on device {gradient.device}, and what it is of on {output.device}"
+            )
+    return _engine_run_backward(outputs, gradients, *rest, **keywords)
