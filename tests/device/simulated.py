@@ -8,9 +8,11 @@ is in all of the process.
 """
 
 import functools
+from collections import OrderedDict
 from typing import Any
 
 import torch
+from torch import _utils
 from torch.autograd.graph import _engine_run_backward
 from torch.utils import backend_registration
 from torch.utils._pytree import tree_iter, tree_map
@@ -62,6 +64,15 @@ class SimulatedTensor(torch.Tensor):
     def tolist(self) -> Any:
         return self.detach().cpu().tolist()
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item() if self.ndim == 0 else repr(self), spec)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        arguments = (self.detach().cpu(), self.dtype, str(self.device), self.requires_grad)
+        if isinstance(self, torch.nn.Parameter):
+            return _utils._rebuild_parameter, (self.detach(), self.requires_grad, OrderedDict())
+        return _utils._rebuild_device_tensor_from_cpu_tensor, arguments
+
     def numpy(self, *, force: bool = False) -> Any:
         if not force:
             self.__array__()
@@ -72,6 +83,10 @@ class SimulatedTensor(torch.Tensor):
             f"can't convert {NAME}:0 device type tensor to numpy. Use Tensor.cpu() to copy the "
             "tensor to host memory first."
         )
+
+
+# EagerPy, and so Foolbox, knows tensors by the name of their package.
+SimulatedTensor.__module__ = "torch"
 
 
 def compute(operation: Any, *args: Any, **kwargs: Any) -> Any:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 
 from art_nip import defences
 from art_nip.utils.seeds import seeded
@@ -26,7 +27,7 @@ def defended(name: str, classifier: Any, bank: Any, x: np.ndarray, y: np.ndarray
     found = []
     with seeded(0):
         found.append(defence(x)[0])
-    if hasattr(defence, "forward"):
+    if isinstance(defence, PreprocessorPyTorch):
         assert defence.device == classifier.device
         given = tensor(x, classifier)
         with seeded(0):
