@@ -64,7 +64,10 @@ class CandidateBank:
         :param rows: takes an array, and returns the function from indices to its rows on the
             device.
         """
-        codes, lows = rows(self.codes), rows(self.lows)
+        codes = rows(self.codes)
+        if self.codes.dtype != np.uint8:
+            return lambda indices: decode(codes(indices), None)
+        lows = rows(self.lows)
         return lambda indices: decode(codes(indices), lows(indices))
 
 
@@ -173,11 +176,11 @@ def encode(perturbation: Array, dtype: str) -> tuple[Array, Array]:
     return (perturbation if dtype == "float32" else xp.astype(perturbation, xp.float16)), low
 
 
-def decode(codes: Array, lows: Array) -> Array:
+def decode(codes: Array, lows: Array | None) -> Array:
     """Return perturbations ρ̂, float32, from their codes.
 
     :param codes: as `encode` made them.
-    :param lows: the smallest value of each perturbation.
+    :param lows: the smallest value of each perturbation; only codes of uint8 need it.
     """
     xp = namespace(codes)
     values = xp.astype(codes, xp.float32)

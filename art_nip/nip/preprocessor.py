@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial, wraps
 from importlib.metadata import version
 from pathlib import Path
@@ -80,6 +81,24 @@ def _undisturbed(method: Method) -> Method:
             return method(self, *arguments, **keywords)
 
     return cast(Method, undisturbed)
+
+
+@dataclass(frozen=True)
+class _AtWork:
+    """What defends images, on the model's device.
+
+    :param reader: the retrieval.
+    :param added: function from images and ρ̂ to the defended images [7].
+    :param pixels: the range of the images.
+    """
+
+    reader: Reader
+    added: Callable[[Array, Array], Array]
+    pixels: PixelRange
+
+    def defended(self, x: Array) -> Array:
+        """Return defended images."""
+        return self.added(x, self.reader.perturbation(x))
 
 
 class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
@@ -179,7 +198,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def _adopt(self, fitted: Fitted | None) -> None:
         self._fitted = fitted
         self._is_fitted = fitted is not None
-        self._reader: Reader | None = None
+        self._at_work: _AtWork | None = None
         self._mark: object = None if fitted is None else self._adapter.weights_mark()
         self._is_stale = False
 
@@ -230,7 +249,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
 
         :param x: images, shape (N, *input_shape), in the range of `clip_values`.
         """
-        return self._batched(x, self._ready().candidate, (), np.int64)
+        return self._batched(x, self._ready().reader.candidate, (), np.int64)
 
     def evidence(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return the log p(c | x) that the evidence of "class" retrieval gives to images.
@@ -243,7 +262,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :raises NotFittedError: if nothing was fitted.
         :raises ValueError: if the retrieval is another.
         """
-        reader = self._ready()
+        reader = self._ready().reader
         if not isinstance(reader, ClassReader):
             raise ValueError(
                 f'Only "class" retrieval has evidence, and this one is {self.retrieval!r}. Make '
@@ -267,10 +286,10 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :raises NotFittedError: if nothing was fitted.
         :raises ValueError: if images are not as above.
         """
-        reader = self._ready()
+        at_work = self._ready()
         if is_predicting():
             return np.asarray(self._adapter.numpy(self.forward(numeric(x))[0]), np.float32), y
-        return self._batched(x, partial(self._defended, reader), self._adapter.input_shape), y
+        return self._batched(x, at_work.defended, self._adapter.input_shape), y
 
     @_undisturbed
     def forward(self, x: Array, y: Any | None = None) -> tuple[Array, Any | None]:
@@ -291,13 +310,13 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :raises NotFittedError: if nothing was fitted.
         :raises ValueError: if images have another shape.
         """
-        reader, size = self._ready(), self.parameters.batch_size
+        at_work, size = self._ready(), self.parameters.batch_size
         x = self._adapter.tensor(x)
         check_shape(x, self._adapter.input_shape)
         if len(x) == 0:
             return x, y
         batches = [
-            self._forwarded(reader, x[start : start + size]) for start in range(0, len(x), size)
+            self._forwarded(at_work, x[start : start + size]) for start in range(0, len(x), size)
         ]
         defended = batches[0] if len(batches) == 1 else namespace(x).concat(batches)
         return self._adapter.as_input(defended), y
@@ -325,7 +344,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         result = np.zeros_like(gradient)
         result[finite] = neurons.defended_gradient(
             images[finite],
-            self._each_batch(images[finite], self._ready().perturbation, images.shape[1:]),
+            self._each_batch(images[finite], self._ready().reader.perturbation, images.shape[1:]),
             self.parameters.strength,
             PixelRange.of(self.parameters.clip_values),
             gradient[finite],
@@ -346,26 +365,21 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             follow them together.
         """
         images = self._adapter.tensor(self._checked(x))
-        found = self._ready().surrogate_losses(images, classes, self._added, draws)
+        at_work = self._ready()
+        found = at_work.reader.surrogate_losses(images, classes, at_work.added, draws)
         return [self._adapter.numpy(way) for way in found]
 
-    def _forwarded(self, reader: Reader, x: Array) -> Array:
+    def _forwarded(self, at_work: _AtWork, x: Array) -> Array:
         """Return defended images; NaN where an image has NaN or infinite values."""
         xp, axes = namespace(x), tuple(range(1, len(x.shape)))
         # A sum is finite only if all its terms are finite.
         if math.isfinite(float(xp.sum(self._adapter.constant(x)))):
-            return self._defended(reader, x)
+            return at_work.defended(x)
         # 0 times a finite number is 0; 0 times any other value is NaN, which does not equal itself.
         zeros = xp.sum(self._adapter.constant(x) * 0, axis=axes, keepdims=True)
         finite = zeros == zeros
-        low = xp.zeros_like(x) + self._context.pixels.low
-        return xp.where(finite, self._defended(reader, xp.where(finite, x, low)), zeros)
-
-    def _defended(self, reader: Reader, x: Array) -> Array:
-        return self._added(x, reader.perturbation(x))
-
-    def _added(self, x: Array, perturbation: Array) -> Array:
-        return neurons.defended(x, perturbation, self.strength, self._context.pixels)
+        low = xp.zeros_like(x) + at_work.pixels.low
+        return xp.where(finite, at_work.defended(xp.where(finite, x, low)), zeros)
 
     @property
     def _context(self) -> Context:
@@ -412,13 +426,19 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         return self._fitted
 
     @_undisturbed
-    def _ready(self) -> Reader:
+    def _ready(self) -> _AtWork:
         """Return the retrieval at work, on the device that the model is on now."""
         fitted, device = self._require_fit(), self._adapter.device
         self._warn_if_stale(fitted)
-        if self._reader is None or self._reader.device != device:
-            self._reader = self.parameters.retrieval.reader(self._context)
-        return self._reader
+        if self._at_work is None or self._at_work.reader.device != device:
+            context = self._context
+            added = partial(neurons.defended, strength=self.strength, pixels=context.pixels)
+            self._at_work = _AtWork(
+                self.parameters.retrieval.reader(context),
+                self._adapter.compiled(added),
+                context.pixels,
+            )
+        return self._at_work
 
     def _warn_if_stale(self, fitted: Fitted) -> None:
         """Warn once if the weights are not those of the fit.
@@ -450,7 +470,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             adapter = adapter.looking_at(after.layer, after.confidence)
         after = settled(after, adapter)
         changed = {name for name, value in vars(after).items() if value != getattr(before, name)}
-        self.parameters, self._adapter, self._reader = after, adapter, None
+        self.parameters, self._adapter, self._at_work = after, adapter, None
         if changed - CHANGEABLE_AFTER_FIT:
             self._adopt(None)
 
@@ -621,7 +641,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         # The mark is valid in this process only; without it, the weights are compared once.
-        return {**vars(self), "_reader": None, "_mark": None}
+        return {**vars(self), "_at_work": None, "_mark": None}
 
 
 class NIPPreprocessorPyTorch(NIPPreprocessor, PreprocessorPyTorch):  # type: ignore[misc]
