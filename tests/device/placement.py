@@ -27,7 +27,6 @@ class Followed:
     """
 
     def __init__(self, images: Any) -> None:
-        self.operations = 0
         self.on_host: dict[str, None] = {}
         self._kernels = known()
         # Tensors are kept lest another gets the id of one that is gone.
@@ -41,6 +40,10 @@ class Followed:
             yield
         finally:
             op_callbacks.remove_op_callback(self._ran)
+
+    def has_reached(self, tensor: Any) -> bool:
+        """Return whether a tensor is made of the images."""
+        return id(tensor) in self._reached
 
     def _ran(
         self, kind: Any, inputs: Any, attributes: Any, outputs: Any, op_name: Any = None,
@@ -58,7 +61,6 @@ class Followed:
         if context.context().has_function(function):
             self._follow_into(function, inputs, outputs)
             return
-        self.operations += 1
         self._reached.update((id(value), value) for value in outputs)
         for problem in self._problems(kind, of_images, attributes):
             self.on_host[problem] = None

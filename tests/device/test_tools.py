@@ -10,6 +10,7 @@ from art.defences.preprocessor import JpegCompression
 
 from art_nip import as_module, defences
 from art_nip.attacks import foreign
+from art_nip.estimators.clones import defended as with_defence
 from art_nip.testing import check_preprocessor
 from tests.defences.helpers import QUICK
 from tests.device.helpers import WAYS, name_of, tensor
@@ -34,17 +35,10 @@ def test_module_gives_what_art_gives(on_device, bank, few, way):
 
 def test_module_with_a_defence_of_numpy(on_device, few):
     defence = JpegCompression((0, 1), channels_first=True)
-    module = as_module(defences_of(on_device, defence), straight_through=True)
+    module = as_module(with_defence(on_device, defence), straight_through=True)
     images = tensor(few[0], on_device)
     module(images).sum().backward()
     assert images.grad.device == on_device.device
-
-
-def defences_of(classifier: Any, defence: Any) -> Any:
-    """Return a copy of a classifier with a defence."""
-    from art_nip.estimators.clones import defended
-
-    return defended(classifier, [defence])
 
 
 def by_foolbox(classifier: Any) -> Any:
