@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import sys
 import warnings
 from collections import Counter
@@ -26,6 +24,7 @@ from art_nip.benchmark.engines import Engine
 from art_nip.benchmark.failures import FailedCellsWarning, NoSuccessWarning, causes
 from art_nip.benchmark.fingerprints import own_code, versions
 from art_nip.benchmark.grid import IMAGES_TO_INSPECT, Cell, Grid
+from art_nip.benchmark.machine import machine
 from art_nip.benchmark.protection import protected
 from art_nip.benchmark.resolve import (
     attack_entries,
@@ -364,7 +363,7 @@ class Benchmark:
             n_bank=None if bank is None else len(bank[0]),
             seed=self._seed,
             date=date.today().isoformat(),
-            machine=f"{platform.machine()}, {os.cpu_count()} CPU cores",
+            machine=machine(),
             versions=versions(),
             protocols=list(self._protocols),
             threats=list(self._threats),

@@ -73,8 +73,8 @@ class TensorFlowAdapter(EstimatorAdapter):
         if self._cached_influence is None:
             self._cached_influence = self._compiled(self._influence)
         note(self.model, forward=len(x), backward=len(x))
-        # No tape of the caller's shall record what happens in here.
-        return self._cached_influence(self.constant(x))
+        with _off_tape():
+            return self._cached_influence(self.constant(x))
 
     def outputs(self, x: Tensor) -> Tensor:
         """Return what the model gives; see the base class."""
@@ -112,7 +112,8 @@ class TensorFlowAdapter(EstimatorAdapter):
                 self._lead_gradient, tf.TensorSpec([None], tf.int64)
             )
         note(self.model, forward=len(x), backward=len(x))
-        return self._cached_lead_gradient(self.constant(x), self.integers(classes))
+        with _off_tape():
+            return self._cached_lead_gradient(self.constant(x), self.integers(classes))
 
     def observer(self, weights: Weights) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
         """Return the function that fitting calls; see the base class."""
@@ -174,7 +175,9 @@ class TensorFlowAdapter(EstimatorAdapter):
 
     def rows(self, array: npt.NDArray[Any]) -> Callable[[Tensor], Tensor]:
         """Return the function that fetches rows; see the base class."""
-        of_bytes = array.dtype == np.uint8 and on_gpu()
+        # What is no whole number of words is copied for that, which nothing but a GPU needs.
+        whole = array[:1].nbytes % WORD.itemsize == 0
+        of_bytes = array.dtype == np.uint8 and (whole or on_gpu())
         held = self.held(in_words(array) if of_bytes else array)
         if not tf.is_tensor(held):
             return lambda indices: tf.convert_to_tensor(array[indices.numpy()])
@@ -200,7 +203,8 @@ class TensorFlowAdapter(EstimatorAdapter):
                     else tf.zeros([0])
                 )
             ).get_concrete_function()
-        return self._cached_mark().numpy().tobytes()
+        with _off_tape():
+            return self._cached_mark().numpy().tobytes()
 
     def _trace(self, x: npt.NDArray[np.float32]) -> Traced:
         # A model that was not built yet has no layers to list before its first call.
@@ -223,7 +227,8 @@ class TensorFlowAdapter(EstimatorAdapter):
         if wanted not in self._cached_looks:
             self._cached_looks[wanted] = self._compiled(lambda x: self._looked(x, *wanted))
         note(self.model, forward=len(x))
-        return self._cached_looks[wanted](self.constant(x))
+        with _off_tape():
+            return self._cached_looks[wanted](self.constant(x))
 
     def _looked(self, x: Tensor, layers: Sequence[Layer], to_the_end: bool) -> list[Tensor]:
         # What nothing returned hangs on is in the graph that is traced, but never run.
@@ -355,6 +360,11 @@ class TensorFlowAdapter(EstimatorAdapter):
         lead = top - rest
         log = tf.math.log_sigmoid
         return lead, tf.stop_gradient(tf.exp(log(lead) + log(-lead))), predicted
+
+
+def _off_tape() -> AbstractContextManager[None]:
+    """Return a context that no tape of the caller's records: tapes watch the model's weights."""
+    return tf.init_scope()  # type: ignore[no-any-return]
 
 
 def on_gpu() -> bool:
