@@ -6,8 +6,9 @@ TENSORFLOW ?= tensorflow-cpu==2.21.0
 FRAMEWORK ?= pytorch
 WORKERS ?= 2
 BIN := .venv/bin
+ON_DEVICE := $(BIN)/python -m pytest -p tests.device.plugin -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-device lint clean
 
 demo: .venv/demo-$(FRAMEWORK)
 	$(BIN)/art-nip demo --framework $(FRAMEWORK)
@@ -15,6 +16,11 @@ demo: .venv/demo-$(FRAMEWORK)
 # One thread for each worker: the models are small, and threads that share cores wait for each other.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(ON_DEVICE) tests/device
+
+# All tests of PyTorch, as on a machine whose GPU is the simulated device.
+test-device: .venv/dev
+	OMP_NUM_THREADS=1 $(ON_DEVICE) -k "not tensorflow and not keras" tests
 
 lint: .venv/dev
 	$(BIN)/ruff check

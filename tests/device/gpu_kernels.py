@@ -13,7 +13,7 @@ import math
 import sys
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tensorflow.dtypes import as_dtype
 from tensorflow.python.framework.kernels import get_registered_kernels_for_op

@@ -190,7 +190,7 @@ def _made_by(operation: Any) -> Any:
 
 
 def _by_way_of_host(make: Any) -> Any:
-    """Return a function that makes tensors; PyTorch makes none of Python's numbers on the device."""
+    """Return a function that makes tensors: of Python's numbers PyTorch makes none here."""
 
     @functools.wraps(make)
     def made(data: Any, *, device: Any = None, requires_grad: bool = False, **kwargs: Any) -> Any:

@@ -33,38 +33,37 @@ OF_A_STEP = (2, 2, 0)
 
 @pytest.fixture
 def meetings(on_device, bank, digits):
-    """Return the function that counts the meetings of a defended predict."""
+    """Return the function that counts what a defended predict has more than an undefended one."""
     x = digits["test"][0][:BATCH]
     # The evidence shall disagree with the model.
     x = 0.5 * x + 0.5 * np.random.default_rng(0).random(x.shape, np.float32)
 
-    def count(way, batches=1):
-        nip = fitted_on(on_device, bank, way, batch_size=BATCH)
-        given = np.tile(x, (batches, 1, 1, 1))
-        classifiers = [nip.attach(on_device), on_device]
-        found = []
-        for classifier in classifiers:
-            classifier.predict(given, batch_size=len(given))
-            with counted() as of_one:
-                classifier.predict(given, batch_size=len(given))
-            found.append(of_one)
-        print(found[0])
-        with_nip, without = ([each.count(kind) for kind in KINDS] for each in found)
-        return np.subtract(with_nip, without)
+    def of(classifier, batches):
+        images = np.tile(x, (batches, 1, 1, 1))
+        classifier.predict(images, batch_size=len(images))
+        with counted() as found:
+            classifier.predict(images, batch_size=len(images))
+        print(found)  # the lines of code, where a test fails
+        return np.array([found.count(kind) for kind in KINDS])
 
-    return count
+    def more(way, batches=1):
+        defended = fitted_on(on_device, bank, way, batch_size=BATCH).attach(on_device)
+        return of(defended, batches) - of(on_device, batches)
+
+    return more
 
 
+@pytest.mark.parametrize("batches", [1, 3])
 @pytest.mark.parametrize("way", WAYS, ids=name_of)
-def test_meetings_for_each_batch(meetings, way):
+def test_meetings_for_each_batch(meetings, way, batches):
     if isinstance(way, dict):
         way = {**way, "steps": 1}
-    one, three = meetings(way), meetings(way, batches=3)
-    assert (one <= BUDGETS[name_of(way)]).all(), dict(zip(KINDS, one, strict=True))
-    assert (three <= 3 * np.array(BUDGETS[name_of(way)])).all(), dict(zip(KINDS, three, strict=True))
+    found = meetings(way, batches)
+    assert (found <= batches * np.array(BUDGETS[name_of(way)])).all(), found
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if isinstance(way, dict)], ids=name_of)
 def test_meetings_for_each_step(meetings, way):
-    few, more = (meetings({**way, "steps": steps, "lead": 100.0}) for steps in (2, 6))
-    assert (more - few <= 4 * np.array(OF_A_STEP)).all(), dict(zip(KINDS, (more - few) / 4, strict=True))
+    few, many = (meetings({**way, "steps": steps, "lead": 100.0}) for steps in (2, 6))
+    assert (many - few > 0).any()
+    assert (many - few <= 4 * np.array(OF_A_STEP)).all(), (many - few) / 4
