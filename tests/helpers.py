@@ -30,7 +30,7 @@ def device() -> Any:
     """Return the device of PyTorch that ART's classifiers choose: a GPU, if there is one."""
     import torch
 
-    return make_classifier("pytorch", torch.nn.Linear(1, 1), (1,), 1).device
+    return make_classifier("pytorch", torch.nn.Linear(1, 2), (1,), 2).device
 
 
 def on_device(array: np.ndarray, **keywords: Any) -> Any:
