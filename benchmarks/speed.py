@@ -164,6 +164,20 @@ def defence_rows(framework: str, name: str, repeat: int) -> list[dict]:
     return rows
 
 
+def single_image_rows(framework: str, repeat: int) -> list[dict]:
+    """Compare predictions of one image, which decision-based attacks ask for by the thousand."""
+    rows = []
+    for name in ("lenet5", "resnet20"):
+        estimator = zoo_classifier(framework, name)
+        x = noise(1, estimator.input_shape)
+        for retrieval in ("similarity", "nearest", "class"):
+            defended = fitted(estimator, 512, retrieval=retrieval).attach(estimator)
+            what = f"{name}, {retrieval}: predict one image defended / undefended"
+            runs = (lambda d=defended: d.predict(x)), (lambda: estimator.predict(x))
+            rows.append(compare(what, *runs, 20 * repeat))
+    return rows
+
+
 def bank_row(framework: str, repeat: int, candidates: int) -> dict:
     shape = SMALL_IMAGES[framework]
     estimator = as_classifier(small_model(framework), framework, shape, 10)
@@ -233,6 +247,7 @@ def main() -> None:
     rows = []
     for name in ("resnet20", "vgg19"):
         rows += defence_rows(framework, name, options.repeat)
+    rows += single_image_rows(framework, options.repeat)
     rows.append(bank_row(framework, options.repeat, options.candidates))
     if sys.platform == "linux":
         rows += memory_rows(framework, (1000, 10_000))

@@ -27,7 +27,7 @@ def namespace(array: Array) -> Any:
 
 MOST_COUNTED_IN_INT32 = 2**31 - 1
 MOST_COUNTED_IN_FLOAT32 = 2**24
-"""float32 holds every whole number up to this one."""
+"""The dtypes hold every whole number up to these."""
 
 
 def counting_dtype(array: Array, most: int) -> Any:
