@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.utils.files import reading, replacing, write_arrays
+from art_nip.utils.files import read_ahead, reading, replacing, write_arrays
 
 FORMAT = "art-nip candidates"
 FORMAT_VERSION = "5"
@@ -45,6 +45,8 @@ def save(path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[s
     :param arrays: arrays by name.
     :param metadata: anything that JSON can hold.
     """
+    for array in arrays.values():
+        read_ahead(array, wanted=True)
     write_arrays(path, arrays, _header(metadata))
 
 

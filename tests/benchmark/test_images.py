@@ -71,6 +71,6 @@ def test_without_labels_nothing_is_measured(classifier, arrays, tmp_path, kind):
         "loader": lambda: benchmark.run(iter([x]), bank=bank),
         "bank": lambda: benchmark.run(x, y, bank=iter([bank[0]])),
     }[kind]
-    with pytest.raises(ValueError, match="no labels.* needs the images' true classes"):
+    with pytest.raises(ValueError, match=r"no labels.* needs the images' true classes"):
         call()
     assert not (tmp_path / "none").exists()
