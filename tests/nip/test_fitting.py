@@ -244,18 +244,21 @@ def test_a_killed_fit_leaves_the_old_file(fitted_nips, lenet, tmp_path):
     assert os.path.getsize(left) > 0
 
 
-def test_where_no_file_can_be_nothing_is_computed(classifier, bank, tmp_path):
-    def never():
-        raise AssertionError("images were read")
-        yield
-
+def test_where_no_file_can_be_no_image_is_read(classifier, bank, tmp_path):
     for nip, path, error, message in (
-        (unfitted(classifier), tmp_path / "no" / "a", FileNotFoundError, "There is no folder .*no"),
+        (
+            unfitted(classifier),
+            tmp_path / "no" / "a",
+            FileNotFoundError,
+            r"There is no folder .*no",
+        ),
         (unfitted(classifier), tmp_path, ValueError, "is a folder; give the name of a file in it"),
         (unfitted(classifier, OfOnes()), tmp_path / "a", ValueError, "A file cannot hold"),
     ):
+        batches = iter([bank])
         with pytest.raises(error, match=message):
-            nip.fit(never(), bank=path)
+            nip.fit(batches, bank=path)
+        assert next(batches) is bank
     assert not list(tmp_path.iterdir())
 
 
