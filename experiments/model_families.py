@@ -98,8 +98,12 @@ def classifier(library: str, name: str, nb_classes: int) -> Any:
 
 
 def _arguments(library: str, size: int) -> list[dict[str, Any]]:
-    named = {"timm": "img_size", "torchvision": "image_size"}.get(library)
-    return [{}, {named: size}] if named else [{}]
+    """Return arguments to try: of models that are made for one size, and with few blocks."""
+    if library == "keras":
+        return [{}]
+    if library == "torchvision":
+        return [{"image_size": size}, {}]
+    return [{"depth": 2, "img_size": size}, {"img_size": size}, {"depth": 2}, {}]
 
 
 def images(shape: tuple[int, ...], n: int) -> np.ndarray:

@@ -29,14 +29,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import model_families  # beside this file
 import numpy as np
 from art.attacks.evasion import ProjectedGradientDescent
 
 from art_nip import NIPPreprocessor, as_module
 from art_nip.estimators.base import adapter_for
 from art_nip.utils.frameworks import Framework, framework_of
-
-import model_families  # beside this file
 
 N_FIT, N_TEST, NB_CLASSES, EPS = 6, 3, 10, 8 / 255
 TOLERANCE = 2e-3
