@@ -92,7 +92,8 @@ def classifier(library: str, name: str, nb_classes: int) -> Any:
             except ValueError as refusal:
                 error = refusal
                 continue
-            enliven(made.model, images(made.input_shape, 8), nb_classes)
+            mean, std = moments(made)
+            enliven(made.model, (images(made.input_shape, 8) - mean) / std, nb_classes)
             return made
     raise CannotBeMadeError(str(error))
 
@@ -150,10 +151,9 @@ def _enliven_pytorch(model: Any, x: np.ndarray, nb_classes: int) -> None:
     model.eval()
     with torch.no_grad():
         spread = model(torch.from_numpy(x)).std()
-        for module in model.modules():
-            if len(getattr(module, "weight", ())) == nb_classes:
-                for weight in module.parameters():
-                    weight /= spread
+        for weight in model.parameters():
+            if weight.ndim and len(weight) == nb_classes:
+                weight /= spread
 
 
 def _enliven_keras(model: Any, x: np.ndarray, nb_classes: int) -> None:
@@ -219,7 +219,7 @@ def seen(classifier: Any, layer: Layer, x: np.ndarray, weights: np.ndarray) -> S
     :param x: images.
     :param weights: w, shape (N, n).
     """
-    mean, std = (np.asarray(m, np.float32) for m in moments(classifier))
+    mean, std = moments(classifier)
     if framework_of(classifier) is Framework.PYTORCH:
         return _seen_pytorch(classifier.model, layer, (x - mean) / std, std, weights)
     return _seen_keras(classifier.model, layer, (x - mean) / std, std, weights)
@@ -227,7 +227,8 @@ def seen(classifier: Any, layer: Layer, x: np.ndarray, weights: np.ndarray) -> S
 
 def moments(classifier: Any) -> tuple[Any, Any]:
     """Return mean and std of a classifier."""
-    return classifier.preprocessing.mean, classifier.preprocessing.std
+    given = classifier.preprocessing
+    return np.float32(given.mean), np.float32(given.std)
 
 
 def _seen_pytorch(

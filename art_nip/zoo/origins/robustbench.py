@@ -60,7 +60,7 @@ class RobustBench(Origin):
             raise TypeError(f"folder={self.folder!r}; give the path of a folder.")
 
     def _made(self) -> Made:
-        utils = _utils()
+        utils = robustbench_utils()
         entry = self._entry(utils)
         with made_by(self, random=self.weights is None):
             if self.weights is None:
@@ -96,7 +96,7 @@ class RobustBench(Origin):
         return library("timm").create_model(self._timm_name, num_classes=classes)
 
 
-def _utils() -> Any:
+def robustbench_utils() -> Any:
     """Import `robustbench.utils`.
 
     RobustBench declares that it needs the package `pyautoattack`, and imports it by the name of its
