@@ -18,9 +18,9 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 # Libraries that need torchvision, in an environment of their own: torchvision brings another PyTorch
-# along (5.5 GB on x86-64).
+# along (6.4 GB on x86-64).
 test-tools: .venv-tools/made
-	OMP_NUM_THREADS=1 .venv-tools/bin/pytest -n $(WORKERS) --dist loadfile -p no:nbmake tests/tools
+	OMP_NUM_THREADS=1 .venv-tools/bin/pytest -n $(WORKERS) --dist loadfile -o addopts=--strict-markers tests/tools
 
 lint: .venv/dev
 	$(BIN)/ruff check

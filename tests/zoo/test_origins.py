@@ -223,7 +223,7 @@ def no_tensor():
     ("factory", "changed", "message"),
     [
         (probabilities, {}, "gives probabilities, and logits are needed"),
-        (no_tensor, {}, "gives a tuple, and not a tensor of logits"),
+        (no_tensor, {}, "gives a tuple, and not one tensor of logits"),
         (no_tensor, {"input_shape": [3, 5, 5]}, "does not run on images of shape (3, 5, 5)"),
         (probabilities, {"input_shape": None}, "give input_shape too"),
     ],

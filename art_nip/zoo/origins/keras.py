@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from art_nip.zoo.origins.base import DEFAULT, FromLibrary, Made, check_name, library, made_by
+from art_nip.zoo.origins.base import DEFAULT, FromLibrary, Made, library, made_by
+from art_nip.zoo.origins.given import check_name
 
 
 @dataclass(frozen=True)

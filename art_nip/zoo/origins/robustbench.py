@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from art_nip.utils.validation import check_choice
-from art_nip.zoo.origins.base import DEFAULT, Made, Origin, check_name, library, made_by
+from art_nip.zoo.origins.base import DEFAULT, Made, Origin, library, made_by
+from art_nip.zoo.origins.given import check_name
 
 SIDES = {"cifar10": 32, "cifar100": 32, "imagenet": 224}
 """Data sets, and the side of images in them."""
