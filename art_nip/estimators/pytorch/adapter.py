@@ -21,6 +21,7 @@ from art_nip.estimators.pytorch.hooks import passing_through
 from art_nip.estimators.pytorch.modes import evaluating, plain, uncompiled
 from art_nip.estimators.pytorch.tracing import hangs_on_past, trace
 from art_nip.estimators.traced import Traced
+from art_nip.utils.pytorch import to_numpy
 
 
 class PyTorchAdapter(EstimatorAdapter):
@@ -188,12 +189,7 @@ class PyTorchAdapter(EstimatorAdapter):
 
     def numpy(self, tensor: Tensor) -> npt.NDArray[Any]:
         """Return a NumPy array."""
-        tensor = tensor.detach().cpu()
-        # NumPy has no bfloat16.
-        array: npt.NDArray[Any] = (
-            tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-        ).numpy()
-        return array
+        return to_numpy(tensor)
 
     def as_input(self, tensor: Tensor) -> Tensor:
         """Return images in the precision in which the model takes them."""
