@@ -1,7 +1,7 @@
 """MobileNetV2 (Sandler et al., 2018), with the names of torchvision's weights.
 
-It is not in the paper. Weights of ImageNet, the 1000 classes, fit it as they are, so that there is a
-trained model of 224×224 images without torchvision.
+It is not one of the paper's models. With it there is a model trained on ImageNet, of images of
+224×224, without torchvision.
 """
 
 from __future__ import annotations
