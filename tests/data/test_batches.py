@@ -130,9 +130,7 @@ SOURCES = {
         tf_dataset(x, y).repeat(), N, 5
     ),
     "ART, Keras": lambda x, y: KerasDataGenerator(keras_sequence(x, y), N, 5),
-    "ART, Keras for ever": lambda x, y: KerasDataGenerator(
-        itertools.cycle(in_batches(x, y)), N, 5
-    ),
+    "ART, Keras for ever": lambda x, y: KerasDataGenerator(itertools.cycle(in_batches(x, y)), N, 5),
     "ART, generator function": lambda x, y: KerasDataGenerator(endless_function(x, y), N, 5),
     "ART, NumPy": lambda x, y: NumpyDataGenerator(x, y, 5, drop_remainder=False),
     "ART, a user's own": Endless,
@@ -250,7 +248,9 @@ def test_pictures_are_brought_to_the_range_and_the_axes(channels_first, high):
     dataset, pixels = pictures()
     shape = SHAPE if channels_first else (4, 5, 3)
     expected = np.moveaxis(pixels, -1, 1) if channels_first else pixels
-    ((images, labels),) = batches_of(dataset, None, Wanted(shape, (0.0, high), 10, channels_first), 9)
+    ((images, labels),) = batches_of(
+        dataset, None, Wanted(shape, (0.0, high), 10, channels_first), 9
+    )
     np.testing.assert_allclose(images, expected * (high / 255), atol=1e-6)
     assert labels.tolist() == list(range(7))
 
