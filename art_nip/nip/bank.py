@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.files import read_ahead
 
 LEARNED_PREFIX = "retrieval."
 """Prefix in files of the names of arrays that a retrieval learned."""
@@ -112,7 +113,10 @@ class CandidateBank:
             device.
         :raises ValueError: if there are none.
         """
-        codes, lows = map(rows, self._stored())
+        stored = self._stored()
+        codes, lows = map(rows, stored)
+        # By now the device has all of them, or takes single rows.
+        read_ahead(stored[0], wanted=False)
         return lambda indices: decode(codes(indices), lows(indices))
 
     def _stored(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:

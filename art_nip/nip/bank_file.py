@@ -7,6 +7,7 @@ it is ever executed.
 import json
 import math
 import mmap
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.utils.files import reading, replacing, write_arrays
+from art_nip.utils.files import read_ahead, reading, replacing, write_arrays
 
 FORMAT = "art-nip candidates"
 FORMAT_VERSION = "5"
@@ -30,6 +31,9 @@ DTYPES = {"F32": np.float32, "F16": np.float16, "U8": np.uint8, "I64": np.int64}
 ROOM = 2**16
 """Bytes at the beginning of a growing file for what the arrays are, besides the metadata."""
 
+NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
+"""The flag of Linux not to set memory aside for a copy; Python does not know it before 3.13."""
+
 ALIGNMENT = 8
 """Bytes of the largest number: arrays begin at a multiple of them."""
 
@@ -41,6 +45,8 @@ def save(path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[s
     :param arrays: arrays by name.
     :param metadata: anything that JSON can hold.
     """
+    for array in arrays.values():
+        read_ahead(array, wanted=True)
     write_arrays(path, arrays, _header(metadata))
 
 
@@ -211,7 +217,6 @@ def _mapping(path: Path) -> mmap.mmap:
     with open(path, "rb") as file:
         if not hasattr(mmap, "MAP_PRIVATE"):  # on Windows
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        # Without the last flag, Linux refuses files that are larger than its memory. Python knows
-        # it from 3.11 on.
-        flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
+        # Without this flag, Linux refuses files that are larger than its memory.
+        flags = mmap.MAP_PRIVATE | (NO_RESERVE if sys.platform == "linux" else 0)
         return mmap.mmap(file.fileno(), 0, flags, mmap.PROT_READ | mmap.PROT_WRITE)

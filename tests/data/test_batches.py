@@ -268,7 +268,7 @@ def test_pictures_have_no_place_in_another_range():
 
 
 def test_decoded_pictures_are_arrays_like_others():
-    with pytest.raises(ValueError, match="Batch 0: Images have shape .* Check the order of chan"):
+    with pytest.raises(ValueError, match=r"Batch 0: Images have shape .* Check the order of chan"):
         list(batches_of(pictures("numpy")[0], None, WANTED, 9))
 
 
