@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,14 +16,25 @@ from art_nip.estimators.probing import N_PROBES, are_probabilities, probe_images
 from art_nip.utils.frameworks import Framework, code_of, model_framework
 from art_nip.utils.optional import require
 from art_nip.utils.seeds import seeded
-from art_nip.utils.validation import check_whole, is_number
-from art_nip.zoo.classifiers import LARGEST_SIDE, as_classifier
+from art_nip.utils.validation import check_whole
+from art_nip.zoo.classifiers import as_classifier
+from art_nip.zoo.origins.given import (
+    check_arguments,
+    checked_classes,
+    checked_numbers,
+    checked_range,
+    checked_shape,
+)
 
 DEFAULT = "default"
 """Stands for the weights that a library itself takes."""
 
 SEED = 0
 """Random weights are drawn with it, so that they are the same ones each time."""
+
+
+class NoLogitsError(ValueError):
+    """A model gives something else than one tensor."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +85,15 @@ class Origin(ABC):
         if not isinstance(self.name, str) or not self.name:
             raise TypeError(f"{self.key}: {self.name!r}; give the name of a model as text.")
         if self.classes is not None:
-            self._set("classes", _classes(self.classes))
+            self._set("classes", checked_classes(self.classes))
         if self.input_shape is not None:
-            self._set("input_shape", _shape(self.input_shape))
-        self._set("clip_values", _range(self.clip_values))
+            self._set("input_shape", checked_shape(self.input_shape))
+        self._set("clip_values", checked_range(self.clip_values))
         if (self.mean is None) != (self.std is None):
             raise ValueError("Give mean and std together, or neither.")
         if self.mean is not None:
             for what in ("mean", "std"):
-                self._set(what, _numbers(what, getattr(self, what)))
+                self._set(what, checked_numbers(what, getattr(self, what)))
             if min(np.atleast_1d(self.std)) <= 0:
                 raise ValueError(f"std={self.std!r}; give numbers above 0, to divide images by.")
 
@@ -133,6 +142,10 @@ class Origin(ABC):
         """Return how many logits the model gives, if it gives logits."""
         try:
             outputs = code.outputs(model, probe_images(shape, (0, 1)))
+        except NoLogitsError as error:
+            raise ValueError(
+                f"{self} gives {error}, and not one tensor of logits: wrap it in one that does."
+            ) from error
         except Exception as error:  # whatever the model's layers raise
             raise ValueError(
                 f"{self} does not run on images of shape {shape}: {_first_lines(error)} Give the "
@@ -213,7 +226,7 @@ class FromLibrary(Origin):
                     "nb_classes is for a model with weights of a file or random ones; the "
                     "library's own have as many classes as they have. To keep some: classes."
                 )
-        _check_arguments(self.arguments)
+        check_arguments(self.arguments)
 
     def _file(self, others: Iterable[str] = ()) -> str:
         """Return the path of the file of weights.
@@ -229,22 +242,6 @@ class FromLibrary(Origin):
                 f"Allowed: a file, {names}, or null for random ones."
             )
         return path
-
-
-def check_name(what: str, name: str, names: Iterable[str]) -> None:
-    """Raise a ValueError that says which are spelt alike unless a library has a model.
-
-    :param what: the names are of.
-    :param name: what a user wrote.
-    :param names: all that the library has: too many for an error.
-    """
-    known = sorted(names)
-    if name not in known:
-        near = get_close_matches(name, known, n=5, cutoff=0)
-        raise ValueError(
-            f"Unknown {what} {name!r}. Did you mean {near[0]!r}? Of its {len(known)} models these "
-            f"are spelt most alike: {', '.join(near)}."
-        )
 
 
 def library(module: str, package: str | None = None) -> Any:
@@ -286,57 +283,3 @@ def _first_lines(error: Exception, most: int = 400) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     text = text if len(text) <= most else f"{text[:most]}…"
     return text if text.endswith((".", "…", "!", "?")) else f"{text}."
-
-
-def _check_arguments(given: Any) -> None:
-    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-        raise TypeError(
-            f"arguments={given!r}; give a mapping from names to values, {{name: value}}."
-        )
-
-
-def _listed(what: str, given: Any, advice: str) -> list[Any]:
-    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
-        raise TypeError(f"{what}={given!r}; give {advice}.")
-    return list(given)
-
-
-def _classes(given: Any) -> tuple[int, ...]:
-    classes = _listed("classes", given, "a list of classes, as [0, 217]")
-    for place, number in enumerate(classes):
-        check_whole(f"classes[{place}]", number, 0)
-        if number in classes[:place]:
-            raise ValueError(f"classes has {number} twice; give each class once.")
-    if len(classes) < 2:
-        raise ValueError(f"classes={given!r}; give two classes or more.")
-    return tuple(map(int, classes))
-
-
-def _shape(given: Any) -> tuple[int, ...]:
-    sizes = _listed("input_shape", given, "three sizes, as [3, 224, 224]")
-    if len(sizes) != 3:
-        raise ValueError(f"input_shape={given!r}; give three sizes, as [3, 224, 224].")
-    for place, size in enumerate(sizes):
-        check_whole(f"input_shape[{place}]", size, 1)
-        if size > LARGEST_SIDE:
-            raise ValueError(f"input_shape has a size of {size}; give at most {LARGEST_SIDE}.")
-    return tuple(map(int, sizes))
-
-
-def _range(given: Any) -> tuple[float, float]:
-    ends = _listed("clip_values", given, "the range of the images, as [0, 1]")
-    if len(ends) != 2 or not all(map(is_number, ends)) or not ends[0] < ends[1]:
-        raise ValueError(
-            f"clip_values={given!r}; give two numbers, the least and the greatest value of a pixel."
-        )
-    return float(ends[0]), float(ends[1])
-
-
-def _numbers(what: str, given: Any) -> Any:
-    """Return a number, or a tuple of them."""
-    if is_number(given):
-        return float(given)
-    values = _listed(what, given, "a number, or a list of one for each channel")
-    if not values or not all(is_number(value) and math.isfinite(value) for value in values):
-        raise ValueError(f"{what}={given!r}; give a number, or one for each channel.")
-    return tuple(map(float, values))

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from art_nip.utils.frameworks import code_of, model_framework
-from art_nip.zoo.origins.base import Made, Origin, _check_arguments, made_by
+from art_nip.zoo.origins.base import Made, Origin, made_by
+from art_nip.zoo.origins.given import check_arguments
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Checkpoint(Origin):
             )
         if self.entry is not None and not isinstance(self.entry, str):
             raise TypeError(f"entry={self.entry!r}; give the name of an entry as text.")
-        _check_arguments(self.arguments)
+        check_arguments(self.arguments)
 
     def _made(self) -> Made:
         path = Path(self.name)

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from art_nip.zoo.origins.base import DEFAULT, FromLibrary, Made, check_name, library, made_by
+from art_nip.zoo.origins.base import DEFAULT, FromLibrary, Made, library, made_by
+from art_nip.zoo.origins.given import check_name
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ class KerasApplication(FromLibrary):
             )
         check_name("model of keras", self.name, _functions(keras.applications))
         function = getattr(keras.applications, self.name)
-        with made_by(self, random=self.weights is None):
-            model = function(weights=self._weights(), **self._settings())
+        weights = self._weights()
+        with made_by(self, random=weights is None):
+            model = function(weights=weights, **self._settings())
             order, mean, std = _preprocessing(function)
         shape = model.input_shape[1:]
         if order != sorted(order):

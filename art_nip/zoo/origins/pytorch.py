@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from art_nip.zoo.origins.base import NoLogitsError
+
 PREFIXES = ("module.", "_orig_mod.")
 """What `DataParallel` and `torch.compile` put before the names of weights."""
 
@@ -55,13 +57,16 @@ class LogitsOfOutput(nn.Module):
 
 
 def outputs(model: nn.Module, x: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-    """Return what a model gives for images, in evaluation mode."""
+    """Return what a model gives for images, in evaluation mode.
+
+    :raises NoLogitsError: if it is not one tensor.
+    """
     model.eval()
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     with torch.no_grad():
         result = model(torch.from_numpy(x).to(like))
     if not isinstance(result, Tensor):
-        raise TypeError(f"it gives a {type(result).__name__}, and not a tensor of logits.")
+        raise NoLogitsError(f"a {type(result).__name__}")
     array: npt.NDArray[Any] = result.float().cpu().numpy()
     return array
 

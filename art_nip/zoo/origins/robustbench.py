@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from art_nip.utils.validation import check_choice
-from art_nip.zoo.origins.base import DEFAULT, Made, Origin, check_name, library, made_by
+from art_nip.zoo.origins.base import DEFAULT, Made, Origin, library, made_by
+from art_nip.zoo.origins.given import check_name
 
 SIDES = {"cifar10": 32, "cifar100": 32, "imagenet": 224}
 """Data sets, and the side of images in them."""
@@ -60,7 +61,7 @@ class RobustBench(Origin):
             raise TypeError(f"folder={self.folder!r}; give the path of a folder.")
 
     def _made(self) -> Made:
-        utils = _utils()
+        utils = robustbench_utils()
         entry = self._entry(utils)
         with made_by(self, random=self.weights is None):
             if self.weights is None:
@@ -96,7 +97,7 @@ class RobustBench(Origin):
         return library("timm").create_model(self._timm_name, num_classes=classes)
 
 
-def _utils() -> Any:
+def robustbench_utils() -> Any:
     """Import `robustbench.utils`.
 
     RobustBench declares that it needs the package `pyautoattack`, and imports it by the name of its

@@ -10,10 +10,17 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from art_nip.zoo.origins.base import NoLogitsError
+
 
 def outputs(model: keras.Model, x: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-    """Return what a model gives for images, in evaluation mode."""
+    """Return what a model gives for images, in evaluation mode.
+
+    :raises NoLogitsError: if it is not one tensor.
+    """
     result = model(x, training=False)
+    if not keras.ops.is_tensor(result):
+        raise NoLogitsError(f"a {type(result).__name__}")
     array: npt.NDArray[Any] = keras.ops.convert_to_numpy(result)
     return array
 

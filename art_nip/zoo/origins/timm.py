@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from art_nip.zoo.origins.base import DEFAULT, FromLibrary, Made, check_name, library, made_by
+from art_nip.zoo.origins.base import DEFAULT, FromLibrary, Made, library, made_by
+from art_nip.zoo.origins.given import check_name
 
 HUBS = ("hf-hub:", "hf_hub:", "local-dir:")
 """What names of models begin with that are not in timm's own list."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from art_nip.utils.frameworks import Framework, code_of
-from art_nip.zoo.origins.base import DEFAULT, FromLibrary, Made, check_name, library, made_by
+from art_nip.zoo.origins.base import DEFAULT, FromLibrary, Made, library, made_by
+from art_nip.zoo.origins.given import check_name
 
 
 @dataclass(frozen=True)
