@@ -92,6 +92,7 @@ class Benchmark:
     :param jobs: how many tasks run at once; with "local" and 1, in this process.
     :param address: address of a running Ray or Dask cluster; None starts one on this machine.
     :param name: name of the benchmark in its report; None takes the folder's name.
+    :param model: where the model is from, for the report.
     :param verbose: whether to show progress, and how long slow attacks will take.
     :raises ValueError: if a name or a parameter is not allowed, two have one label, something
         cannot be made for this classifier, or the store is of an older version.
@@ -112,6 +113,7 @@ class Benchmark:
         jobs: int = 1,
         address: str | None = None,
         name: str | None = None,
+        model: str | None = None,
         verbose: bool = True,
     ) -> None:
         check_classifier(classifier, "A benchmark")
@@ -135,6 +137,7 @@ class Benchmark:
         self._store = Store(store)
         self._store.check()
         self._name = name or Path(store).name
+        self._model = f"{model}, {_kind(classifier)}" if model else _kind(classifier)
 
     def plan(self, x: Any, y: npt.ArrayLike | None = None, bank: Any = None) -> pd.DataFrame:
         """Return the cells of the grid, and compute nothing.
@@ -361,11 +364,10 @@ class Benchmark:
             and cell.defence == NONE
             and self._store.has("adversarial", cell.adversarial)
         }
-        model = type(getattr(self.classifier, "model", self.classifier)).__name__
         counts = Counter((cell.threat, cell.protocol) for cell in grid.cells)
         description = Description(
             name=self._name,
-            model=f"{type(self.classifier).__name__} of {model}, fingerprint {grid.classifier_key}",
+            model=f"{self._model}, fingerprint {grid.classifier_key}",
             n_images=len(grid.x),
             n_bank=None if bank is None else len(bank[0]),
             seed=self._seed,
@@ -395,6 +397,11 @@ class Benchmark:
             cells=[CellCount(threat, protocol, n) for (threat, protocol), n in counts.items()],
         )
         self._store.write_json("benchmark.json", description.to_json())
+
+
+def _kind(classifier: Any) -> str:
+    model = getattr(classifier, "model", classifier)
+    return f"{type(classifier).__name__} of {type(model).__name__}"
 
 
 def _ready(grid: Grid, defence: str, protocol: Protocol) -> ReadyDefence:

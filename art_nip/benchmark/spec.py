@@ -358,6 +358,7 @@ class Spec(_Section):
             engine=engine,
             jobs=jobs,
             address=address,
+            model=str(given.weights if isinstance(given, Model) else given),
             verbose=verbose,
         )
         channels_first = framework == "pytorch"

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,8 +24,8 @@ class Checkpoint(Origin):
     0 and 1 if the model takes them as they are.
 
     :param name: the file.
-    :param factory: "package.module:function", which returns the model, untrained. Modules are also
-        looked for in the working directory.
+    :param factory: "package.module:function", which returns the model, untrained; also a class, or
+        "package.module:Class.method". Modules are also looked for in the working directory.
     :param arguments: of that function, by their names.
     :param entry: which entry of a PyTorch file holds the weights; None: the one that does.
     """
@@ -81,7 +82,10 @@ class Checkpoint(Origin):
                 f"factory: there is no module {module_name!r}. Modules are looked for where Python "
                 f"looks for them, and in {here}."
             ) from error
-        function = getattr(module, name, None)
+        try:
+            function = attrgetter(name)(module)
+        except AttributeError:
+            function = None
         if not callable(function):
             raise ValueError(f"factory: {module_name} has no function {name!r}.")
         return function
