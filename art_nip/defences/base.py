@@ -121,7 +121,7 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
         defence = kind(**{**told, **parameters})
         if issubclass(kind, PreprocessorPyTorch) and "device_type" not in parameters:
             # Of several GPUs, ART would take the current one.
-            defence._device = estimator.device
+            vars(defence)["_device"] = estimator.device
         return defence
 
     @classmethod
