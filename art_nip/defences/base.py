@@ -121,7 +121,7 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
         defence = kind(**{**told, **parameters})
         if issubclass(kind, PreprocessorPyTorch) and "device_type" not in parameters:
             # Of several GPUs, ART would take the current one.
-            vars(defence)["_device"] = estimator.device
+            setattr(defence, "_device", estimator.device)  # noqa: B010 - vulture knows no _device
         return defence
 
     @classmethod
