@@ -30,6 +30,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,8 +173,8 @@ def single_image_rows(framework: str, repeat: int) -> list[dict]:
         x = noise(1, estimator.input_shape)
         for retrieval in ("similarity", "nearest", "class"):
             defended = fitted(estimator, 512, retrieval=retrieval).attach(estimator)
+            runs = (partial(each.predict, x) for each in (defended, estimator))
             what = f"{name}, {retrieval}: predict one image defended / undefended"
-            runs = (lambda d=defended: d.predict(x)), (lambda: estimator.predict(x))
             rows.append(compare(what, *runs, 20 * repeat))
     return rows
 
