@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
+import numpy.typing as npt
 import torch
 
 
@@ -69,3 +70,13 @@ def hardware() -> list[str]:
 
 def _on(setting: bool) -> str:
     return "on" if setting else "off"
+
+
+def to_numpy(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    """Return a tensor of any device as a NumPy array, without its graph.
+
+    :param tensor: of any dtype; NumPy has no bfloat16, which becomes float32.
+    """
+    tensor = tensor.detach().cpu()
+    array: npt.NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return array

@@ -11,6 +11,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+import numpy.typing as npt
 import tensorflow as tf
 
 
@@ -86,3 +87,11 @@ def namespace() -> Any:
         where=tf.where,
         zeros_like=tf.zeros_like,
     )
+
+
+def to_numpy(tensor: tf.Tensor | tf.Variable) -> npt.NDArray[Any]:
+    """Return a tensor or a variable as a NumPy array; bfloat16 becomes float32."""
+    if tensor.dtype == tf.bfloat16:
+        tensor = tf.cast(tensor, tf.float32)
+    array: npt.NDArray[Any] = tensor.numpy()
+    return array

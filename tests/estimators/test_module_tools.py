@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from art.attacks.evasion import ProjectedGradientDescent
-from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from art.estimators.classification import PyTorchClassifier
 from pyautoattack.autopgd_base import APGDAttack
 
@@ -21,19 +20,10 @@ from art_nip import NIPPreprocessor, as_module
 from art_nip.utils.seeds import seeded
 from tests.foreign_tools import adv_lib_attacks, chance_of
 from tests.helpers import make_classifier, on_device
+from tests.moving import Moved
 
 EPS, STEPS, REJECTED = 0.15, 15, 0.001
 STEP = EPS / 6
-
-
-class Moved(PreprocessorPyTorch):
-    """Moves images by a pixel: attacks that do not know of it miss."""
-
-    def __init__(self) -> None:
-        super().__init__(is_fitted=True)
-
-    def forward(self, x: torch.Tensor, y: Any = None) -> tuple[torch.Tensor, Any]:
-        return x.roll((1, 1), (2, 3)), y
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from art_nip.estimators.pytorch.modes import as_written, plain
 from art_nip.estimators.pytorch.tracing import hangs_on_past, trace
 from art_nip.estimators.traced import Traced
 from art_nip.utils.kept import Kept
-from art_nip.utils.pytorch import device_of
+from art_nip.utils.pytorch import device_of, to_numpy
 
 
 class PyTorchAdapter(EstimatorAdapter):
@@ -193,12 +193,7 @@ class PyTorchAdapter(EstimatorAdapter):
 
     def numpy(self, tensor: Tensor) -> npt.NDArray[Any]:
         """Return a NumPy array."""
-        tensor = tensor.detach().cpu()
-        # NumPy has no bfloat16.
-        array: npt.NDArray[Any] = (
-            tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-        ).numpy()
-        return array
+        return to_numpy(tensor)
 
     def as_input(self, tensor: Tensor) -> Tensor:
         """Return images in the precision in which the model takes them."""
