@@ -28,7 +28,7 @@ def pair(digits) -> list[Any]:
         for kind in ("gpu", "cpu")
     ]
     devices = [each.model.classifier[0].weight.device for each in classifiers]
-    assert devices == [each.device for each in classifiers] == [DEVICE, torch.device("cpu")]
+    assert devices == [each.device for each in classifiers] == [*map(torch.device, (DEVICE, "cpu"))]
     return classifiers
 
 

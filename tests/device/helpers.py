@@ -8,7 +8,7 @@ import torch
 from art_nip.nip.retrieval.evidence.registry import EVIDENCES
 from art_nip.nip.retrieval.registry import RETRIEVALS
 
-DEVICE = torch.device("sim:0")
+DEVICE = "sim:0"
 
 WAYS: list[Any] = [
     *(name for name in RETRIEVALS if name != "class"),

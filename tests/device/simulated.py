@@ -58,6 +58,22 @@ class SimulatedTensor(torch.Tensor):
     def __repr__(self) -> str:
         return f"SimulatedTensor({self.values})"
 
+    @property
+    def data(self) -> torch.Tensor:
+        return self.detach()
+
+    @data.setter
+    def data(self, other: torch.Tensor) -> None:
+        self.values = other.values
+        torch.Tensor.data.__set__(self, other)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> torch.Tensor:
+        if not isinstance(self, torch.nn.Parameter):
+            return super().__deepcopy__(memo)
+        # Without the gradient, as PyTorch copies parameters.
+        memo[id(self)] = torch.nn.Parameter(self.detach().clone(), self.requires_grad)
+        return memo[id(self)]
+
     def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None) -> torch.Tensor:
         return torch.tensor(data, dtype=dtype or self.dtype, device=device or self.device)
 

@@ -57,7 +57,7 @@ def right(classifier: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def by_foolbox(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP, steps=STEPS)
-    model = foolbox.PyTorchModel(module, bounds=(0, 1), device="cpu")
+    model = foolbox.PyTorchModel(module, bounds=(0, 1), device=x.device)
     return attack(model, x, y, epsilons=EPS)[1]
 
 

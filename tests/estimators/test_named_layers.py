@@ -7,13 +7,16 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from art_nip.estimators.base import adapter_for
-from tests.helpers import device, make_classifier
+from tests.helpers import device, make_classifier, on_host_only
 
 SHAPE = (3, 16, 16)
 
 
 def adapter(model, layer):
     return adapter_for(make_classifier("pytorch", model.eval(), SHAPE, 4), layer, "logit")
+
+
+needs_lstm = on_host_only("The simulated device has no LSTM.")
 
 
 class Called(nn.Module):
@@ -59,12 +62,14 @@ REFUSED = {
 }
 
 
+@needs_lstm
 @pytest.mark.parametrize("layer", REFUSED)
 def test_what_cannot_be_looked_at_is_refused(layer):
     with pytest.raises(ValueError, match=f"layer '{layer}' .*{REFUSED[layer]}"):
         adapter(Called(), layer)
 
 
+@needs_lstm
 @pytest.mark.parametrize(
     ("layer", "n"), [("lstm:input", 128), ("att:input", 512), ("add", 512), ("fc:input", 32)]
 )
@@ -72,6 +77,7 @@ def test_what_can_be_looked_at_is(layer, n):
     assert adapter(Called(), layer).n_neurons == n
 
 
+@needs_lstm
 def test_what_goes_in_by_keyword_is_seen_and_replaced():
     torch.manual_seed(0)
     model = Called().eval()
