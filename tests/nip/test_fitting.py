@@ -169,7 +169,7 @@ def test_a_bank_in_a_file_can_be_saved_and_fitted_over(classifier, bank, tmp_pat
     other.fit(bank[0][:50], bank=path)
     assert len(NIPPreprocessor.load(path, classifier).candidates) == 50
     # What was mapped before is still what it was.
-    nip._at_work = None
+    nip.set_params(batch_size=64)  # which makes a new reader
     assert np.array_equal(nip(x)[0], before)
 
 
