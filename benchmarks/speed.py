@@ -7,6 +7,7 @@
 
 Each ratio is the median over pairs of runs, one of each kind right after the other. Models have
 random weights and images are noise: neither changes the time. On a machine with a GPU it is used.
+`cells.py` beside it measures the benchmark itself, and `gpu/` what only a GPU can answer.
 
 What was tried, in PyTorch on two CPU cores (medians of ratios, 2026-11-23):
 

@@ -234,7 +234,7 @@ class Benchmark:
 
     def _tell_failures(self, table: pd.DataFrame) -> None:
         """Say which cells failed, and why; at the end of the run, where the user sees it."""
-        found = causes(table.itertuples())
+        found = causes(table[table.metric == "error"].itertuples())
         if not found:
             return
         text = "\n".join(

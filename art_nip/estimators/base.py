@@ -19,7 +19,7 @@ from art_nip.estimators.layers import Call, Layer
 from art_nip.estimators.probing import are_probabilities, check_outputs, probe_images
 from art_nip.estimators.standardisation import Standardisation
 from art_nip.estimators.traced import Traced
-from art_nip.utils.arrays import Array
+from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.frameworks import Framework, code_of, framework_of
 from art_nip.utils.validation import check_classifier
 
@@ -34,6 +34,9 @@ SMALLEST_FACTOR_IN_HALF = 2.0**-14
 
 The largest number of float16 is 65504.
 """
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+"""The precisions in which a model can be looked at; the first is the model as it is."""
 
 Weights = Callable[[Array], Array]
 """From influence σ, shape (N, n), to the weights w of the neurons in the loss [4], shape (N, n)."""
@@ -131,6 +134,17 @@ class EstimatorAdapter(ABC):
         other = copy.copy(self)
         other._look_at(layer, confidence)
         return other
+
+    def in_precision(self, precision: str) -> "Self":
+        """Return an adapter for the same model whose passes are in one of `PRECISIONS`.
+
+        :raises ValueError: if the framework, the device or the model does not work in it.
+        """
+        return self if precision == PRECISIONS[0] else self._in_half_precision(precision)
+
+    @abstractmethod
+    def _in_half_precision(self, precision: str) -> "Self":
+        """Return an adapter for the same model whose passes are in bfloat16 or float16."""
 
     def find_layer(self, requested: str, automatic: Callable[[Sequence[Call]], Layer]) -> Layer:
         """Return the layer of that name; for "auto" that which a rule finds among the calls.
@@ -270,6 +284,10 @@ class EstimatorAdapter(ABC):
         One forward pass for all. Where the model gives probabilities, z are their logarithms. The
         results carry no gradient.
         """
+
+    def outputs_of(self, logits: Array) -> Array:
+        """Return what the model gives, of logits as `logits_and_activations` returns them."""
+        return namespace(logits).exp(logits) if self._gives_probabilities else logits
 
     @abstractmethod
     def gradient(

@@ -28,7 +28,7 @@ from art_nip.data.wanted import Wanted
 from art_nip.estimators.base import adapter_for, for_framework
 from art_nip.estimators.module import as_module
 from art_nip.estimators.protocol import DefendableClassifier
-from art_nip.nip import fitting, neurons, persistence
+from art_nip.nip import fitting, neurons, persistence, shared_pass
 from art_nip.nip.attaching import attached
 from art_nip.nip.bank import CandidateBank, CodesInMemory, Fitted
 from art_nip.nip.parameters import Parameters, check_names, settled
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 Classifier = TypeVar("Classifier", bound=DefendableClassifier)
 
-CHANGEABLE_AFTER_FIT = {"strength", "batch_size", "verbose"}
+CHANGEABLE_AFTER_FIT = {"strength", "batch_size", "look", "verbose"}
 """Parameters that can change without fitting anew.
 
 `clip_values` are not among them: ρ̂ is in units of the range, and views are made in it.
@@ -254,7 +254,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def similarity(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return δ [3] between each image's middle neurons and the template, shape (N,).
 
-        This is the paper's δ, whichever retrieval is chosen.
+        This is the paper's δ, in full precision, whichever retrieval and look are chosen.
 
         :param x: images, shape (N, *input_shape), in the range of `clip_values`.
         """
@@ -394,17 +394,28 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         xp, axes = namespace(x), tuple(range(1, len(x.shape)))
         # A sum is finite only if all its terms are finite.
         if math.isfinite(float(xp.sum(self._adapter.constant(x)))):
-            return at_work.defended(x)
+            return self._answered(at_work, x)
         # 0 times a finite number is 0; 0 times any other value is NaN, which does not equal itself.
         zeros = xp.sum(self._adapter.constant(x) * 0, axis=axes, keepdims=True)
         finite = zeros == zeros
         low = xp.zeros_like(x) + at_work.pixels.low
         return xp.where(finite, at_work.defended(xp.where(finite, x, low)), zeros)
 
+    def _answered(self, at_work: _AtWork, x: Array) -> Array:
+        """Return defended images; tell a prediction that wants to know what the model gave."""
+        answers = shared_pass.wanted()
+        perturbation, outputs = at_work.reader.perturbation_and_outputs(x)
+        defended = at_work.added(x, perturbation)
+        if answers is not None and outputs is not None and self.look == "float32":
+            xp, numpy = namespace(x), self._adapter.numpy
+            stand = numpy(xp.all(defended == x, axis=tuple(range(1, len(x.shape)))))
+            answers.append(shared_pass.Answers(self, numpy(outputs), stand))
+        return defended
+
     @property
     def _context(self) -> Context:
         given = self.parameters
-        return Context(self._adapter, given.clip_values, given.fractions, self._fitted)
+        return Context(self._adapter, given.clip_values, given.fractions, self._fitted, given.look)
 
     def _checked(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
         images = numeric(x)
@@ -477,7 +488,8 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def set_params(self, **kwargs: Any) -> None:
         """Change parameters; all of them, or none if one is not allowed.
 
-        The fit is kept when only `strength`, `batch_size` or `verbose` change; else it is dropped.
+        The fit is kept when only `strength`, `batch_size`, `look` or `verbose` change; else it is
+        dropped.
         A change of `clip_values` drops it too: candidates are in units of the range, and views are
         made in it.
 

@@ -47,6 +47,7 @@ def namespace() -> Any:
     """Return functions of TensorFlow, spelled as in the Python array API standard."""
     return SimpleNamespace(
         abs=tf.abs,
+        all=lambda x, *, axis=None: tf.reduce_all(x, axis),
         argmax=lambda x, *, axis: tf.argmax(x, axis),
         astype=tf.cast,
         clip=tf.clip_by_value,

@@ -4,11 +4,13 @@ Gradients come from `torch.autograd.grad`, which leaves no `.grad` behind, and h
 forward pass.
 """
 
+import copy
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +27,9 @@ from art_nip.estimators.traced import Traced
 from art_nip.utils.kept import Kept
 from art_nip.utils.pytorch import device_of, to_numpy
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 class PyTorchAdapter(EstimatorAdapter):
     """The neurons of an ART `PyTorchClassifier`; `DataParallel` is looked through."""
@@ -33,6 +38,8 @@ class PyTorchAdapter(EstimatorAdapter):
 
     _goes_elsewhere: bool | None = None
     """Whether what goes into the layer goes elsewhere too: then its influence goes both ways."""
+    _half: torch.dtype | None = None
+    """The precision of autocast, if the model is looked at in another than its own."""
     _cached_input_dtypes: dict[frozenset[torch.dtype], torch.dtype] | None = None
 
     def __init__(self, estimator: Any, layer: str | None, confidence: str) -> None:
@@ -59,6 +66,30 @@ class PyTorchAdapter(EstimatorAdapter):
     def device(self) -> torch.device:
         """The device that the model is on; the classifier's, if the model holds no tensor."""
         return device_of(self.model) or self._device_of_estimator
+
+    def _in_half_precision(self, precision: str) -> "Self":
+        other = copy.copy(self)
+        other._half = getattr(torch, precision)
+        unable = f"look={precision!r} does not work with this model on {self.device.type!r}"
+        try:
+            with warnings.catch_warnings():
+                # Where PyTorch cannot, it warns and works in full precision.
+                warnings.simplefilter("error")
+                other._autocast()
+            outputs = other.outputs(self.tensor(self._probes))
+        except (RuntimeError, UserWarning) as error:
+            raise ValueError(f"{unable}: {error}") from error
+        if not outputs.isfinite().all():
+            raise ValueError(
+                f"{unable}: its scores of made-up images are not finite. float16 ends at 65,504; "
+                'take look="bfloat16" or "float32".'
+            )
+        return other
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self._half is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, self._half)
 
     def influence(self, x: Tensor) -> Tensor:
         """Return neuron influence; see the base class."""
@@ -286,7 +317,8 @@ class PyTorchAdapter(EstimatorAdapter):
         """Return what the model gives for images, in the precision in which it takes them."""
         x = self._standardised(x)
         # A copy: the model may work in place, on images that are the caller's.
-        return self.model(x.to(dtype, copy=True))
+        with self._autocast():
+            return self.model(x.to(dtype, copy=True))
 
     def _outputs(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """Return scores in float32, whatever the precision of the model."""

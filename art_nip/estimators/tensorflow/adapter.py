@@ -7,7 +7,7 @@ weights change, and the layer is as it was.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -22,6 +22,9 @@ from art_nip.estimators.tensorflow.tracing import named_layers, trace
 from art_nip.estimators.traced import Traced
 from art_nip.estimators.values import Arguments, Keywords, with_input
 from art_nip.utils.kept import Kept
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Tensor = Any
 
@@ -67,6 +70,13 @@ class TensorFlowAdapter(EstimatorAdapter):
     def device(self) -> str:
         """TensorFlow places tensors itself; models do not move."""
         return "tensorflow"
+
+    def _in_half_precision(self, precision: str) -> "Self":
+        raise ValueError(
+            f"look={precision!r} is for PyTorch models, whose precision can change between two "
+            "passes. Keras fixes that of each layer when it is made: build the model under "
+            "keras.mixed_precision, or leave look out."
+        )
 
     def influence(self, x: Tensor) -> Tensor:
         """Return neuron influence; see the base class."""

@@ -23,6 +23,8 @@ class Retrieval(Learner):
 
     uses_candidates: ClassVar[bool] = True
     """Whether the reader asks for the ρ̂ of candidates; else fitting computes and keeps none."""
+    asks_model: ClassVar[bool] = False
+    """Whether the reader finds out what the model gives, see `perturbation_and_outputs`."""
 
     @abstractmethod
     def reader(self, context: Context) -> "Reader":
@@ -59,6 +61,14 @@ class Reader(ABC):
         :param x: images, shape (N, *input_shape).
         """
         return self._stored(self.candidate(x))
+
+    def perturbation_and_outputs(self, x: Array) -> tuple[Array, Array | None]:
+        """Return each image's ρ̂, and what the model gives for the images if that was found out.
+
+        :param x: images, shape (N, *input_shape).
+        :return: ρ̂ as `perturbation` returns it; outputs of shape (N, nb_classes), or None.
+        """
+        return self.perturbation(x), None
 
     def surrogate_losses(
         self,

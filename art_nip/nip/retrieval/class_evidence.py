@@ -46,6 +46,7 @@ class ClassEvidence(Retrieval):
 
     name: ClassVar[str] = "class"
     uses_candidates: ClassVar[bool] = False
+    asks_model: ClassVar[bool] = True
     evidence: Evidence = field(default_factory=ShallowEvidence)
     steps: int = 40
     lead: float = 1.0
@@ -102,6 +103,7 @@ class ClassReader(Reader):
     def __init__(self, context: Context, retrieval: ClassEvidence) -> None:
         super().__init__(context)
         self._retrieval, self._pixels = retrieval, context.pixels
+        self._looking = context.looking
         self.evidence = retrieval.evidence.reader(context)
 
     def candidate(self, x: Array) -> Array:
@@ -110,12 +112,19 @@ class ClassReader(Reader):
 
     def perturbation(self, x: Array) -> Array:
         """Return each image's own ρ̂; see the base class."""
+        return self.perturbation_and_outputs(x)[0]
+
+    def perturbation_and_outputs(self, x: Array) -> tuple[Array, Array]:
+        """Return each image's own ρ̂, and what the model gives for it; see the base class."""
         x = self._adapter.constant(x)
-        logits, posterior = (self._adapter.numpy(scores) for scores in self._scores(x))
-        classes = posterior.argmax(axis=1)
-        disputed = np.flatnonzero(logits.argmax(axis=1) != classes)
-        if not len(disputed):
-            return x * 0
+        logits, posterior = self._scores(x)
+        classes = self._adapter.numpy(posterior).argmax(axis=1)
+        disputed = np.flatnonzero(self._adapter.numpy(logits).argmax(axis=1) != classes)
+        perturbation = self._towards(x, classes, disputed) if len(disputed) else x * 0
+        return perturbation, self._adapter.outputs_of(logits)
+
+    def _towards(self, x: Array, classes: Indices, disputed: Indices) -> Array:
+        """Return ρ̂ of the disputed images towards their classes, and 0 for all others."""
         given = self._rows(x, disputed)
         added = self._steered(given, classes[disputed])
         xp, mean = namespace(x), brightness(given, self._pixels)
@@ -157,7 +166,7 @@ class ClassReader(Reader):
 
     def _scores(self, x: Array) -> tuple[Array, Array]:
         """Return the model's logits and the evidence's log-posterior, both (N, nb_classes)."""
-        logits, maps = self._adapter.logits_and_activations(x, self.evidence.layers)
+        logits, maps = self._looking.logits_and_activations(x, self.evidence.layers)
         return logits, self.evidence.log_posterior(x, logits, maps)
 
     def _steered(self, x: Array, classes: Indices) -> Array:

@@ -86,7 +86,7 @@ class _NearestReader(Reader):
     def __init__(self, context: Context, layer: str) -> None:
         super().__init__(context)
         adapter, vectors = context.adapter, context.learned["vectors"]
-        self._places = (Layer.parse(layer),)
+        self._looking, self._places = context.looking, (Layer.parse(layer),)
         if vectors.size <= VALUES_KEPT:
             stored = adapter.tensor(vectors)
             rows = len(vectors)
@@ -98,7 +98,7 @@ class _NearestReader(Reader):
         self._nearest = lambda maps: most_similar(neuron_vectors(maps), held, rows, adapter.tensor)
 
     def candidate(self, x: Array) -> Array:
-        return self._nearest(self._adapter.activations(x, self._places)[0])
+        return self._nearest(self._looking.activations(x, self._places)[0])
 
 
 def _vectors_of(adapter: EstimatorAdapter, layer: str) -> Callable[[Array], Array]:

@@ -74,7 +74,8 @@ class _SimilarityReader(Reader):
         similarity = _similarity_of(adapter.tensor(fitted.template), context.fractions)
         ascending = adapter.tensor(fitted.bank.similarities[order])
         self._place = adapter.compiled(lambda influence: nearest(ascending, similarity(influence)))
+        self._looking = context.looking
         self._candidate_at = adapter.rows(order)
 
     def candidate(self, x: Array) -> Array:
-        return self._candidate_at(self._place(self._adapter.influence(x)))
+        return self._candidate_at(self._place(self._looking.influence(x)))
