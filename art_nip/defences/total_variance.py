@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from art_nip.defences.base import SETTINGS, ImageDefence, Settings
+from art_nip.defences.base import SETTINGS, Settings
 from art_nip.defences.dct import dct_matrix
+from art_nip.defences.exact import ExactDefence
 from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.utils.arrays import Array, namespace
@@ -28,7 +29,7 @@ SEARCH_STEPS = 2
 """Newton-like steps of each search in a plane."""
 
 
-class TotalVarianceMinimization(ImageDefence):
+class TotalVarianceMinimization(ExactDefence):
     """Redraw each image smoothly from a random part of its pixels (Guo et al. 2018).
 
     Each channel x becomes the z that minimises ‖m∘(z − x)‖₂ + λ(Σ‖differences of neighbouring
