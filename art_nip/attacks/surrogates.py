@@ -50,12 +50,16 @@ def surrogate_losses(
     :param x: images in its range, shape (N, *input_shape).
     :param y: their true classes, shape (N,).
     :param targets: the class to lead each image to, shape (N,).
+    :raises ValueError: if there is none after all.
     """
-    return [
-        loss
-        for part in offers(classifier)
-        for loss in part.surrogate_losses(x, y, targets, classifier)
-    ]
+    parts = offers(classifier)
+    losses = [loss for part in parts for loss in part.surrogate_losses(x, y, targets, classifier)]
+    if not losses:
+        raise ValueError(
+            f"surrogate_losses of {', '.join(type(part).__name__ for part in parts)} returned no "
+            "loss: return a SurrogateLoss for each part of the defence that an attack must lead."
+        )
+    return losses
 
 
 def loss_of(

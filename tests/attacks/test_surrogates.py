@@ -1,6 +1,7 @@
 """Surrogate losses that users offer themselves, and who offers any."""
 
 import numpy as np
+import pytest
 import torch
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 
@@ -77,6 +78,17 @@ def test_a_classifier_may_offer_them_itself(lenet, digits):
     (loss,) = surrogate_losses(classifier, x, y, (y + 1) % 10)
     assert loss.scores().shape == (4, 10)
     assert loss.gradient().shape == x.shape
+
+
+def test_an_offer_of_nothing_is_refused(lenet, digits):
+    class Empty(Hiding):
+        def surrogate_losses(self, x, y, targets, classifier):
+            return []
+
+    classifier = defended(make_classifier("pytorch", lenet["pytorch"]), Empty())
+    attack = attacks.get("steering").create(classifier, **SETTINGS)
+    with pytest.raises(ValueError, match="surrogate_losses of Empty returned no loss"):
+        attack.generate(digits["test"][0][:2])
 
 
 def test_suppressed_channels_are_led_too(framework):
