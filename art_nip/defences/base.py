@@ -78,6 +78,8 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
     params: ClassVar[list[str]] = [*SETTINGS]
     default_batch_size: ClassVar[int] = 128
     needs_clip_values: ClassVar[bool] = False
+    _is_exact = False
+    """Whether `forward` has the gradient of what is done, where there is one, not the identity."""
 
     def __init__(
         self,
@@ -189,10 +191,13 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
             self._check_images(sound)
             if len(x) == 0:
                 return x, y
+            if self._is_exact:
+                sound = xp.where(lost == 0, images, xp.zeros_like(images))
             treated = xp.concat([self._treated(sound[batch]) for batch in self._batches(len(x))])
         # The order of the terms matters: the change is zero, so the result is exactly what was
         # computed.
-        result = self._with_gradient(treated, images - constant) + lost
+        change = constant * 0 if self._is_exact else images - constant
+        result = self._with_gradient(treated, change) + lost
         return xp.astype(result, x.dtype) if self._is_floating(x) else result, y
 
     def estimate_gradient(self, x: npt.ArrayLike, grad: npt.ArrayLike) -> npt.NDArray[np.float32]:

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from art_nip.defences import sparse_coding
 from art_nip.defences.base import SETTINGS, Settings
 from art_nip.defences.dct import dct_matrix
+from art_nip.defences.exact import ExactDefence
 from art_nip.defences.learned import Arrays, LearnedDefence
 from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.sparse_coding import Filters, Spectra
@@ -37,7 +38,7 @@ CROPS_TO_DRAW_FROM = 1024
 """The largest number of crops from which the patches for the first filters are drawn."""
 
 
-class SparseTransformation(LearnedDefence):
+class SparseTransformation(ExactDefence, LearnedDefence):
     """Rebuild each image from sparse codes of learned filters (STL; Sun et al. 2019).
 
     The smooth part of an image, the minimiser of ½‖low − x‖² + ½ `smoothing` · ‖gradient of low‖²,

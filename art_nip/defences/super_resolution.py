@@ -18,6 +18,7 @@ from art_nip.defences.base import SETTINGS, Settings
 from art_nip.defences.colour import TO_YCBCR, check_grey_or_rgb, mixed
 from art_nip.defences.edsr import training
 from art_nip.defences.edsr.training import Reached, Trained
+from art_nip.defences.exact import ExactDefence
 from art_nip.defences.learned import Arrays, LearnedDefence, read_learned, refusing
 from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.tensorflow import TensorFlowDefence
@@ -34,7 +35,7 @@ MIN_SIDE = 4
 """Smallest side of an image; training halves it."""
 
 
-class SuperResolution(LearnedDefence):
+class SuperResolution(ExactDefence, LearnedDefence):
     """Denoise by wavelets, double the size by EDSR, and bring it back (Mustafa et al. 2019).
 
     The details of YCbCr that noise of standard deviation `sigma` could have made are removed by

@@ -39,6 +39,7 @@ from art_nip.nip.retrieval.class_evidence import ClassReader
 from art_nip.nip.retrieval.similarity import similarity_to
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.ranges import PixelRange
+from art_nip.utils.surrogates import SurrogateLoss
 from art_nip.utils.validation import (
     check_flag,
     check_images,
@@ -371,23 +372,36 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         )
         return result
 
-    @_undisturbed
     def surrogate_losses(
-        self, x: npt.ArrayLike, classes: npt.NDArray[np.int64], draws: int = 1
-    ) -> list[npt.NDArray[np.float32]]:
-        """Return gradients that lead the defended model to classes, for attacks made for NIP.
+        self,
+        x: npt.ArrayLike,
+        y: npt.NDArray[np.int64],
+        targets: npt.NDArray[np.int64],
+        classifier: Any = None,
+    ) -> list[SurrogateLoss]:
+        """Return what leads the defended model to classes, for attacks made for NIP.
+
+        See :class:`art_nip.utils.surrogates.OffersSurrogateLosses`. With "class" retrieval, these
+        are the losses of the evidence and of the model; with others, one of the model behind
+        candidates drawn at random.
 
         :param x: images, shape (N, *input_shape), in the range of `clip_values`; as many as fit
             into memory at once.
-        :param classes: the class to lead each image to, shape (N,).
-        :param draws: number of candidates to draw at random, if the retrieval finds candidates.
-        :return: gradients that lead model and retrieval to the classes, each of shape x; attacks
-            follow them together.
+        :param y: anything.
+        :param targets: the class to lead each image to, shape (N,).
+        :param classifier: anything: NIP knows its model. Its other defences count as the identity.
         """
         images = self._adapter.tensor(self._checked(x))
         at_work = self._ready()
-        found = at_work.reader.surrogate_losses(images, classes, at_work.added, draws)
-        return [self._adapter.numpy(way) for way in found]
+        found = at_work.reader.surrogate_losses(images, targets, at_work.added)
+        return [
+            SurrogateLoss(partial(self._array, scores), partial(self._array, gradient))
+            for scores, gradient in found
+        ]
+
+    @_undisturbed
+    def _array(self, function: Callable[[], Array]) -> npt.NDArray[np.float32]:
+        return self._adapter.numpy(function())
 
     def _forwarded(self, at_work: _AtWork, x: Array) -> Array:
         """Return defended images; NaN where an image has NaN or infinite values."""

@@ -78,6 +78,7 @@ def namespace() -> Any:
         # Not int32, which GPUs compute with on the host.
         searchsorted=lambda x, values: tf.searchsorted(x, values, out_type=tf.int64),
         sign=tf.sign,
+        sin=tf.sin,
         sort=lambda x, *, axis: tf.sort(x, axis),
         sqrt=tf.sqrt,
         sum=lambda x, *, axis=None, dtype=None, keepdims=False: tf.reduce_sum(

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.nip.neurons import brightness, normalised
-from art_nip.nip.retrieval.base import Reader, Retrieval
+from art_nip.nip.retrieval.base import Function, Reader, Retrieval
 from art_nip.nip.retrieval.context import Context
 from art_nip.nip.retrieval.evidence import Evidence, ShallowEvidence, chosen
 from art_nip.nip.retrieval.evidence.probabilities import lead
@@ -142,27 +142,34 @@ class ClassReader(Reader):
         return self._scores(x)[1]
 
     def surrogate_losses(
-        self, x: Array, classes: Indices, added: Callable[[Array, Array], Array], draws: int
-    ) -> list[Array]:
-        """Return the gradients of model and evidence: if both agree, the image is left alone.
+        self, x: Array, classes: Indices, added: Callable[[Array, Array], Array]
+    ) -> list[tuple[Function, Function]]:
+        """Return those of the evidence, whose verdict decides, and of the model.
 
         A gradient is zero where its source is sure of the class already. See the base class.
         """
-        logits, posterior = self._scores(x)
-        ways = [
-            self._adapter.lead_gradient(x, classes),
-            self.evidence.gradient(self._adapter, x, logits, classes),
-        ]
-        unsure = [
-            lead(self._adapter.numpy(scores), classes) < self._retrieval.lead
-            for scores in (logits, posterior)
-        ]
-        xp = namespace(x)
-        per_image = (-1,) + (1,) * (len(x.shape) - 1)
+        evidence, adapter = self.evidence, self._adapter
+
+        def seen() -> tuple[Array, list[Array]]:
+            return adapter.logits_and_activations(x, evidence.layers)
+
+        def of_evidence() -> Array:
+            logits, maps = seen()
+            way = evidence.gradient(adapter, x, logits, classes)
+            return self._where_unsure(way, evidence.log_posterior(x, logits, maps), classes)
+
+        def of_model() -> Array:
+            return self._where_unsure(adapter.lead_gradient(x, classes), seen()[0], classes)
+
         return [
-            way * xp.reshape(self._adapter.tensor(is_unsure), per_image)
-            for way, is_unsure in zip(ways, unsure, strict=True)
+            (lambda: evidence.surrogate_scores(x, *seen()), of_evidence),
+            (lambda: seen()[0], of_model),
         ]
+
+    def _where_unsure(self, way: Array, scores: Array, classes: Indices) -> Array:
+        unsure = lead(self._adapter.numpy(scores), classes) < self._retrieval.lead
+        per_image = (-1,) + (1,) * (len(way.shape) - 1)
+        return way * namespace(way).reshape(self._adapter.tensor(unsure), per_image)
 
     def _scores(self, x: Array) -> tuple[Array, Array]:
         """Return the model's logits and the evidence's log-posterior, both (N, nb_classes)."""

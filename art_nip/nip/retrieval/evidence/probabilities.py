@@ -18,6 +18,13 @@ def softmax(scores: Array) -> Array:
     return exponents / xp.sum(exponents, axis=1, keepdims=True)
 
 
+def log_softmax(scores: Array) -> Array:
+    """Return log-probabilities that differ as scores do, shape (N, nb_classes)."""
+    xp = namespace(scores)
+    ahead = scores - xp.max(scores, axis=1, keepdims=True)
+    return ahead - xp.log(xp.sum(xp.exp(ahead), axis=1, keepdims=True))
+
+
 def log_mean(probabilities: list[Array]) -> Array:
     """Return log(mean + 1e-4) of several probabilities, each of shape (N, nb_classes)."""
     mean = sum(probabilities) / len(probabilities)

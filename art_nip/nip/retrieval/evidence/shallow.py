@@ -15,7 +15,7 @@ from art_nip.nip.retrieval.context import Context
 from art_nip.nip.retrieval.early import layers_that_could_be_meant
 from art_nip.nip.retrieval.evidence.base import Evidence, EvidenceReader
 from art_nip.nip.retrieval.evidence.lda import Discriminant, Moments, best_temperature
-from art_nip.nip.retrieval.evidence.probabilities import log_mean, softmax
+from art_nip.nip.retrieval.evidence.probabilities import log_mean, log_softmax, softmax
 from art_nip.nip.retrieval.learner import learned_array
 from art_nip.nip.retrieval.vectors import neuron_vectors, pooled
 from art_nip.utils.arrays import Array, namespace
@@ -178,14 +178,19 @@ class _ShallowReader(EvidenceReader):
     def log_posterior(self, x: Array, logits: Array, maps: list[Array]) -> Array:
         return self._of_maps(*maps)
 
+    def surrogate_scores(self, x: Array, logits: Array, maps: list[Array]) -> Array:
+        # A layer that is sure holds the mean, whose gradient is that of the other layers.
+        return sum(log_softmax(scores) for scores in self._scores(maps))
+
     def _posterior(self, *maps: Array) -> Array:
+        return log_mean([softmax(scores) for scores in self._scores(maps)])
+
+    def _scores(self, maps: Sequence[Array]) -> list[Array]:
         matmul = namespace(maps[0]).matmul
-        return log_mean(
-            [
-                softmax(matmul(_vectors(of_layer), weights) + bias)
-                for of_layer, (weights, bias) in zip(maps, self._discriminants, strict=True)
-            ]
-        )
+        return [
+            matmul(_vectors(of_layer), weights) + bias
+            for of_layer, (weights, bias) in zip(maps, self._discriminants, strict=True)
+        ]
 
 
 def _vectors(maps: Array) -> Array:
