@@ -22,13 +22,20 @@ from tqdm.auto import tqdm
 
 from art_nip.attacks.labels import labels_for
 from art_nip.benchmark.gradient_checks import inspect
+from art_nip.benchmark.images import writable
 from art_nip.benchmark.protection import own, protected
 from art_nip.benchmark.resolve import AttackEntry, DefenceEntry
 from art_nip.benchmark.serialization import Detached, packed, unpacked
 from art_nip.benchmark.store import Result
 from art_nip.estimators.clones import defended
 from art_nip.estimators.pass_counting import counting
-from art_nip.metrics import predicted_classes, psnr, top_k_neuron_consistency
+from art_nip.metrics import (
+    l2_norm,
+    linf_norm,
+    predicted_classes,
+    psnr,
+    top_k_neuron_consistency,
+)
 from art_nip.nip.preprocessor import NIPPreprocessor
 from art_nip.utils.seeds import seeded
 
@@ -138,7 +145,7 @@ class Workbench:
         """Return a fitted defence, ready to be bound; or the classifier that it makes."""
         defence = ready.entry.make(self.classifier)
         with seeded(_seed(ready.key)):
-            defence.fit(images.copy(), classes.copy())
+            defence.fit(writable(images), classes.copy())
         if isinstance(defence, Transformer):
             return defence.get_classifier()
         return Detached(defence, self.classifier)
@@ -179,7 +186,7 @@ class Crafting:
     kind = "adversarial"
 
     def run(self, workbench: Workbench) -> Result:
-        """Return the adversarial examples, `x`, and what they cost."""
+        """Return the adversarial examples, `x`, their distances `l2`, `linf`, and their cost."""
         if self.verbose and self.attack.limit is not None and self.attack.per_image:
             self._try_one(self._target(workbench))
         target = self._target(workbench)
@@ -193,7 +200,9 @@ class Crafting:
         facts: dict[str, Any] = {"seconds": seconds}
         if passes is not None:
             facts |= {"forward": passes.forward, "backward": passes.backward}
-        return Result({"x": adversarial}, facts)
+        # Kept, so that no table has to read all images again.
+        sizes = {"l2": l2_norm(self.x, adversarial), "linf": linf_norm(self.x, adversarial)}
+        return Result({"x": adversarial, **sizes}, facts)
 
     def _target(self, workbench: Workbench) -> Any:
         """Return the classifier to attack, behind its own copy of the defence if there is one."""

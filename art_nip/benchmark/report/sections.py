@@ -121,7 +121,10 @@ def _measured(results: Results, threat: str, protocol: str) -> Iterator[Block]:
             yield tables.worst_case(measured, suite, defences, items)
             yield tables.checklist(suite, defences, items)
         alone = [attack for attack in attacks if attack in results.alone]
-        yield tables.robustness(measured, attacks, defences, alone)
+        yield tables.robustness(measured, attacks, defences, alone, results.sizes)
+        unbounded = [attack for attack in alone if attack not in results.sizes]
+        if any((attack, defence, "l2") in measured for attack in unbounded for defence in defences):
+            yield tables.distance(measured, unbounded, defences)
     else:
         metric, axis = "dsr", "DSR"
         yield tables.success(measured, attacks, defences, sweeps)
@@ -136,11 +139,12 @@ def _measured(results: Results, threat: str, protocol: str) -> Iterator[Block]:
     if any(metric == "tknc" for _, _, metric in measured):
         yield tables.consistency(measured, attacks, defences)
     if threat == Threat.ADAPTIVE:
+        present = {key[:2] for key in measured}
         pairs = {
             f"{attack} through {defence}": (attack, defence)
             for attack in attacks
             for defence in defences
-            if defence != NONE and any((attack, defence) == key[:2] for key in measured)
+            if defence != NONE and (attack, defence) in present
         }
         yield tables.strength(
             measured,
@@ -177,9 +181,9 @@ def _attacks(results: Results) -> Iterator[Block]:
             results.sizes,
             "What the attacks reach on the undefended classifier, and what they cost.",
         )
-    found = results.examples(IMAGES_TO_SHOW)
+    found = results.examples(IMAGES_TO_SHOW, figures.MOST_DRAWN)
     if found is not None:
-        yield figures.examples(found)
+        yield figures.examples(found, len(results.run.adversarial))
 
 
 def _costs(results: Results) -> Iterator[Block]:
