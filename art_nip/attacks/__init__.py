@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from art_nip.attacks.registry import NAMES, PAPER, NamedAttack, get
+from art_nip.attacks.registry import MINIMAL, NAMES, PAPER, NamedAttack, get
 
 if TYPE_CHECKING:  # what `__getattr__` gives, for those who check types
     from art_nip.attacks.apgd import AutoProjectedGradientDescent as AutoProjectedGradientDescent
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # what `__getattr__` gives, for those who check types
     from art_nip.attacks.deepfool import DeepFool as DeepFool
     from art_nip.attacks.hopskipjump import HopSkipJump as HopSkipJump
     from art_nip.attacks.jsma import SaliencyMapMethod as SaliencyMapMethod
+    from art_nip.attacks.minimum_norm import MinimumNorm as MinimumNorm
     from art_nip.attacks.pgd import ProjectedGradientDescent as ProjectedGradientDescent
     from art_nip.attacks.pixel import PixelAttack as PixelAttack
     from art_nip.attacks.pwa import PointwiseAttack as PointwiseAttack
@@ -32,10 +33,10 @@ _PATHS = {
     attack.path.rpartition(".")[2]: attack.path
     for attack in map(get, NAMES)
     if attack.path.startswith(__name__)
-}
+} | {"MinimumNorm": f"{__name__}.minimum_norm.MinimumNorm"}
 """Where the classes of this package are; a line in the registry brings another."""
 
-__all__ = ["NAMES", "PAPER", "NamedAttack", "get", *_PATHS]
+__all__ = ["MINIMAL", "NAMES", "PAPER", "NamedAttack", "get", *_PATHS]
 
 
 def __getattr__(name: str) -> Any:

@@ -101,3 +101,18 @@ def check_kind(name: str, value: Any, default: Any) -> None:
             raise ValueError(f"{name}={value!r}; give a text, such as {default!r}.")
     elif isinstance(value, (bool, int, float, np.number)) and not is_number(value):
         raise ValueError(f"{name}={value!r}; give a finite number.")
+
+
+def scaled(parameters: Mapping[str, Any], factor: Any) -> dict[str, Any]:
+    """Return parameters with all sizes among them multiplied, those of an attack within too.
+
+    :param factor: a number, or an array with one for each image.
+    """
+    return {
+        name: scaled(value, factor)
+        if isinstance(value, Mapping)
+        else value * factor
+        if name in SIZES
+        else value
+        for name, value in parameters.items()
+    }

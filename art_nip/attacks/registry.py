@@ -20,9 +20,13 @@ from art_nip.attacks.parameters import (
     UnsuitableClassifierError,
     check_kind,
     check_sizes,
+    scaled,
 )
 from art_nip.utils.frameworks import Framework, code_of
-from art_nip.utils.validation import check_classifier, nearest_name, plain
+from art_nip.utils.validation import check_classifier, check_flag, nearest_name, plain
+
+MINIMAL = "minimal"
+"""The parameter, of all attacks with an ε, that asks for the smallest for each image."""
 
 FIXED = {"verbose": False, "targeted": False}
 """What no attack here leaves open: labels are true classes, and bars are the benchmark's."""
@@ -80,7 +84,9 @@ class NamedAttack:
         :param estimator: an ART classifier with `clip_values`, defended or not; it stays as it is.
         :param parameters: as of the class, in place of `defaults`; "eps", "eps_step" and "theta"
             are shares of the range of the images, `clip_values`. So are all other sizes: the same
-            pictures give the same adversarial ones in any range.
+            pictures give the same adversarial ones in any range. With "minimal" set to True, an
+            attack that has an ε looks for the smallest for each image, from "eps" on; see
+            :class:`art_nip.attacks.minimum_norm.MinimumNorm`.
         :return: an `art.attacks.EvasionAttack` without progress bars. That of ART, which works in
             [0, 1], is its `attack` where it is none of this package.
         :raises TypeError: if the estimator is none of ART.
@@ -99,13 +105,27 @@ class NamedAttack:
             return self._make(estimator, resolved)
 
     def _make(self, estimator: Any, parameters: Mapping[str, Any]) -> Any:
+        from art_nip.attacks.minimum_norm import MinimumNorm
+        from art_nip.estimators.single_precision import single_precision
+
+        given = dict(parameters)
+        if given.pop(MINIMAL, False):
+            return MinimumNorm(single_precision(estimator), self, given)
+        return self.made(estimator, given)
+
+    def made(self, estimator: Any, parameters: Mapping[str, Any]) -> Any:
+        """Return the ART attack with parameters that are checked already, and complete.
+
+        :param estimator: as of `create`.
+        :param parameters: in place of those of the class; sizes may be arrays where ART takes such.
+        """
         # Imported here: with them comes ART, and with it PyTorch.
         from art_nip.attacks.base import UnitRangeAttack
         from art_nip.attacks.in_unit_range import InUnitRange
         from art_nip.estimators.single_precision import single_precision
 
         fixed = {name: value for name, value in FIXED.items() if name in self._signature()}
-        kind, settings = self._class(), {**parameters, **fixed}
+        kind, settings = self.kind, {**parameters, **fixed}
         if issubclass(kind, UnitRangeAttack):
             return kind(single_precision(estimator), **settings)
         return InUnitRange(estimator, kind, settings)
@@ -119,12 +139,20 @@ class NamedAttack:
                 if {"eps"} <= given.keys() & self.defaults.keys()
                 else 1
             )
-            resolved = {**_scaled(self.defaults, ratio), **given}
+            resolved = {**scaled(self.defaults, ratio), **given}
             check_sizes(resolved)
         return resolved
 
     def _check_names(self, parameters: Iterable[str]) -> None:
-        allowed = sorted(self._signature().keys() - {"self", "estimator", "classifier", *FIXED})
+        known = self._signature().keys()
+        if "eps" in known:
+            known = known | {MINIMAL}
+        elif MINIMAL in parameters:
+            raise ValueError(
+                f"The attack {self.name!r} has no ε, of which {MINIMAL!r} asks for the smallest: "
+                f"leave it out. Attacks that have: {', '.join(_with_eps())}."
+            )
+        allowed = sorted(known - {"self", "estimator", "classifier", *FIXED})
         for name in parameters:
             if name not in allowed:
                 raise ValueError(
@@ -135,7 +163,9 @@ class NamedAttack:
     def _check_values(self, parameters: Mapping[str, Any]) -> None:
         signature = self._signature()
         for name, value in parameters.items():
-            if name not in SIZES:
+            if name == MINIMAL:
+                check_flag(name, value)
+            elif name not in SIZES:
                 check_kind(name, value, self.defaults.get(name, signature[name].default))
         check_sizes({**parameters, "eps_step": 0} if "eps" not in parameters else parameters)
 
@@ -149,12 +179,18 @@ class NamedAttack:
             kind = UnsuitableClassifierError if unsuitable else ValueError
             raise kind(f"The attack {self.name!r}: {error}") from error
 
-    def _class(self) -> Any:
+    @property
+    def kind(self) -> Any:
+        """The class of the attack, imported now."""
         module, _, name = self.path.rpartition(".")
         return getattr(import_module(module), name)
 
     def _signature(self) -> Mapping[str, inspect.Parameter]:
-        return inspect.signature(self._class().__init__).parameters
+        return inspect.signature(self.kind.__init__).parameters
+
+
+def _with_eps() -> list[str]:
+    return [attack.name for attack in _ATTACKS.values() if "eps" in attack.defaults]
 
 
 @cache
@@ -165,17 +201,6 @@ def _small_classifier() -> Any:
             make: Callable[[], Any] = code_of("art_nip.attacks", framework).small_classifier
             return make()
     raise ImportError("Attacks need PyTorch or TensorFlow: pip install 'art-nip[pytorch]'.")
-
-
-def _scaled(parameters: Mapping[str, Any], factor: float) -> dict[str, Any]:
-    return {
-        name: _scaled(value, factor)
-        if isinstance(value, Mapping)
-        else value * factor
-        if name in SIZES
-        else value
-        for name, value in parameters.items()
-    }
 
 
 # Where an attack asks for gradients of one class per image, ART runs the whole batch backwards for

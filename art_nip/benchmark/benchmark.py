@@ -39,6 +39,7 @@ from art_nip.benchmark.results import Run
 from art_nip.benchmark.schema import (
     BENIGN,
     NONE,
+    OF_DEFENCES,
     AttackRecord,
     CellCount,
     DefenceRecord,
@@ -122,7 +123,13 @@ class Benchmark:
                 "The classifier has no clip_values, and perturbations are measured against them: "
                 "give it clip_values=(min, max), the range of the images."
             )
-        _check_names("protocol", protocols, tuple(Protocol))
+        if Protocol.RELEASED in protocols:
+            raise ValueError(
+                f"No defence has the protocol {str(Protocol.RELEASED)!r}: it is an evaluation that "
+                "needs each image's own benign version. Give held-out, leaked or both here; "
+                "art_nip.paper.released.ReleasedEvaluation and `art-nip paper` do the other."
+            )
+        _check_names("protocol", protocols, OF_DEFENCES)
         _check_names("threat", threats, tuple(Threat))
         check_whole("seed", seed, least=0)
         self.classifier = classifier

@@ -319,7 +319,7 @@ def _attack_entry(chosen: Attack, classifier: Any) -> AttackEntry:
             label=chosen.label or attack,
             name=attack,
             parameters=parameters,
-            eps=_number(parameters.get("eps")),
+            eps=_number(None if parameters.get(attacks.MINIMAL) else parameters.get("eps")),
             identity=fingerprint("attack", attack, parameters),
             make=_Named(named, chosen.parameters),
             limit=named.limit if limit is None else limit,

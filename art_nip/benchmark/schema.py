@@ -32,10 +32,20 @@ class Word(str, Enum):
 
 
 class Protocol(Word):
-    """Whether a defence that learns was fitted on other images, or on those that are attacked."""
+    """Whether a defence that learns was fitted on other images, or on those that are attacked.
+
+    `RELEASED` is an evaluation and no defence, so no benchmark runs it: as in the released code, an
+    image receives the perturbation of its own benign version, whose class may decide the sign; see
+    :class:`art_nip.paper.released.ReleasedEvaluation`.
+    """
 
     HELD_OUT = "held-out"
     LEAKED = "leaked"
+    RELEASED = "released"
+
+
+OF_DEFENCES = (Protocol.HELD_OUT, Protocol.LEAKED)
+"""The protocols of a benchmark."""
 
 
 class Threat(Word):

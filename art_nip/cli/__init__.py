@@ -13,6 +13,7 @@ from art_nip.utils.optional import require
 REQUIRED_PACKAGES = {
     "demo": ("run the demo", ("pandas", "pydantic", "mlxtend", "PIL", "matplotlib")),
     "benchmark": ("run benchmarks", ("pandas", "pydantic", "yaml", "matplotlib")),
+    "paper": ("make the paper's tables and figures", ("pandas", "matplotlib", "mlxtend")),
     "report": ("write reports", ("matplotlib",)),
 }
 """The packages of the extra `benchmark` that each subcommand needs, and for what. They are checked

@@ -6,11 +6,14 @@ import argparse
 from fractions import Fraction
 from pathlib import Path
 
-# The same as in art_nip.cli.train, art_nip.zoo and art_nip.benchmark; a test compares them.
+# The same as in art_nip.cli.train, art_nip.zoo, art_nip.benchmark and art_nip.paper; tests compare
+# them.
 DATA = ("mnist", "gtsrb", "cifar10", "imagenette")
 MODELS = ("alexnet", "lenet5", "mobilenet", "resnet20", "vgg19", "vgg19-small")
 MODEL_DEFENCES = ("cas", "feature-denoising")
 ENGINES = ("local", "ray", "dask")
+EXHIBITS = ("ladder",)
+PAPER_MODELS = ("cifar10-vgg19", "gtsrb-lenet5", "gtsrb-resnet20")
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -35,6 +38,7 @@ def command_line() -> argparse.ArgumentParser:
             "benchmark", help="run attacks against defences as a YAML file says, and report"
         )
     )
+    _paper(add.add_parser("paper", help="make the paper's tables and figures"))
     _report(add.add_parser("report", help="write the report of a benchmark again, finished or not"))
     return whole
 
@@ -111,6 +115,48 @@ def _benchmark(command: argparse.ArgumentParser) -> None:
         "--dry-run", action="store_true", help="show what is to be run and what is there already"
     )
     command.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _paper(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--only",
+        nargs="+",
+        choices=EXHIBITS,
+        metavar="NAME",
+        help=f"which tables and figures (default: all): {', '.join(EXHIBITS)}",
+    )
+    command.add_argument(
+        "--models",
+        nargs="+",
+        choices=PAPER_MODELS,
+        metavar="NAME",
+        help=f"of which models (default: all): {', '.join(PAPER_MODELS)}",
+    )
+    command.add_argument(
+        "--tiny",
+        action="store_true",
+        help="a small model on MNIST digits, trained in seconds, instead of the paper's",
+    )
+    command.add_argument(
+        "--limit", type=_positive, help="attack this many images of each model at most"
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results/paper"),
+        help="folder for tables, figures and results, which is continued (default: %(default)s)",
+    )
+    command.add_argument(
+        "--weights",
+        type=Path,
+        default=Path("weights"),
+        metavar="FOLDER",
+        help="of trained weights, {data}-{model}.safetensors (default: %(default)s)",
+    )
+    _add_folder(command)
+    _add_framework(command)
+    _add_seed(command, "same seed, same numbers")
+    command.add_argument("--quiet", action="store_true", help="print the tables only")
 
 
 def _report(command: argparse.ArgumentParser) -> None:
