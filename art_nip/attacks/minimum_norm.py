@@ -33,7 +33,7 @@ SEARCH_STEPS = 8
 """How often the last gap between failure and success is halved."""
 
 LONGEST = 2.0**10
-"""In other norms than L∞, where ε may exceed 1, the search ends at this multiple of the attack's ε."""
+"""In other norms than L∞, where ε may exceed 1, the search ends at this multiple of its ε."""
 
 Sizes = npt.NDArray[np.float64]
 Trial = Callable[[Rows, Sizes], Iterator[Floats]]
@@ -229,7 +229,7 @@ class MinimumNorm(UnitRangeAttack):
 
 
 class _Watched:
-    """What makes a class of ART classifiers one that keeps the images it gives loss gradients at."""
+    """What makes a class of ART classifiers one that keeps the images it gives gradients at."""
 
     def loss_gradient(self, x: Any, y: Any, **keywords: Any) -> Any:
         state: Any = self

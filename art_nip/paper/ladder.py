@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 ATTACK: dict[str, Any] = {"eps": 4 / 255, "eps_step": 1 / 255, "max_iter": 10}
-"""BIM of the fixed ε. Its minimum-norm form looks for the smallest ε, with the same share a step."""
+"""BIM of the fixed ε. Its minimum-norm form starts there, with steps of the same share."""
 
 TINY_ATTACK: dict[str, Any] = {"eps": 0.2, "eps_step": 0.05, "max_iter": 5}
 
