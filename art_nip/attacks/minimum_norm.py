@@ -98,7 +98,8 @@ class MinimumNorm(UnitRangeAttack):
     def _adversarial(self, x: Floats, labels: Rows | None, **options: Any) -> Floats:
         predicted = self._classes(x)
         goal = true_or_predicted(predicted, labels, self.estimator.nb_classes)
-        found, right = x.copy(), np.flatnonzero(predicted == goal)
+        found: Floats = x.copy()
+        right = np.flatnonzero(predicted == goal)
         if not len(right):
             return found
         if self.named.per_image:
@@ -106,14 +107,14 @@ class MinimumNorm(UnitRangeAttack):
                 rows = right[start : start + self.batch_size]
                 found[rows] = self._searched(x[rows], goal[rows], self._attacking(x, goal, rows))
         else:
-            found[right] = self._searched(
-                x[right], goal[right], self._shrinking(x[right], goal[right])
-            )
+            trial = self._shrinking(x, goal, right)
+            found[right] = self._searched(x[right], goal[right], trial)
         return found
 
     def _searched(self, x: Floats, goal: Rows, trial: Trial) -> Floats:
         """Return each image's closest example; an image that resists as it is."""
-        closest, sizes = x.copy(), np.full(len(x), np.inf)
+        closest: Floats = x.copy()
+        sizes = np.full(len(x), np.inf)
 
         def fooled(rows: Rows, eps: Sizes) -> Mask:
             success = np.zeros(len(rows), bool)
@@ -176,11 +177,11 @@ class MinimumNorm(UnitRangeAttack):
             yield np.where(beside(within, images), given, images)
         yield self._unit(np.asarray(final, np.float32))
 
-    def _shrinking(self, x: Floats, goal: Rows) -> Trial:
+    def _shrinking(self, x: Floats, goal: Rows, right: Rows) -> Trial:
         """Return the trial that projects one perturbation of all images onto smaller balls."""
         attack = self._inner(1.0)
         final = self._unit(attack.generate(self._pixels(x), labels_for(attack, goal)))
-        norm = self._norm
+        x, final, norm = x[right], final[right], self._norm
 
         def trial(rows: Rows, eps: Sizes) -> Iterator[Floats]:
             moved = np.concatenate(
