@@ -197,6 +197,8 @@ class MinimumNorm(UnitRangeAttack):
     def _inner(self, factor: Any) -> Any:
         """Return the attack with all its sizes multiplied by a factor, or by one for each image."""
         given = {**self.parameters}
+        if "batch_size" in self.named.kind.attack_params:
+            given["batch_size"] = self.batch_size  # what is watched are whole batches
         if isinstance(factor, np.ndarray) and "eps_step" not in given:
             given["eps_step"] = given["eps"]  # ART wants both of one kind
         return self.named.made(self._watched, scaled(given, factor))

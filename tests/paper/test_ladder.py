@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from art_nip.paper import ladder, registry
 from art_nip.paper.setting import Setting
@@ -70,7 +71,8 @@ def test_the_figure(run, tmp_path):
     figure.savefig(tmp_path / "ladder.png")
     assert (tmp_path / "ladder.png").stat().st_size > 10_000
     # No label reaches into the next.
-    renderer = figure.canvas.get_renderer()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
     boxes = [label.get_window_extent(renderer) for label in axis.get_yticklabels()]
     assert all(lower.y1 <= upper.y0 + 1 for upper, lower in pairwise(boxes))
 
