@@ -49,7 +49,7 @@ def rates(
             points.setdefault(defence, []).append((place, rate))
     drawn = _drawn(points, defences)
     lines = max(text(attack).count("\n") + 1 for attack in values)
-    row = max(0.12 + 0.085 * len(drawn), 0.06 + 0.16 * lines)
+    row = max(0.12 + 0.085 * len(drawn), 0.05 + 0.14 * lines)
     figure = empty_figure(7.2, 1.3 + len(values) * row, title)
     axis = figure.subplots()
     for place in range(1, len(values), 2):
