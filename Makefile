@@ -9,10 +9,14 @@ WORKERS ?= 2
 BIN := .venv/bin
 ON_DEVICE := $(BIN)/python -m pytest -p tests.device.plugin -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-device test-tools lint clean
+.PHONY: demo paper test test-device test-tools lint clean
 
 demo: .venv/demo-$(FRAMEWORK)
 	$(BIN)/art-nip demo --framework $(FRAMEWORK)
+
+# PAPER says what of it, on what: see `art-nip paper --help`.
+paper: .venv/demo-$(FRAMEWORK)
+	$(BIN)/art-nip paper --framework $(FRAMEWORK) $(PAPER)
 
 # One thread for each worker: the models are small, and threads that share cores wait for each other.
 test: lint

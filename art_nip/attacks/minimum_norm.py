@@ -33,7 +33,7 @@ SEARCH_STEPS = 8
 """How often the last gap between failure and success is halved."""
 
 LONGEST = 2.0**10
-"""In other norms than L∞, where ε may exceed 1, the search ends at this multiple of the attack's ε."""
+"""In other norms than L∞, where ε may exceed 1, the search ends at this multiple of its ε."""
 
 Sizes = npt.NDArray[np.float64]
 Trial = Callable[[Rows, Sizes], Iterator[Floats]]
@@ -98,7 +98,8 @@ class MinimumNorm(UnitRangeAttack):
     def _adversarial(self, x: Floats, labels: Rows | None, **options: Any) -> Floats:
         predicted = self._classes(x)
         goal = true_or_predicted(predicted, labels, self.estimator.nb_classes)
-        found, right = x.copy(), np.flatnonzero(predicted == goal)
+        found: Floats = x.copy()
+        right = np.flatnonzero(predicted == goal)
         if not len(right):
             return found
         if self.named.per_image:
@@ -106,14 +107,14 @@ class MinimumNorm(UnitRangeAttack):
                 rows = right[start : start + self.batch_size]
                 found[rows] = self._searched(x[rows], goal[rows], self._attacking(x, goal, rows))
         else:
-            found[right] = self._searched(
-                x[right], goal[right], self._shrinking(x[right], goal[right])
-            )
+            trial = self._shrinking(x, goal, right)
+            found[right] = self._searched(x[right], goal[right], trial)
         return found
 
     def _searched(self, x: Floats, goal: Rows, trial: Trial) -> Floats:
         """Return each image's closest example; an image that resists as it is."""
-        closest, sizes = x.copy(), np.full(len(x), np.inf)
+        closest: Floats = x.copy()
+        sizes = np.full(len(x), np.inf)
 
         def fooled(rows: Rows, eps: Sizes) -> Mask:
             success = np.zeros(len(rows), bool)
@@ -176,11 +177,11 @@ class MinimumNorm(UnitRangeAttack):
             yield np.where(beside(within, images), given, images)
         yield self._unit(np.asarray(final, np.float32))
 
-    def _shrinking(self, x: Floats, goal: Rows) -> Trial:
+    def _shrinking(self, x: Floats, goal: Rows, right: Rows) -> Trial:
         """Return the trial that projects one perturbation of all images onto smaller balls."""
         attack = self._inner(1.0)
         final = self._unit(attack.generate(self._pixels(x), labels_for(attack, goal)))
-        norm = self._norm
+        x, final, norm = x[right], final[right], self._norm
 
         def trial(rows: Rows, eps: Sizes) -> Iterator[Floats]:
             moved = np.concatenate(
@@ -196,6 +197,8 @@ class MinimumNorm(UnitRangeAttack):
     def _inner(self, factor: Any) -> Any:
         """Return the attack with all its sizes multiplied by a factor, or by one for each image."""
         given = {**self.parameters}
+        if "batch_size" in self.named.kind.attack_params:
+            given["batch_size"] = self.batch_size  # what is watched are whole batches
         if isinstance(factor, np.ndarray) and "eps_step" not in given:
             given["eps_step"] = given["eps"]  # ART wants both of one kind
         return self.named.made(self._watched, scaled(given, factor))
@@ -229,7 +232,7 @@ class MinimumNorm(UnitRangeAttack):
 
 
 class _Watched:
-    """What makes a class of ART classifiers one that keeps the images it gives loss gradients at."""
+    """What makes a class of ART classifiers one that keeps the images it gives gradients at."""
 
     def loss_gradient(self, x: Any, y: Any, **keywords: Any) -> Any:
         state: Any = self

@@ -144,9 +144,9 @@ class NamedAttack:
         return resolved
 
     def _check_names(self, parameters: Iterable[str]) -> None:
-        known = self._signature().keys()
+        known = set(self._signature())
         if "eps" in known:
-            known = known | {MINIMAL}
+            known.add(MINIMAL)
         elif MINIMAL in parameters:
             raise ValueError(
                 f"The attack {self.name!r} has no ε, of which {MINIMAL!r} asks for the smallest: "

@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 ATTACK: dict[str, Any] = {"eps": 4 / 255, "eps_step": 1 / 255, "max_iter": 10}
-"""BIM of the fixed ε. Its minimum-norm form looks for the smallest ε, with the same share a step."""
+"""BIM of the fixed ε. Its minimum-norm form starts there, with steps of the same share."""
 
 TINY_ATTACK: dict[str, Any] = {"eps": 0.2, "eps_step": 0.05, "max_iter": 5}
 
@@ -134,7 +134,7 @@ class Climb:
             "equation": lambda: self._by_equation(minimal=False),
             "nearest": lambda: self._defended(self._nip(leaked=True, retrieval="nearest")),
             "leaked": lambda: self._defended(self._nip(leaked=True)),
-            "held-out": lambda: self._defended(self._nip(leaked=False)),
+            "held-out": lambda: self._defended(self._held_out),
             "adaptive": self._adaptive,
         }
 
@@ -221,6 +221,10 @@ class Climb:
         nip.fit(*((self._subject.x, self._subject.y) if leaked else self._subject.bank))
         return nip
 
+    @cached_property
+    def _held_out(self) -> NIPPreprocessor:
+        return self._nip(leaked=False)
+
     def _defended(self, nip: NIPPreprocessor) -> Mask:
         x, x_adv = self._examples(minimal=False)
         if not len(x):
@@ -233,7 +237,7 @@ class Climb:
         x, x_adv = self._examples(minimal=False)
         if not len(x):
             return np.zeros(0, bool)
-        nip, classes = self._nip(leaked=False), self._classes(x)
+        nip, classes = self._held_out, self._classes(x)
         defended = nip.attach(self._subject.classifier)
         through = attacks.get("bim").create(defended, **self._attack).generate(x, classes)
         withstood = [

@@ -1,6 +1,7 @@
 """The evaluation of the paper's released code, in our own words and code.
 
-The authors published code in August 2021 (GitHub: Allen-piexl/NIP-Neuron-level-Inverse-Perturbation).
+The authors published code in August 2021, on GitHub at
+Allen-piexl/NIP-Neuron-level-Inverse-Perturbation.
 What it evaluates is not section III of the paper: an adversarial image receives the inverse
 perturbation of its own benign version, paired by index, and the label decides its sign.
 """

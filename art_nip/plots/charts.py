@@ -48,7 +48,9 @@ def rates(
         for defence, rate in rates_of.items():
             points.setdefault(defence, []).append((place, rate))
     drawn = _drawn(points, defences)
-    figure = empty_figure(7.2, 1.3 + len(values) * (0.12 + 0.085 * len(drawn)), title)
+    lines = max(text(attack).count("\n") + 1 for attack in values)
+    row = max(0.12 + 0.085 * len(drawn), 0.05 + 0.14 * lines)
+    figure = empty_figure(7.2, 1.3 + len(values) * row, title)
     axis = figure.subplots()
     for place in range(1, len(values), 2):
         axis.axhspan(place - 0.5, place + 0.5, color=FAINT, alpha=0.12, linewidth=0)

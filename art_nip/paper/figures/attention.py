@@ -48,4 +48,5 @@ def _maps(subject: Loaded, x: Images) -> Images:
     code = code_of("art_nip.paper.figures", Framework.PYTORCH)
     maps: Images = code.grad_cam(subject.classifier, x)
     largest = maps.max(axis=(1, 2), keepdims=True)
-    return np.divide(maps, largest, out=np.zeros_like(maps), where=largest > 0)
+    shares: Images = np.divide(maps, largest, out=np.zeros_like(maps), where=largest > 0)
+    return shares

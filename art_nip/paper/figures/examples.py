@@ -19,7 +19,8 @@ def attacked(subject: Loaded, setting: Setting, most: int) -> dict[str, Images]:
 
     :param most: how many at most; all attacks have equally many.
     """
-    found = grids.comparison(subject, setting).examples(len(subject.x))
+    results = grids.comparison(subject, setting)
+    found = results.examples(len(subject.x), len(results.attacks))
     return {} if found is None else {name: x[:most] for name, x in found.adversarial.items()}
 
 

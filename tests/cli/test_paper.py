@@ -1,0 +1,34 @@
+"""The command `paper`; what it makes is tested with each table and figure."""
+
+import pytest
+
+from art_nip import cli
+from art_nip.cli import parser
+from art_nip.paper.registry import NAMES
+from art_nip.paper.subjects import SUBJECTS
+
+
+def test_the_parser_knows_all_names():
+    assert parser.EXHIBITS == NAMES
+    assert tuple(parser.PAPER_MODELS) == tuple(SUBJECTS)
+
+
+@pytest.mark.parametrize("framework", ["pytorch", "tensorflow"])
+def test_paper_tiny(framework, tmp_path, capsys):
+    argv = ["paper", "--only", "ladder", "--tiny", "--limit", "6", "--quiet"]
+    argv += ["--framework", framework, "--out", str(tmp_path)]
+    assert cli.main(argv) == 0
+    printed = capsys.readouterr().out
+    assert printed == f"Written to {tmp_path / 'paper.md'}\n"
+    assert (tmp_path / "ladder.md").read_text().strip() in (tmp_path / "paper.md").read_text()
+    assert (tmp_path / "ladder.png").is_file()
+    examples = next((tmp_path / "results").glob("examples-*-minimal-*")).stat().st_mtime_ns
+    assert cli.main(argv) == 0
+    assert capsys.readouterr().out == printed
+    again = next((tmp_path / "results").glob("examples-*-minimal-*")).stat().st_mtime_ns
+    assert again == examples
+
+
+def test_missing_weights_are_one_sentence(tmp_path, capsys):
+    assert cli.main(["paper", "--weights", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "art-nip train cifar10 vgg19" in capsys.readouterr().err

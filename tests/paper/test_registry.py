@@ -1,0 +1,71 @@
+"""Every table and figure is made of a handful of digits, in both frameworks, and not made twice."""
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from art_nip.benchmark.tasks import Crafting
+from art_nip.paper.registry import EXHIBITS
+from art_nip.paper.run import make
+from art_nip.paper.setting import Setting
+
+MADE = {
+    "ladder": ["ladder.md", "ladder.png"],
+    **{f"table-{number}": [f"table-{number}.md"] for number in range(1, 5)},
+    "figure-8": ["figure-8-mnist-lenet5.png"],
+    "figure-10": ["figure-10-counts.png"],
+    "figure-11": ["figure-11-layers.png"],
+    "figure-13": ["figure-13-psnr.png"],
+}
+"""The files of an exhibit, where they are not one figure of the one model."""
+
+
+@pytest.fixture(scope="module")
+def made(framework, tmp_path_factory):
+    setting = Setting(
+        tmp_path_factory.mktemp(framework), limit=8, tiny=True, framework=framework, verbose=False
+    )
+    return setting, make(EXHIBITS, setting)
+
+
+def files(exhibit, framework):
+    if exhibit.name == "figure-12" and framework == "tensorflow":
+        return []  # Captum draws Grad-CAM of PyTorch's models only
+    return MADE.get(exhibit.name, [f"{exhibit.name}-mnist-lenet5.png"])
+
+
+def test_every_exhibit_is_made_and_on_the_page(made, framework):
+    setting, page = made
+    text = page.read_text()
+    for exhibit in EXHIBITS:
+        for name in files(exhibit, framework):
+            path = setting.out / name
+            assert path.is_file(), name
+            if path.suffix == ".png":
+                assert np.ptp(imread(path)) > 0.5
+                assert f"]({name})" in text
+            else:
+                assert path.read_text().strip() in text
+        assert not files(exhibit, framework) or exhibit.claim in text
+
+
+def test_tables_have_a_row_for_each_attack_and_defence(made):
+    setting, _ = made
+    examples, benign, seconds = (
+        (setting.out / f"table-{number}.md").read_text().splitlines()[2:] for number in (2, 3, 4)
+    )
+    assert len(examples) == 11
+    assert len(benign) == 11  # seven reactive ones, NIP in two forms, and these leaked
+    assert len(seconds) == 8
+    assert not any("nan" in line for line in (*examples, *benign, *seconds))
+
+
+def test_nothing_is_crafted_twice(made, monkeypatch):
+    setting, page = made
+    before = page.read_text()
+
+    def never(*_):
+        raise AssertionError("crafted again")
+
+    monkeypatch.setattr(Crafting, "run", never)
+    assert make(EXHIBITS[1:5], setting).read_text() == before
