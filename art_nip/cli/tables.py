@@ -63,12 +63,15 @@ def _with_success(rows: pd.DataFrame) -> pd.DataFrame:
     """Return benign accuracies and DSRs, and as a column of its own how often attacks succeed."""
     benign = (rows["attack"] == "benign") & (rows["metric"] == "accuracy")
     shown = rows[benign | rows["metric"].isin(["dsr", "asr"])]
-    return shown.assign(defence=shown["defence"].where(shown["metric"] != "asr", ATTACK_COLUMN))
+    columns = shown["defence"].where(shown["metric"] != "asr", ATTACK_COLUMN)
+    named: pd.DataFrame = shown.assign(defence=columns)
+    return named
 
 
 def _square(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rates as text: attacks down, defences across."""
-    cells = rows.assign(text=[_percent(row.value, row.low, row.high) for row in rows.itertuples()])
+    rates = zip(rows["value"], rows["low"], rows["high"], strict=True)
+    cells = rows.assign(text=[_percent(*rate) for rate in rates])
     # Pivoting sorts, so attacks and defences are put back into the order of the run.
     columns = sorted(cells["defence"].unique(), key=lambda column: column != ATTACK_COLUMN)
     square: pd.DataFrame = (
