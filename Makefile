@@ -7,8 +7,9 @@ TOOLS_TORCH ?= torch==2.14.1 torchvision==0.29.1
 FRAMEWORK ?= pytorch
 WORKERS ?= 2
 BIN := .venv/bin
+ON_DEVICE := $(BIN)/python -m pytest -p tests.device.plugin -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-tools lint clean
+.PHONY: demo test test-device test-tools lint clean
 
 demo: .venv/demo-$(FRAMEWORK)
 	$(BIN)/art-nip demo --framework $(FRAMEWORK)
@@ -16,6 +17,11 @@ demo: .venv/demo-$(FRAMEWORK)
 # One thread for each worker: the models are small, and threads that share cores wait for each other.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(ON_DEVICE) tests/device
+
+# All tests of PyTorch, as on a machine whose GPU is the simulated device.
+test-device: .venv/dev
+	OMP_NUM_THREADS=1 $(ON_DEVICE) -k "not tensorflow and not keras" tests
 
 # Libraries that need torchvision, in an environment of their own: torchvision brings another PyTorch
 # along (6.4 GB on x86-64).

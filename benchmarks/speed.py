@@ -7,6 +7,7 @@
 
 Each ratio is the median over pairs of runs, one of each kind right after the other. Models have
 random weights and images are noise: neither changes the time. On a machine with a GPU it is used.
+`cells.py` beside it measures the benchmark itself, and `gpu/` what only a GPU can answer.
 
 What was tried, in PyTorch on two CPU cores (medians of ratios, 2026-11-23):
 
@@ -33,6 +34,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +170,20 @@ def defence_rows(framework: str, name: str, repeat: int) -> list[dict]:
     return rows
 
 
+def single_image_rows(framework: str, repeat: int) -> list[dict]:
+    """Compare predictions of one image, which decision-based attacks ask for by the thousand."""
+    rows = []
+    for name in ("lenet5", "resnet20"):
+        estimator = zoo_classifier(framework, name)
+        x = noise(1, estimator.input_shape)
+        for retrieval in ("similarity", "nearest", "class"):
+            defended = fitted(estimator, 512, retrieval=retrieval).attach(estimator)
+            what = f"{name}, {retrieval}: predict one image defended / undefended"
+            runs = [partial(each.predict, x) for each in (defended, estimator)]
+            rows.append(compare(what, *runs, 20 * repeat))
+    return rows
+
+
 def bank_row(framework: str, repeat: int, candidates: int) -> dict:
     shape = SMALL_IMAGES[framework]
     estimator = as_classifier(small_model(framework), framework, shape, 10)
@@ -238,6 +254,7 @@ def main() -> None:
     rows = []
     for name in ("resnet20", "vgg19"):
         rows += defence_rows(framework, name, options.repeat)
+    rows += single_image_rows(framework, options.repeat)
     rows.append(bank_row(framework, options.repeat, options.candidates))
     if sys.platform == "linux":
         rows += memory_rows(framework, (1000, 10_000))

@@ -19,11 +19,11 @@ if TYPE_CHECKING:  # what `__getattr__` gives, for those who check types
     from art_nip.attacks.deepfool import DeepFool as DeepFool
     from art_nip.attacks.hopskipjump import HopSkipJump as HopSkipJump
     from art_nip.attacks.jsma import SaliencyMapMethod as SaliencyMapMethod
-    from art_nip.attacks.nip_steering import SteeringAttack as SteeringAttack
     from art_nip.attacks.pgd import ProjectedGradientDescent as ProjectedGradientDescent
     from art_nip.attacks.pixel import PixelAttack as PixelAttack
     from art_nip.attacks.pwa import PointwiseAttack as PointwiseAttack
     from art_nip.attacks.random_noise import RandomNoise as RandomNoise
+    from art_nip.attacks.steering import SteeringAttack as SteeringAttack
     from art_nip.attacks.universal_perturbation import (
         UniversalPerturbation as UniversalPerturbation,
     )

@@ -303,11 +303,11 @@ _ATTACKS = {
             },
         ),
         NamedAttack("noise", f"{_OURS}.random_noise.RandomNoise", {**_EPS, "draws": 50}),
-        # For classifiers that NIP is attached to, and no others.
+        # For defences that offer surrogate losses, and no others.
         NamedAttack(
             "steering",
-            f"{_OURS}.nip_steering.SteeringAttack",
-            {**_EPS, "eps_step": 1 / 255, "max_iter": 40},
+            f"{_OURS}.steering.SteeringAttack",
+            {**_EPS, "eps_step": 4 / 255, "max_iter": 60},
         ),
     )
 }

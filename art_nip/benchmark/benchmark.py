@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import sys
 import warnings
 from collections import Counter
@@ -29,6 +27,7 @@ from art_nip.benchmark.failures import FailedCellsWarning, NoSuccessWarning, cau
 from art_nip.benchmark.fingerprints import own_code, versions
 from art_nip.benchmark.grid import IMAGES_TO_INSPECT, Cell, Grid
 from art_nip.benchmark.images import evaluated, known, shared
+from art_nip.benchmark.machine import machine
 from art_nip.benchmark.protection import protected
 from art_nip.benchmark.resolve import (
     attack_entries,
@@ -235,7 +234,7 @@ class Benchmark:
 
     def _tell_failures(self, table: pd.DataFrame) -> None:
         """Say which cells failed, and why; at the end of the run, where the user sees it."""
-        found = causes(table.itertuples())
+        found = causes(table[table.metric == "error"].itertuples())
         if not found:
             return
         text = "\n".join(
@@ -373,7 +372,7 @@ class Benchmark:
             n_bank=None if bank is None else len(bank[0]),
             seed=self._seed,
             date=date.today().isoformat(),
-            machine=f"{platform.machine()}, {os.cpu_count()} CPU cores",
+            machine=machine(),
             versions=versions(),
             protocols=list(self._protocols),
             threats=list(self._threats),

@@ -1,8 +1,9 @@
 """What an evaluation by the adaptive suite must show before its worst case is believed.
 
-The items are those of Carlini et al., "On evaluating adversarial robustness" (2019), and of Croce
-et al., "Evaluating the adversarial robustness of adaptive test-time defenses" (2022). A failed item
-says that the worst case may be too good to be true, not that the defence is bad.
+The items are those of Carlini et al., "On evaluating adversarial robustness" (2019), of Tramèr et
+al., "On adaptive attacks to adversarial example defenses" (2020), and of Croce et al., "Evaluating
+the adversarial robustness of adaptive test-time defenses" (2022). A failed item says that the worst
+case may be too good to be true, not that the defence is bad.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from art_nip.benchmark import suite
+from art_nip.benchmark.resolve import DefenceEntry
 from art_nip.benchmark.results import Run
-from art_nip.benchmark.schema import ChecklistItem, Role, Status
+from art_nip.benchmark.schema import ChecklistItem, Kind, Role, Status
 from art_nip.benchmark.worst_case import Outcome
 
 Finding = tuple[Status, str]
@@ -41,7 +43,9 @@ def checklist(run: Run, suites: Sequence[Outcome]) -> list[ChecklistItem]:
     for outcome in suites:
         inspection = run.inspection(keys[outcome.defence, outcome.protocol])
         facts = {} if inspection is None or inspection.error else inspection.facts
-        for item, (status, evidence) in _findings(outcome, facts, run.grid.nb_classes).items():
+        defence = run.grid.defences[outcome.defence]
+        found = _findings(outcome, facts, run.grid.nb_classes, defence)
+        for item, (status, evidence) in found.items():
             rows.append(
                 ChecklistItem(
                     outcome.suite, outcome.defence, outcome.protocol, item, status, evidence
@@ -50,7 +54,9 @@ def checklist(run: Run, suites: Sequence[Outcome]) -> list[ChecklistItem]:
     return rows
 
 
-def _findings(outcome: Outcome, facts: dict[str, Any], nb_classes: int) -> dict[str, Finding]:
+def _findings(
+    outcome: Outcome, facts: dict[str, Any], nb_classes: int, defence: DefenceEntry
+) -> dict[str, Finding]:
     direct = [*suite.BY_GRADIENT, *suite.WITHOUT_GRADIENT]
     return {
         "several steps beat one": _adds_nothing(outcome, [Role.FGSM], [Role.PGD]),
@@ -65,6 +71,7 @@ def _findings(outcome: Outcome, facts: dict[str, Any], nb_classes: int) -> dict[
         "transferred examples add nothing": _adds_nothing(
             outcome, [Role.TRANSFER], direct, also=list(suite.OUTSIDE_THE_BUDGET)
         ),
+        "an attack was made for this defence": _made_for_it(outcome, defence),
         "gradients are not zero": _nonzero(facts),
         "gradients are those of the loss": _true_slopes(facts),
         "the same image gets the same answer": _deterministic(facts),
@@ -105,6 +112,20 @@ def _unbounded(outcome: Outcome, chance: float) -> Finding:
         Status.PASSED if left <= chance else Status.FAILED,
         f"accuracy {left:.2f}, chance {chance:.2f}",
     )
+
+
+def _made_for_it(outcome: Outcome, defence: DefenceEntry) -> Finding:
+    there = [role for role in suite.MADE_FOR_A_DEFENCE if role in outcome.wrong]
+    if there:
+        accuracies = [f"{role} {1 - outcome.wrong[role].mean():.2f}" for role in there]
+        return Status.PASSED, f"accuracy: {', '.join(accuracies)}"
+    if defence.kind is Kind.NONE:
+        return Status.PASSED, "there is no defence"
+    if defence.offers_surrogates:
+        return Status.NOT_RUN, f"no result of {Role.STEERING}"
+    if defence.kind is Kind.TRAINED:
+        return Status.NOT_RUN, "a classifier; if more than its weights defends it, it takes one"
+    return Status.FAILED, "none: it offers no surrogate losses"
 
 
 def _nonzero(facts: dict[str, Any]) -> Finding:

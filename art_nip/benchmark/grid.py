@@ -104,7 +104,7 @@ class Grid:
             benign = fingerprint("predictions", ready, self._images_key(len(self.x)))
             yield Cell(BENIGN, defence.label, protocol, threat, None, benign + self._code)
             for attack in self.attacks.values():
-                if attack.suite and (threat != Threat.ADAPTIVE or defence.kind not in attack.kinds):
+                if attack.suite and (threat != Threat.ADAPTIVE or not attack.fits(defence)):
                     continue
                 # An attack through no defence is the same as one that knows of none.
                 through = threat == Threat.ADAPTIVE and defence.label != NONE and attack.through

@@ -18,12 +18,14 @@ from art.estimators.estimator import BaseEstimator
 
 from art_nip import attacks, defences
 from art_nip.attacks.labels import takes_true_classes
+from art_nip.attacks.surrogates import offers
 from art_nip.benchmark import suite as adaptive
 from art_nip.benchmark.fingerprints import fingerprint
 from art_nip.benchmark.schema import BENIGN, NONE, Kind, Role, Threat
 from art_nip.benchmark.serialization import Detached, alike, packed, unpacked
 from art_nip.estimators.clones import defended
 from art_nip.nip.preprocessor import NIPPreprocessor
+from art_nip.utils.surrogates import OffersSurrogateLosses
 from art_nip.utils.validation import check_choice, check_whole, plain
 from art_nip.zoo.suppression import suppressing_layers
 
@@ -92,6 +94,7 @@ class AttackEntry:
     :param budget: the budget of the suite: ε in L∞, a share of the clip range.
     :param role: its name in the suite.
     :param kinds: the kinds of defence that it is made for, see :class:`Kind`.
+    :param by_surrogates: whether it is for those only that offer surrogate losses.
     :param through: whether it goes through the defence where the threat is adaptive.
     """
 
@@ -107,7 +110,13 @@ class AttackEntry:
     budget: float = math.nan
     role: Role | None = None
     kinds: tuple[Kind, ...] = adaptive.KINDS
+    by_surrogates: bool = False
     through: bool = True
+
+    def fits(self, defence: DefenceEntry) -> bool:
+        """Return whether it is made for such a defence."""
+        offered = defence.offers_surrogates or not self.by_surrogates
+        return defence.kind in self.kinds and offered
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,8 @@ class DefenceEntry:
     :param make: takes the classifier, and returns the defence.
     :param learns: whether it is fitted on benign images.
     :param kind: its kind.
+    :param offers_surrogates: whether it offers surrogate losses, see
+        :class:`art_nip.utils.surrogates.OffersSurrogateLosses`.
     """
 
     label: str
@@ -130,6 +141,7 @@ class DefenceEntry:
     make: Callable[[Any], Any]
     learns: bool
     kind: Kind
+    offers_surrogates: bool = False
 
 
 class _Named:
@@ -287,6 +299,7 @@ def _attack_entries(given: Any, classifier: Any) -> list[AttackEntry]:
             budget=parameters["eps"],
             role=member.role,
             kinds=member.kinds,
+            by_surrogates=member.by_surrogates,
             through=member.through,
         )
         for member in adaptive.members(**parameters)
@@ -359,6 +372,7 @@ def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
             make=_Named(named, chosen.parameters),
             learns=named.learns,
             kind=_kind(named.family),
+            offers_surrogates=issubclass(named.family, OffersSurrogateLosses),
         )
     if chosen.parameters:
         raise ValueError("A defence that is no name has its parameters already: give none with it.")
@@ -377,6 +391,7 @@ def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
             make=Detached(defence, classifier).bind,
             learns=_learns(type(defence)),
             kind=_kind(type(defence)),
+            offers_surrogates=isinstance(defence, OffersSurrogateLosses),
         )
     if isinstance(defence, BaseEstimator):
         identity, make = fingerprint(defence), _Trained(defence)
@@ -389,6 +404,7 @@ def _defence_entry(given: Any, classifier: Any) -> DefenceEntry:
             make,
             learns=False,
             kind=Kind.SUPPRESSING if suppressing else Kind.TRAINED,
+            offers_surrogates=bool(offers(defence)),
         )
     raise TypeError(
         f"{defence!r} is no defence: give a name ({', '.join(defences.NAMES)}), an ART "

@@ -6,6 +6,7 @@ Every file is written whole or not at all, so a run that was killed continues wh
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,24 +69,28 @@ class Store:
 
         :raises ValueError: if the file was damaged.
         """
-        return self.load(kind, key) if self.has(kind, key) else self.failure(kind, key)
+        try:
+            return self.load(kind, key)
+        except FileNotFoundError:
+            return self.failure(kind, key)
 
     def failure(self, kind: str, key: str) -> Result | None:
         """Return the error that was raised instead of a result, or None."""
         path = self._error(kind, key)
-        if self.has(kind, key) or not path.exists():
+        if not path.exists() or self.has(kind, key):
             return None
         return Result(facts=json.loads(path.read_text(encoding="utf-8")))
 
-    def load(self, kind: str, key: str) -> Result:
+    def load(self, kind: str, key: str, names: Sequence[str] | None = None) -> Result:
         """Return a result that is there.
 
+        :param names: the arrays to read; None reads all. Those that it lacks are left out.
         :raises ValueError: if the file was damaged.
         """
         with reading(self._path(kind, key), "Delete it, and run the benchmark again.") as file:
             facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-            names = file.keys()
-            return Result({name: file.get_tensor(name) for name in names}, facts)
+            there = [name for name in file.keys() if names is None or name in names]  # noqa: SIM118
+            return Result({name: file.get_tensor(name) for name in there}, facts)
 
     def put(self, kind: str, key: str, result: Result) -> None:
         """Keep a result, or an error."""
@@ -114,7 +119,7 @@ class Store:
         write_arrays(self.folder / name, arrays)
 
     def _path(self, kind: str, key: str) -> Path:
-        return self.folder / kind / f"{key}.safetensors"
+        return self.folder / f"{kind}/{key}.safetensors"
 
     def _error(self, kind: str, key: str) -> Path:
-        return self.folder / "errors" / f"{kind}-{key}.json"
+        return self.folder / f"errors/{kind}-{key}.json"

@@ -37,6 +37,7 @@ class Member:
     :param attack: a name of `art_nip.attacks.registry`.
     :param parameters: parameters of that attack.
     :param kinds: the kinds of defences that it is made for.
+    :param by_surrogates: whether it is for those only that offer surrogate losses.
     :param through: whether it goes through the defence; else it is crafted on the undefended
         classifier, and transferred.
     """
@@ -45,6 +46,7 @@ class Member:
     attack: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     kinds: tuple[Kind, ...] = KINDS
+    by_surrogates: bool = False
     through: bool = True
 
 
@@ -53,6 +55,9 @@ BY_GRADIENT = (
     *(Role.BPDA, Role.AUXILIARY, Role.STEERING),
 )
 WITHOUT_GRADIENT = (Role.SQUARE, Role.HOPSKIPJUMP, Role.NOISE)
+MADE_FOR_A_DEFENCE = (Role.STEERING, Role.AUXILIARY)
+"""The attacks that know what a defence does."""
+
 OUTSIDE_THE_BUDGET = {Role.TRANSFER_2: 2, Role.TRANSFER_4: 4}
 """The multiples of ε at which examples are transferred too, by role."""
 
@@ -72,7 +77,9 @@ def members(eps: float, max_iter: int, queries: int) -> Iterator[Member]:
     yield Member(Role.APGD_TARGETED, "apgd", {**apgd, "max_iter": steps, "targets": 3})
     yield Member(Role.BPDA, "bpda", pgd, kinds=(Kind.PREPROCESSOR, Kind.NIP))
     yield Member(Role.AUXILIARY, "eot", {**longer, "auxiliary": 2.0}, kinds=(Kind.SUPPRESSING,))
-    yield Member(Role.STEERING, "steering", {**longer, "restarts": 2}, kinds=(Kind.NIP,))
+    # From long steps to short ones.
+    steering = {**size, "eps_step": eps / 2, "max_iter": 2 * steps}
+    yield Member(Role.STEERING, "steering", steering, by_surrogates=True)
     yield Member(Role.SQUARE, "square", {**size, "max_iter": queries})
     evaluations = {"init_eval": queries // 10, "max_eval": queries // 5}
     hops = {"norm": float("inf"), "max_iter": 5, **evaluations}

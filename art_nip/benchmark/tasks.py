@@ -29,7 +29,13 @@ from art_nip.benchmark.serialization import Detached, packed, unpacked
 from art_nip.benchmark.store import Result
 from art_nip.estimators.clones import defended
 from art_nip.estimators.pass_counting import counting
-from art_nip.metrics import predicted_classes, psnr, top_k_neuron_consistency
+from art_nip.metrics import (
+    l2_norm,
+    linf_norm,
+    predicted_classes,
+    psnr,
+    top_k_neuron_consistency,
+)
 from art_nip.nip.preprocessor import NIPPreprocessor
 from art_nip.utils.seeds import seeded
 
@@ -180,7 +186,7 @@ class Crafting:
     kind = "adversarial"
 
     def run(self, workbench: Workbench) -> Result:
-        """Return the adversarial examples, `x`, and what they cost."""
+        """Return the adversarial examples, `x`, their distances `l2`, `linf`, and their cost."""
         if self.verbose and self.attack.limit is not None and self.attack.per_image:
             self._try_one(self._target(workbench))
         target = self._target(workbench)
@@ -194,7 +200,9 @@ class Crafting:
         facts: dict[str, Any] = {"seconds": seconds}
         if passes is not None:
             facts |= {"forward": passes.forward, "backward": passes.backward}
-        return Result({"x": adversarial}, facts)
+        # Kept, so that no table has to read all images again.
+        sizes = {"l2": l2_norm(self.x, adversarial), "linf": linf_norm(self.x, adversarial)}
+        return Result({"x": adversarial, **sizes}, facts)
 
     def _target(self, workbench: Workbench) -> Any:
         """Return the classifier to attack, behind its own copy of the defence if there is one."""

@@ -63,15 +63,16 @@ def _with_success(rows: pd.DataFrame) -> pd.DataFrame:
     """Return benign accuracies and DSRs, and as a column of its own how often attacks succeed."""
     benign = (rows["attack"] == "benign") & (rows["metric"] == "accuracy")
     shown = rows[benign | rows["metric"].isin(["dsr", "asr"])]
-    columns = shown["defence"].where(shown["metric"] != "asr", ATTACK_COLUMN)
-    named: pd.DataFrame = shown.assign(defence=columns)
-    return named
+    labelled: pd.DataFrame = shown.assign(
+        defence=shown["defence"].where(shown["metric"] != "asr", ATTACK_COLUMN)
+    )
+    return labelled
 
 
 def _square(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rates as text: attacks down, defences across."""
-    rates = zip(rows["value"], rows["low"], rows["high"], strict=True)
-    cells = rows.assign(text=[_percent(*rate) for rate in rates])
+    numbers = rows[["value", "low", "high"]].to_numpy(dtype=float)
+    cells = rows.assign(text=[_percent(*line) for line in numbers])
     # Pivoting sorts, so attacks and defences are put back into the order of the run.
     columns = sorted(cells["defence"].unique(), key=lambda column: column != ATTACK_COLUMN)
     square: pd.DataFrame = (

@@ -58,8 +58,8 @@ def source_of(x: Any, size: int) -> Source:
                 f"x[{next(iter(x), 'train')!r}]."
             )
         return Source(x.iter(batch_size=size), _length(x))
-    cardinality = getattr(x, "cardinality", None)  # of a tf.data.Dataset
-    if cardinality is not None and int(cardinality()) == -1:
+    is_of_tensorflow = type(x).__module__.startswith("tensorflow.") and hasattr(x, "cardinality")
+    if is_of_tensorflow and int(x.cardinality()) == -1:
         raise ValueError(
             "x is a tf.data.Dataset that repeats its batches for ever. Leave out its repeat(), or "
             "say how many there are: x.take(batches)."
@@ -155,5 +155,5 @@ def _is_of_datasets(x: Any) -> bool:
 def _length(x: Any) -> int | None:
     try:
         return len(x)
-    except TypeError:
+    except (TypeError, NotImplementedError):
         return None

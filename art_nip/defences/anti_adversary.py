@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from art_nip.attacks.surrogates import loss_of, standing_in
 from art_nip.defences.base import ImageDefence, Settings
 from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.estimators.base import adapter_for, seen_in
 from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.surrogates import Classes, SurrogateLoss
 from art_nip.utils.validation import (
     check_classifier,
     check_images,
@@ -128,6 +130,17 @@ class AntiAdversary(ImageDefence):
                 inside = self._numpy(moved == self._clipped(moved))
                 gradient[batch] *= inside if gradient.ndim == images.ndim else inside[:, None]
         return gradient
+
+    def surrogate_losses(
+        self, x: npt.ArrayLike, y: Classes, targets: Classes, classifier: Any
+    ) -> Sequence[SurrogateLoss]:
+        """Return the loss of the classifier without the layer, and with it.
+
+        See :class:`art_nip.utils.surrogates.OffersSurrogateLosses`. The layer makes the class that
+        the classifier predicts for an image surer: what fools the classifier fools both.
+        """
+        bare = standing_in(classifier, self, None)
+        return [loss_of(led, x, targets) for led in (bare, classifier)]
 
     def _treated(self, x: Array) -> Array:
         xp = namespace(x)

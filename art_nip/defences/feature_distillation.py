@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.defences.base import SETTINGS, ImageDefence, Settings
+from art_nip.defences.base import SETTINGS, Settings
 from art_nip.defences.colour import TO_YCBCR, check_grey_or_rgb, mixed
 from art_nip.defences.dct import dct_matrix
+from art_nip.defences.exact import ExactDefence
 from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.utils.arrays import Array, namespace
@@ -33,7 +34,7 @@ QUOTIENT_BITS = 20
 """Binary places of a coefficient, divided by its step, that are not noise in float64."""
 
 
-class FeatureDistillation(ImageDefence):
+class FeatureDistillation(ExactDefence):
     """Quantise the 8×8 DCT of YCbCr coarsely where frequencies are high (Liu et al. 2019).
 
     Step 1 for the frequencies with i + j < 5, 1 + `qs` for the others, in units of 1/255 of the
@@ -68,17 +69,19 @@ class FeatureDistillation(ImageDefence):
             )
 
     def _defend(self, x: Array) -> Array:
-        xp = namespace(x)
-        _, channels, height, width = x.shape
         # float64, so that rounding depends neither on the framework nor on the number of images.
+        return self._in_float64(x, self._distilled)
+
+    def _distilled(self, x: Array) -> Array:
+        _, channels, height, width = x.shape
         # Whole levels become whole again, whatever the unit of the images was.
-        levels = _rid_of_noise(255 * xp.astype(x, xp.float64), LEVEL_BITS) - 128
+        levels = self._rid_of_noise(255 * x, LEVEL_BITS) - 128
         if channels == 3:
-            levels = mixed(self._tensor(TO_YCBCR, like=levels), levels)
+            levels = mixed(self._beside(TO_YCBCR, levels), levels)
         levels = self._quantised(self._padded(levels))[:, :, :height, :width]
         if channels == 3:
-            levels = mixed(self._tensor(np.linalg.inv(TO_YCBCR), like=levels), levels)
-        return xp.astype((levels + 128) / 255, xp.float32)
+            levels = mixed(self._beside(np.linalg.inv(TO_YCBCR), levels), levels)
+        return (levels + 128) / 255
 
     def _padded(self, x: Array) -> Array:
         """Pad images to whole blocks by repeating the edge."""
@@ -86,16 +89,16 @@ class FeatureDistillation(ImageDefence):
             if x.shape[axis] % BLOCK:
                 whole = -(-x.shape[axis] // BLOCK) * BLOCK
                 pixels = np.minimum(np.arange(whole), x.shape[axis] - 1)
-                x = namespace(x).take(x, self._tensor(pixels, like=x), axis=axis)
+                x = namespace(x).take(x, self._beside(pixels, x), axis=axis)
         return x
 
     def _quantised(self, x: Array) -> Array:
         """Quantise the DCT of each block."""
         xp = namespace(x)
         width = x.shape[3]
-        dct = self._tensor(dct_matrix(BLOCK), like=x)
-        inverse = self._tensor(dct_matrix(BLOCK).T.copy(), like=x)
-        steps = self._tensor(np.tile(step_table(self.qs), width // BLOCK), like=x)
+        dct = self._beside(dct_matrix(BLOCK), x)
+        inverse = self._beside(dct_matrix(BLOCK).T.copy(), x)
+        steps = self._beside(np.tile(step_table(self.qs), width // BLOCK), x)
 
         def transformed(x: Array, rows: Array, columns: Array) -> Array:
             # Blocks are not copied: a row of blocks is a matrix, whose rows are vectors.
@@ -103,8 +106,27 @@ class FeatureDistillation(ImageDefence):
             return xp.reshape(xp.matmul(xp.reshape(x, (-1, BLOCK)), columns), (-1, BLOCK, width))
 
         # The last bit must not decide ties, which are frequent in images of 8 bits.
-        whole = xp.round(_rid_of_noise(transformed(x, dct, inverse) / steps, QUOTIENT_BITS))
+        quotients = self._rid_of_noise(transformed(x, dct, inverse) / steps, QUOTIENT_BITS)
+        # Small steps pass on what is added; a large one swallows it unless it is near to the next.
+        whole = self._rounded(quotients, xp.astype(steps > 1, steps.dtype))
         return xp.reshape(transformed(whole * steps, inverse, dct), x.shape)
+
+    def _rid_of_noise(self, x: Array, bits: int) -> Array:
+        """Round to a number of binary places, and so remove noise of rounding."""
+        return self._rounded(x * 2.0**bits, 0.0) / 2.0**bits
+
+    def _rounded(self, x: Array, coarse: Array) -> Array:
+        """Round to whole numbers.
+
+        Where gradients are asked for, they are those of x, and of stairs with round edges where
+        `coarse` is 1.
+        """
+        xp = namespace(x)
+        whole = xp.round(x)
+        if not self._is_exact:
+            return whole
+        smooth = x - coarse * xp.sin(2 * np.pi * x) / (2 * np.pi)
+        return whole + (smooth - self._constant(smooth))
 
 
 class FeatureDistillationPyTorch(PyTorchDefence, FeatureDistillation):
@@ -119,8 +141,3 @@ def step_table(qs: float) -> npt.NDArray[np.float64]:
     """Return the quantisation step of each coefficient, shape (8, 8)."""
     i, j = np.mgrid[:BLOCK, :BLOCK]
     return np.where(i + j < LOW_FREQUENCIES, 1.0, 1.0 + qs)
-
-
-def _rid_of_noise(x: Array, bits: int) -> Array:
-    """Round to a number of binary places, and so remove noise of rounding."""
-    return namespace(x).round(x * 2.0**bits) / 2.0**bits

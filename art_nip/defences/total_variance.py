@@ -6,12 +6,14 @@ https://arxiv.org/abs/1711.00117.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from art_nip.defences.base import SETTINGS, ImageDefence, Settings
+from art_nip.defences.base import SETTINGS, Settings
 from art_nip.defences.dct import dct_matrix
+from art_nip.defences.exact import ExactDefence
 from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.utils.arrays import Array, namespace
@@ -28,7 +30,7 @@ SEARCH_STEPS = 2
 """Newton-like steps of each search in a plane."""
 
 
-class TotalVarianceMinimization(ImageDefence):
+class TotalVarianceMinimization(ExactDefence):
     """Redraw each image smoothly from a random part of its pixels (Guo et al. 2018).
 
     Each channel x becomes the z that minimises ‖m∘(z − x)‖₂ + λ(Σ‖differences of neighbouring
@@ -87,14 +89,15 @@ class TotalVarianceMinimization(ImageDefence):
         x = xp.permute_dims(xp.reshape(x, (n * channels, height, width)), (1, 2, 0))
         # Through one axis, so that this is no mere view: the solver needs the last axis contiguous.
         x = xp.reshape(xp.reshape(x, (-1,)), (height, width, n * channels))
-        low = xp.min(x, axis=(0, 1), keepdims=True)
-        span = xp.max(x, axis=(0, 1), keepdims=True) - low
+        held = self._constant if self._is_exact else _as_it_is
+        low = held(xp.min(x, axis=(0, 1), keepdims=True))
+        span = held(xp.max(x, axis=(0, 1), keepdims=True)) - low
         # A constant channel is its own minimum.
         span = xp.where(span > 0, span, span + 1)
         waves = tuple(
-            self._tensor(dct_matrix(side).astype(np.float32), like=x) for side in (height, width)
+            self._beside(dct_matrix(side).astype(np.float32), x) for side in (height, width)
         )
-        z = low + span * minimised((x - low) / span, mask, self.lamb, self.max_iter, waves)
+        z = low + span * minimised((x - low) / span, mask, self.lamb, self.max_iter, waves, held)
         return xp.reshape(xp.permute_dims(z, (2, 0, 1)), (n, channels, height, width))
 
     def _masks(self, n: int, channels: int, height: int, width: int) -> Array:
@@ -121,8 +124,17 @@ class _Point(NamedTuple):
     columns: Array
 
 
+def _as_it_is(x: Array) -> Array:
+    return x
+
+
 def minimised(
-    x: Array, mask: Array, lamb: float, iterations: int, waves: tuple[Array, Array]
+    x: Array,
+    mask: Array,
+    lamb: float,
+    iterations: int,
+    waves: tuple[Array, Array],
+    held: Callable[[Array], Array] = _as_it_is,
 ) -> Array:
     """Return the minimisers of ‖mask∘(z − x)‖₂ + lamb · TV₂(z), one for each channel.
 
@@ -137,6 +149,9 @@ def minimised(
     :param lamb: λ.
     :param iterations: number of iterations.
     :param waves: the matrices of the DCT of columns and of rows.
+    :param held: makes constants of weights and step lengths where gradients are asked for, so that
+        the result is linear in the image. Their own gradient is right for changes only that are
+        far smaller than those of attacks.
     """
     xp = namespace(x)
     height = x.shape[0]
@@ -152,7 +167,7 @@ def minimised(
     z, step = point(start, start - x), point(x - start, x - start)
     for iteration in range(iterations):
         z_z = _products(z, z)
-        weights = _weights(z_z, lamb)
+        weights = held(_weights(z_z, lamb))
         # The weights of the quadratic function that lies above the objective and touches it here.
         of_rows, of_columns = weights[1:height], weights[height:]
         gradient = (
@@ -185,7 +200,7 @@ def minimised(
             )
             a, b = a + da, b + db
 
-        pixels = a * descent.pixels + b * step.pixels
+        pixels = held(a) * descent.pixels + held(b) * step.pixels
         z_pixels = z.pixels + pixels
         if iteration < iterations - 1:
             z, step = point(z_pixels, z_pixels - x), point(pixels, pixels)

@@ -19,7 +19,7 @@ from art_nip.estimators.layers import Call, Layer
 from art_nip.estimators.probing import are_probabilities, check_outputs, probe_images
 from art_nip.estimators.standardisation import Standardisation
 from art_nip.estimators.traced import Traced
-from art_nip.utils.arrays import Array
+from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.frameworks import Framework, code_of, framework_of
 from art_nip.utils.validation import check_classifier
 
@@ -34,6 +34,9 @@ SMALLEST_FACTOR_IN_HALF = 2.0**-14
 
 The largest number of float16 is 65504.
 """
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+"""The precisions in which a model can be looked at; the first is the model as it is."""
 
 Weights = Callable[[Array], Array]
 """From influence σ, shape (N, n), to the weights w of the neurons in the loss [4], shape (N, n)."""
@@ -131,6 +134,17 @@ class EstimatorAdapter(ABC):
         other = copy.copy(self)
         other._look_at(layer, confidence)
         return other
+
+    def in_precision(self, precision: str) -> "Self":
+        """Return an adapter for the same model whose passes are in one of `PRECISIONS`.
+
+        :raises ValueError: if the framework, the device or the model does not work in it.
+        """
+        return self if precision == PRECISIONS[0] else self._in_half_precision(precision)
+
+    @abstractmethod
+    def _in_half_precision(self, precision: str) -> "Self":
+        """Return an adapter for the same model whose passes are in bfloat16 or float16."""
 
     def find_layer(self, requested: str, automatic: Callable[[Sequence[Call]], Layer]) -> Layer:
         """Return the layer of that name; for "auto" that which a rule finds among the calls.
@@ -271,6 +285,10 @@ class EstimatorAdapter(ABC):
         results carry no gradient.
         """
 
+    def outputs_of(self, logits: Array) -> Array:
+        """Return what the model gives, of logits as `logits_and_activations` returns them."""
+        return namespace(logits).exp(logits) if self._gives_probabilities else logits
+
     @abstractmethod
     def gradient(
         self, x: Array, layers: Sequence[Layer], objective: Callable[[Array, list[Array]], Array]
@@ -317,18 +335,27 @@ class EstimatorAdapter(ABC):
     def as_input(self, tensor: Array) -> Array:
         """Return float32 images in the precision in which the model takes them."""
 
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function of tensors in the form in which the framework runs it fastest.
+
+        :param function: function of tensors whose first axis is that of the images; it may not
+            leave the framework. The other axes are the same at each call.
+        """
+        return function
+
     @abstractmethod
     def held(self, array: npt.NDArray[Any]) -> Array:
         """Return an array on the model's device if it fits there, else on the host.
 
-        In PyTorch it fits if half of what is free is enough. What is cut out of it is for `tensor`.
+        It fits if half of what is free is enough. What is cut out of it is for `tensor`.
         """
 
     @abstractmethod
     def rows(self, array: npt.NDArray[Any]) -> Callable[[Array], Array]:
         """Return the function from indices to these rows of an array, on the model's device.
 
-        The array is `held`: rows of one that stays on the host are fetched at each call.
+        The array is `held`: rows of one on the host are fetched at each call, as long as it does
+        not fit on the device.
         """
 
     @abstractmethod

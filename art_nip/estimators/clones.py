@@ -31,8 +31,20 @@ def clone_with(mixin: type, estimator: Any) -> Any:
 
 @cache
 def _mixed(mixin: Any, given: Any) -> Any:
-    names = {"__module__": given.__module__, "__qualname__": given.__qualname__}
+    def reduced(self: Any, protocol: Any) -> tuple[Any, ...]:
+        # By its name pickle would find the class that it is made from.
+        return _blank, (mixin, given), *given.__reduce_ex__(self, protocol)[2:]
+
+    names = {
+        "__module__": given.__module__,
+        "__qualname__": given.__qualname__,
+        "__reduce_ex__": reduced,
+    }
     return types.new_class(given.__name__, (mixin, given), {}, lambda body: body.update(names))
+
+
+def _blank(mixin: type, given: type) -> Any:
+    return object.__new__(_mixed(mixin, given))
 
 
 def defended(estimator: Any, defence: Any, in_front: bool = False) -> Any:

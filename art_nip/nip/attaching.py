@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from art_nip.estimators import clones
 from art_nip.nip.partner import changed_since, check_images_alike
+from art_nip.nip.shared_pass import sharing
 
 if TYPE_CHECKING:
     from art_nip.nip.preprocessor import NIPPreprocessor
@@ -21,6 +22,8 @@ def attached(nip: NIPPreprocessor, estimator: Any) -> Any:
         if changed:
             raise ValueError(changed)
     defended = clones.defended(estimator, nip)
+    if nip.retrieval.asks_model:
+        defended = sharing(defended)
     defended.clone_for_refitting = _refuse_to_clone
     return defended
 

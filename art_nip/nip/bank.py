@@ -113,10 +113,13 @@ class CandidateBank:
             device.
         :raises ValueError: if there are none.
         """
-        stored = self._stored()
-        codes, lows = map(rows, stored)
+        stored, lowest = self._stored()
+        codes = rows(stored)
         # By now the device has all of them, or takes single rows.
-        read_ahead(stored[0], wanted=False)
+        read_ahead(stored, wanted=False)
+        if stored.dtype != np.uint8:
+            return lambda indices: decode(codes(indices), None)
+        lows = rows(lowest)
         return lambda indices: decode(codes(indices), lows(indices))
 
     def _stored(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
@@ -237,11 +240,11 @@ def encode(perturbation: Array, dtype: str) -> tuple[Array, Array]:
     return (perturbation if dtype == "float32" else xp.astype(perturbation, xp.float16)), low
 
 
-def decode(codes: Array, lows: Array) -> Array:
+def decode(codes: Array, lows: Array | None) -> Array:
     """Return perturbations ρ̂, float32, from their codes.
 
     :param codes: as `encode` made them.
-    :param lows: the smallest value of each perturbation.
+    :param lows: the smallest value of each perturbation; only codes of uint8 need it.
     """
     xp = namespace(codes)
     values = xp.astype(codes, xp.float32)

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict
 
 import numpy as np
 
-from art_nip.estimators.base import EstimatorAdapter
+from art_nip.estimators.base import PRECISIONS, EstimatorAdapter
 from art_nip.nip.bank import DTYPES
 from art_nip.nip.neurons import part_ends
 from art_nip.nip.retrieval import Context, Retrieval, Similarity, chosen
@@ -25,6 +25,7 @@ CHOICES = {
     "confidence": ("probability", "logit"),
     "template": ("mean", "quorum"),
     "bank_dtype": DTYPES,
+    "look": PRECISIONS,
 }
 
 
@@ -43,6 +44,7 @@ class ParameterKeywords(TypedDict, total=False):
     strength: float
     batch_size: int
     bank_dtype: Literal["float32", "float16", "uint8"]
+    look: Literal["float32", "bfloat16", "float16"]
     verbose: bool
 
 
@@ -69,6 +71,10 @@ class Parameters:
         image.
     :param batch_size: number of images that the model sees at once.
     :param bank_dtype: how candidates are stored: "float32", "float16" or "uint8".
+    :param look: precision of the pass in which the model is looked at to find an image's ρ̂:
+        "float32", or in PyTorch "bfloat16" or "float16", in which a GPU is faster. Fitting, the
+        steps of "class" and the final classification stay exact. What it does to the retrievals is
+        in docs/results/look.md.
     :param verbose: whether fitting shows a progress bar.
     """
 
@@ -84,6 +90,7 @@ class Parameters:
     strength: float = 1.0
     batch_size: int = 128
     bank_dtype: Literal["float32", "float16", "uint8"] = "float32"
+    look: Literal["float32", "bfloat16", "float16"] = "float32"
     verbose: bool = True
 
     def __post_init__(self) -> None:
@@ -205,6 +212,7 @@ def settled(parameters: Parameters, adapter: EstimatorAdapter) -> Parameters:
     """
     _check_part_sizes(adapter.n_neurons, parameters)
     check_range_of(parameters.clip_values, adapter.input_shape)
+    adapter.in_precision(parameters.look)
     context = Context(adapter, parameters.clip_values, parameters.fractions)
     return replace(parameters, retrieval=parameters.retrieval.settled(context))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -27,7 +28,7 @@ from art_nip.data.wanted import Wanted
 from art_nip.estimators.base import adapter_for, for_framework
 from art_nip.estimators.module import as_module
 from art_nip.estimators.protocol import DefendableClassifier
-from art_nip.nip import fitting, neurons, persistence
+from art_nip.nip import fitting, neurons, persistence, shared_pass
 from art_nip.nip.attaching import attached
 from art_nip.nip.bank import CandidateBank, CodesInMemory, Fitted
 from art_nip.nip.parameters import Parameters, check_names, settled
@@ -38,6 +39,7 @@ from art_nip.nip.retrieval.class_evidence import ClassReader
 from art_nip.nip.retrieval.similarity import similarity_to
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.ranges import PixelRange
+from art_nip.utils.surrogates import SurrogateLoss
 from art_nip.utils.validation import (
     check_flag,
     check_images,
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
 
 Classifier = TypeVar("Classifier", bound=DefendableClassifier)
 
-CHANGEABLE_AFTER_FIT = {"strength", "batch_size", "verbose"}
+CHANGEABLE_AFTER_FIT = {"strength", "batch_size", "look", "verbose"}
 """Parameters that can change without fitting anew.
 
 `clip_values` are not among them: ρ̂ is in units of the range, and views are made in it.
@@ -79,6 +81,24 @@ def _undisturbed(method: Method) -> Method:
             return method(self, *arguments, **keywords)
 
     return cast(Method, undisturbed)
+
+
+@dataclass(frozen=True)
+class _AtWork:
+    """What defends images, on the model's device.
+
+    :param reader: the retrieval.
+    :param added: function from images and ρ̂ to the defended images [7].
+    :param pixels: the range of the images.
+    """
+
+    reader: Reader
+    added: Callable[[Array, Array], Array]
+    pixels: PixelRange
+
+    def defended(self, x: Array) -> Array:
+        """Return defended images."""
+        return self.added(x, self.reader.perturbation(x))
 
 
 class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
@@ -199,7 +219,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def _adopt(self, fitted: Fitted | None) -> None:
         self._fitted = fitted
         self._is_fitted = fitted is not None
-        self._reader: Reader | None = None
+        self._at_work: _AtWork | None = None
         self._mark: object = None if fitted is None else self._adapter.weights_mark()
         self._is_stale = False
 
@@ -235,7 +255,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def similarity(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return δ [3] between each image's middle neurons and the template, shape (N,).
 
-        This is the paper's δ, whichever retrieval is chosen.
+        This is the paper's δ, in full precision, whichever retrieval and look are chosen.
 
         :param x: images, shape (N, *input_shape), in the range of `clip_values`.
         """
@@ -250,7 +270,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
 
         :param x: images, shape (N, *input_shape), in the range of `clip_values`.
         """
-        return self._batched(x, self._ready().candidate, (), np.int64)
+        return self._batched(x, self._ready().reader.candidate, (), np.int64)
 
     def evidence(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return the log p(c | x) that the evidence of "class" retrieval gives to images.
@@ -263,7 +283,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :raises NotFittedError: if nothing was fitted.
         :raises ValueError: if the retrieval is another.
         """
-        reader = self._ready()
+        reader = self._ready().reader
         if not isinstance(reader, ClassReader):
             raise ValueError(
                 f'Only "class" retrieval has evidence, and this one is {self.retrieval!r}. Make '
@@ -287,10 +307,10 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :raises NotFittedError: if nothing was fitted.
         :raises ValueError: if images are not as above.
         """
-        reader = self._ready()
+        at_work = self._ready()
         if is_predicting():
             return np.asarray(self._adapter.numpy(self.forward(numeric(x))[0]), np.float32), y
-        return self._batched(x, partial(self._defended, reader), self._adapter.input_shape), y
+        return self._batched(x, at_work.defended, self._adapter.input_shape), y
 
     @_undisturbed
     def forward(self, x: Array, y: Any | None = None) -> tuple[Array, Any | None]:
@@ -311,13 +331,13 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :raises NotFittedError: if nothing was fitted.
         :raises ValueError: if images have another shape.
         """
-        reader, size = self._ready(), self.parameters.batch_size
+        at_work, size = self._ready(), self.parameters.batch_size
         x = self._adapter.tensor(x)
         check_shape(x, self._adapter.input_shape)
         if len(x) == 0:
             return x, y
         batches = [
-            self._forwarded(reader, x[start : start + size]) for start in range(0, len(x), size)
+            self._forwarded(at_work, x[start : start + size]) for start in range(0, len(x), size)
         ]
         defended = batches[0] if len(batches) == 1 else namespace(x).concat(batches)
         return self._adapter.as_input(defended), y
@@ -345,52 +365,71 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         result = np.zeros_like(gradient)
         result[finite] = neurons.defended_gradient(
             images[finite],
-            self._each_batch(images[finite], self._ready().perturbation, images.shape[1:]),
+            self._each_batch(images[finite], self._ready().reader.perturbation, images.shape[1:]),
             self.parameters.strength,
             PixelRange.of(self.parameters.clip_values),
             gradient[finite],
         )
         return result
 
-    @_undisturbed
     def surrogate_losses(
-        self, x: npt.ArrayLike, classes: npt.NDArray[np.int64], draws: int = 1
-    ) -> list[npt.NDArray[np.float32]]:
-        """Return gradients that lead the defended model to classes, for attacks made for NIP.
+        self,
+        x: npt.ArrayLike,
+        y: npt.NDArray[np.int64],
+        targets: npt.NDArray[np.int64],
+        classifier: Any = None,
+    ) -> list[SurrogateLoss]:
+        """Return what leads the defended model to classes, for attacks made for NIP.
+
+        See :class:`art_nip.utils.surrogates.OffersSurrogateLosses`. With "class" retrieval, these
+        are the losses of the evidence and of the model; with others, one of the model behind
+        candidates drawn at random.
 
         :param x: images, shape (N, *input_shape), in the range of `clip_values`; as many as fit
             into memory at once.
-        :param classes: the class to lead each image to, shape (N,).
-        :param draws: number of candidates to draw at random, if the retrieval finds candidates.
-        :return: gradients that lead model and retrieval to the classes, each of shape x; attacks
-            follow them together.
+        :param y: anything.
+        :param targets: the class to lead each image to, shape (N,).
+        :param classifier: anything: NIP knows its model. Its other defences count as the identity.
         """
         images = self._adapter.tensor(self._checked(x))
-        found = self._ready().surrogate_losses(images, classes, self._added, draws)
-        return [self._adapter.numpy(way) for way in found]
+        at_work = self._ready()
+        found = at_work.reader.surrogate_losses(images, targets, at_work.added)
+        return [
+            SurrogateLoss(partial(self._array, scores), partial(self._array, gradient))
+            for scores, gradient in found
+        ]
 
-    def _forwarded(self, reader: Reader, x: Array) -> Array:
+    @_undisturbed
+    def _array(self, function: Callable[[], Array]) -> npt.NDArray[np.float32]:
+        return self._adapter.numpy(function())
+
+    def _forwarded(self, at_work: _AtWork, x: Array) -> Array:
         """Return defended images; NaN where an image has NaN or infinite values."""
         xp, axes = namespace(x), tuple(range(1, len(x.shape)))
         # A sum is finite only if all its terms are finite.
         if math.isfinite(float(xp.sum(self._adapter.constant(x)))):
-            return self._defended(reader, x)
+            return self._answered(at_work, x)
         # 0 times a finite number is 0; 0 times any other value is NaN, which does not equal itself.
         zeros = xp.sum(self._adapter.constant(x) * 0, axis=axes, keepdims=True)
         finite = zeros == zeros
-        low = xp.zeros_like(x) + self._context.pixels.low
-        return xp.where(finite, self._defended(reader, xp.where(finite, x, low)), zeros)
+        low = xp.zeros_like(x) + at_work.pixels.low
+        return xp.where(finite, at_work.defended(xp.where(finite, x, low)), zeros)
 
-    def _defended(self, reader: Reader, x: Array) -> Array:
-        return self._added(x, reader.perturbation(x))
-
-    def _added(self, x: Array, perturbation: Array) -> Array:
-        return neurons.defended(x, perturbation, self.strength, self._context.pixels)
+    def _answered(self, at_work: _AtWork, x: Array) -> Array:
+        """Return defended images; tell a prediction that wants to know what the model gave."""
+        answers = shared_pass.wanted()
+        perturbation, outputs = at_work.reader.perturbation_and_outputs(x)
+        defended = at_work.added(x, perturbation)
+        if answers is not None and outputs is not None and self.look == "float32":
+            xp, numpy = namespace(x), self._adapter.numpy
+            stand = numpy(xp.all(defended == x, axis=tuple(range(1, len(x.shape)))))
+            answers.append(shared_pass.Answers(self, numpy(outputs), stand))
+        return defended
 
     @property
     def _context(self) -> Context:
         given = self.parameters
-        return Context(self._adapter, given.clip_values, given.fractions, self._fitted)
+        return Context(self._adapter, given.clip_values, given.fractions, self._fitted, given.look)
 
     def _checked(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
         images = numeric(x)
@@ -432,13 +471,19 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         return self._fitted
 
     @_undisturbed
-    def _ready(self) -> Reader:
+    def _ready(self) -> _AtWork:
         """Return the retrieval at work, on the device that the model is on now."""
         fitted, device = self._require_fit(), self._adapter.device
         self._warn_if_stale(fitted)
-        if self._reader is None or self._reader.device != device:
-            self._reader = self.parameters.retrieval.reader(self._context)
-        return self._reader
+        if self._at_work is None or self._at_work.reader.device != device:
+            context = self._context
+            added = partial(neurons.defended, strength=self.strength, pixels=context.pixels)
+            self._at_work = _AtWork(
+                self.parameters.retrieval.reader(context),
+                self._adapter.compiled(added),
+                context.pixels,
+            )
+        return self._at_work
 
     def _warn_if_stale(self, fitted: Fitted) -> None:
         """Warn once if the weights are not those of the fit.
@@ -457,7 +502,8 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def set_params(self, **kwargs: Any) -> None:
         """Change parameters; all of them, or none if one is not allowed.
 
-        The fit is kept when only `strength`, `batch_size` or `verbose` change; else it is dropped.
+        The fit is kept when only `strength`, `batch_size`, `look` or `verbose` change; else it is
+        dropped.
         A change of `clip_values` drops it too: candidates are in units of the range, and views are
         made in it.
 
@@ -470,7 +516,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             adapter = adapter.looking_at(after.layer, after.confidence)
         after = settled(after, adapter)
         changed = {name for name, value in vars(after).items() if value != getattr(before, name)}
-        self.parameters, self._adapter, self._reader = after, adapter, None
+        self.parameters, self._adapter, self._at_work = after, adapter, None
         if changed - CHANGEABLE_AFTER_FIT:
             self._adopt(None)
 
@@ -545,7 +591,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         # The mark is valid in this process only; without it, the weights are compared once.
-        return {**vars(self), "_reader": None, "_mark": None}
+        return {**vars(self), "_at_work": None, "_mark": None}
 
 
 class NIPPreprocessorPyTorch(NIPPreprocessor, PreprocessorPyTorch):  # type: ignore[misc]

@@ -73,6 +73,11 @@ class HasParameters:
         return self.parameters.bank_dtype
 
     @property
+    def look(self) -> Literal["float32", "bfloat16", "float16"]:
+        """Precision of the pass that finds an image's perturbation."""
+        return self.parameters.look
+
+    @property
     def verbose(self) -> bool:
         """Whether fitting shows a progress bar."""
         return self.parameters.verbose

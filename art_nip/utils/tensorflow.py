@@ -1,4 +1,4 @@
-"""TensorFlow's part of the tools: its array namespace and its state of randomness.
+"""TensorFlow's part of the tools: its array namespace, its state of randomness, and its GPUs.
 
 TensorFlow follows no array standard: these are the few functions that this package uses.
 """
@@ -25,11 +25,29 @@ def seeded(seed: int) -> Iterator[None]:
     yield
 
 
+def hardware() -> list[str]:
+    """Return the GPUs that TensorFlow sees, and the settings that results depend on; or nothing."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return []
+    details = map(tf.config.experimental.get_device_details, gpus)
+    names = [known.get("device_name", gpu.name) for known, gpu in zip(details, gpus, strict=True)]
+    build = tf.sysconfig.get_build_info()
+    versions = [
+        f"{label} {build[key]}"
+        for label, key in (("CUDA", "cuda_version"), ("cuDNN", "cudnn_version"))
+        if key in build
+    ]
+    setting = "on" if tf.config.experimental.tensor_float_32_execution_enabled() else "off"
+    return [*names, *versions, f"TF32 {setting} in TensorFlow"]
+
+
 @cache
 def namespace() -> Any:
     """Return functions of TensorFlow, spelled as in the Python array API standard."""
     return SimpleNamespace(
         abs=tf.abs,
+        all=lambda x, *, axis=None: tf.reduce_all(x, axis),
         argmax=lambda x, *, axis: tf.argmax(x, axis),
         astype=tf.cast,
         clip=tf.clip_by_value,
@@ -46,6 +64,7 @@ def namespace() -> Any:
         float32=tf.float32,
         float64=tf.float64,
         int32=tf.int32,
+        int64=tf.int64,
         log=tf.math.log,
         matmul=tf.matmul,
         max=lambda x, *, axis=None, keepdims=False: tf.reduce_max(x, axis, keepdims),
@@ -56,8 +75,10 @@ def namespace() -> Any:
         permute_dims=tf.transpose,
         reshape=tf.reshape,
         round=tf.round,
-        searchsorted=tf.searchsorted,
+        # Not int32, which GPUs compute with on the host.
+        searchsorted=lambda x, values: tf.searchsorted(x, values, out_type=tf.int64),
         sign=tf.sign,
+        sin=tf.sin,
         sort=lambda x, *, axis: tf.sort(x, axis),
         sqrt=tf.sqrt,
         sum=lambda x, *, axis=None, dtype=None, keepdims=False: tf.reduce_sum(

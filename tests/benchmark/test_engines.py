@@ -8,13 +8,16 @@ from operator import mul
 
 import numpy as np
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.engines import Engine
-from tests.helpers import make_classifier, to_framework
+from tests.helpers import make_classifier, on_host_only, to_framework
 
 PGD = {"eps": 0.2, "eps_step": 0.05, "max_iter": 4}
 FEW = 10
+
+elsewhere = on_host_only("The processes of workers do not have the simulated device.")
 
 
 def places():
@@ -124,20 +127,24 @@ def assert_same(table, expected):
 
 
 @pytest.mark.parametrize("framework", ["pytorch", "tensorflow"])
+@elsewhere
 def test_two_processes_give_the_same_table(run, alone, framework, tmp_path):
     assert_same(run(framework, tmp_path, jobs=2), alone[framework])
 
 
+@elsewhere
 def test_a_dask_cluster_gives_the_same_table(run, alone, dask_cluster, tmp_path):
     table = run("pytorch", tmp_path, engine="dask", jobs=2, address=dask_cluster)
     assert_same(table, alone["pytorch"])
 
 
+@elsewhere
 def test_threads_of_one_worker_do_not_disturb_each_other(run, alone, threads, tmp_path):
     table = run("pytorch", tmp_path, engine="dask", jobs=4, address=threads)
     assert_same(table, alone["pytorch"])
 
 
+@elsewhere
 def test_a_ray_cluster_gives_the_same_table_and_stays(run, alone, ray_cluster, tmp_path):
     import ray
 
@@ -261,3 +268,16 @@ def test_what_is_not_installed_is_named(monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf"art-nip\[{name}\]"):
         list(Engine(name).run(mul, 1, [1]))
+
+
+def growth(shared, task):
+    """Tell whether a worker's TensorFlow would leave memory of a GPU to others."""
+    return os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH")
+
+
+def test_workers_share_gpus(monkeypatch):
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "")
+    monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH")
+    assert set(Engine().run(growth, None, range(2))) == {None}
+    get_reusable_executor().shutdown()
+    assert set(Engine(jobs=2).run(growth, None, range(4))) == {"true"}

@@ -8,11 +8,11 @@ import torch
 from art.defences.preprocessor import SpatialSmoothing
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 
-from art_nip import zoo
+from art_nip import defences, zoo
 from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.checklist import _findings
 from art_nip.benchmark.gradient_checks import inspect
-from art_nip.benchmark.resolve import attack_entries, defence_entries
+from art_nip.benchmark.resolve import DefenceEntry, attack_entries, defence_entries
 from art_nip.benchmark.schema import Kind, Protocol, Role, Status
 from art_nip.benchmark.suite import DEFAULTS, members
 from art_nip.benchmark.worst_case import Outcome
@@ -43,7 +43,7 @@ class Dimming(PreprocessorPyTorch):
     """A random defence."""
 
     def forward(self, x, y=None):
-        return x * (0.7 + 0.3 * torch.rand(len(x), 1, 1, 1)), y
+        return x * (0.7 + 0.3 * torch.rand(len(x), 1, 1, 1, device=x.device)), y
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,11 @@ def test_every_member_is_run_where_it_fits(ran):
         ("nip", "nip"),
         ("trained", "trained"),
     ):
-        expected = {f"adaptive: {each.role}" for each in members(**SMALL) if kind in each.kinds}
+        expected = {
+            f"adaptive: {each.role}"
+            for each in members(**SMALL)
+            if kind in each.kinds and (defence == "nip" or not each.by_surrogates)
+        }
         there = {attack for attack, other in found if other == defence}
         assert there == {"benign", "pgd", *expected}
     assert not any(attack.startswith("adaptive") for attack, _ in values(table, "dsr", "oblivious"))
@@ -199,6 +203,13 @@ def outcome(**broken):
     return Outcome("adaptive", "d", Protocol.HELD_OUT, 0.1, np.zeros(10, bool), masks, masks, {})
 
 
+def findings(outcome, facts, kind=Kind.PREPROCESSOR, offers=False):
+    defence = DefenceEntry(
+        "d", "d", {}, "", None, learns=False, kind=kind, offers_surrogates=offers
+    )
+    return _findings(outcome, facts, nb_classes=10, defence=defence)
+
+
 @pytest.mark.parametrize(
     ("item", "given", "expected"),
     [
@@ -221,9 +232,45 @@ def outcome(**broken):
     ],
 )
 def test_items_pass_and_fail(item, given, expected):
-    status, evidence = _findings(outcome(**given), {}, nb_classes=10)[item]
+    status, evidence = findings(outcome(**given), {})[item]
     assert status == expected
     assert evidence
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "offers", "expected"),
+    [
+        ({"pgd": 9}, Kind.PREPROCESSOR, False, Status.FAILED),
+        ({"pgd": 9}, Kind.PREPROCESSOR, True, Status.NOT_RUN),
+        ({"steering": 9}, Kind.PREPROCESSOR, True, Status.PASSED),
+        ({"auxiliary": 9}, Kind.SUPPRESSING, True, Status.PASSED),
+        ({"pgd": 9}, Kind.TRAINED, False, Status.NOT_RUN),
+        ({"pgd": 9}, Kind.NONE, False, Status.PASSED),
+    ],
+)
+def test_a_defence_needs_an_attack_of_its_own(given, kind, offers, expected):
+    found = findings(outcome(**given), {}, kind, offers)["an attack was made for this defence"]
+    assert found[0] == expected
+    assert found[1]
+
+
+def test_defences_that_offer_surrogate_losses(undefended):
+    class Offering(Rounding):
+        def surrogate_losses(self, x, y, targets, classifier):
+            return []
+
+    model = zoo.create("lenet5", input_shape=(1, 28, 28), nb_classes=10, defence="cas")
+    cas = make_classifier("pytorch", model)
+    mine = {"mine": Offering(), "rounding": Rounding(), "cas": cas, "bare": undefended}
+    given = {**{name: name for name in defences.NAMES}, **mine}
+    entries = {each.label: each for each in defence_entries(given, undefended)}
+    offering = {label for label, each in entries.items() if each.offers_surrogates}
+    named = {"tvm", "fdistill", "sr", "stl", "anti-adversary", "importance-masking", "nip"}
+    assert offering == {*named, "mine", "cas"}
+    (steering,) = (
+        each for each in attack_entries(["adaptive"], undefended) if each.role == Role.STEERING
+    )
+    assert {label for label, each in entries.items() if steering.fits(each)} == offering
 
 
 def test_a_gradient_is_compared_with_the_loss(undefended, digits):
@@ -244,7 +291,7 @@ def test_a_gradient_is_compared_with_the_loss(undefended, digits):
 def test_slopes_decide(undefended):
     def status(slopes):
         facts = {"deterministic": True, "nonzero": 1.0, "slopes": slopes}
-        return _findings(outcome(pgd=1), facts, 10)["gradients are those of the loss"][0]
+        return findings(outcome(pgd=1), facts)["gradients are those of the loss"][0]
 
     assert status([0.9, 1.0, 5.0]) == Status.PASSED
     assert status([0.1, 0.2, 1.0]) == Status.FAILED

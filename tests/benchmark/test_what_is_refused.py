@@ -44,7 +44,7 @@ def make(classifier, tmp_path):
         ({"attacks": [Attack("pgd", parameters={"max_iter": "ten"})]}, "'pgd'"),
         ({"attacks": [Attack("fgsm", parameters={"eps": 8})]}, "'fgsm'.*Did you mean 8/255"),
         ({"attacks": [Attack("fgsm", parameters={"eps": [0.1, 0.2]})]}, "'fgsm'.*eps"),
-        ({"attacks": ["steering"]}, "'steering' cannot be made for this classifier.*NIP"),
+        ({"attacks": ["steering"]}, "'steering' cannot be made for this classifier.*offers any"),
     ],
 )  # fmt: skip
 def test_a_slip_is_told(make, arguments, message):

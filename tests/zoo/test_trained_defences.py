@@ -275,7 +275,8 @@ def test_the_loss_counts_the_auxiliary_logits(framework, images):
     for auxiliary in (0.0, 1.0, 3.0):
         model = create(framework, "cas")
         recipe = Recipe(bfloat16=False, auxiliary=auxiliary)
-        losses[auxiliary] = training.training_step(model, recipe, 0.5, 0.25)(x, x, y, 0.0)
+        loss = training.training_step(model, recipe, 0.5, 0.25)(x, x, y, 0.0)
+        losses[auxiliary] = float(loss)
     share = losses[1.0] - losses[0.0]
     assert share > 1  # as that of a guess
     assert losses[3.0] - losses[0.0] == pytest.approx(3 * share, rel=1e-4)

@@ -15,6 +15,9 @@ from art_nip.utils.optional import require
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MOST_DRAWN = 12
+"""The largest number of attacks, and of defences, in a figure; more could not be told apart."""
+
 STYLE = (
     ":root{--ink:#1f2328}"
     "@media (prefers-color-scheme:dark){:root{--ink:#e4e8ec}}"
@@ -36,10 +39,11 @@ def rates(
     :param axis: what it is called.
     :param setting: threat and protocol, for the caption.
     """
+    shown, rest = _first(defences, "defences")
     values = {
         attack: {
             defence: (row.value, row.low, row.high)
-            for defence in defences
+            for defence in shown
             if (row := measured.get((attack, defence, metric))) and not math.isnan(row.value)
         }
         for attack in attacks
@@ -47,7 +51,12 @@ def rates(
     values = {attack: found for attack, found in values.items() if found}
     if not values:
         return None
-    caption = f"{axis} of each defence under each attack, with its 95\u00a0% interval; {setting}."
+    drawn, more = _first(list(values), "attacks")
+    values = {attack: values[attack] for attack in drawn}
+    caption = (
+        f"{axis} of each defence under each attack, with its 95\u00a0% interval; {setting}."
+        f"{more}{rest}"
+    )
     return Picture(
         _svg(plots.rates(values, defences, measure=axis)),
         caption,
@@ -68,17 +77,18 @@ def sweep(
     :param attacks: the attacks that differ by ε.
     :param metric: as in :func:`rates`, like the other parameters.
     """
+    shown, rest = _first(defences, "defences")
     curves = {
         defence: [
             (size, (row.value, row.low, row.high))
             for label, size in attacks.sizes.items()
             if (row := measured.get((label, defence, metric))) and not math.isnan(row.value)
         ]
-        for defence in defences
+        for defence in shown
     }
     if len({size for points in curves.values() for size, _ in points}) < 2:
         return None
-    caption = f"{axis} of each defence against {attacks.name} of several sizes ε; {setting}."
+    caption = f"{axis} of each defence against {attacks.name} of several sizes ε; {setting}.{rest}"
     return Picture(
         _svg(plots.sweep(curves, defences, measure=axis)),
         caption,
@@ -86,8 +96,12 @@ def sweep(
     )
 
 
-def examples(found: Examples) -> Picture:
-    """Return a figure of a few images as each attack changed them."""
+def examples(found: Examples, attacks: int) -> Picture:
+    """Return a figure of a few images as attacks changed them.
+
+    :param attacks: the number of attacks of the run.
+    """
+    more = _rest(len(found.adversarial), attacks, "attacks")
     figure = plots.adversarial_grid(
         found.benign, found.adversarial, channels_first=found.channels_first
     )
@@ -95,10 +109,20 @@ def examples(found: Examples) -> Picture:
         _svg(figure),
         "Benign images, and under each what the attacks made of it, whether they succeeded or not. "
         "Beside it the difference, grey where there is none, and amplified by the factor at the "
-        "end of the row: ×1 would show a change over the whole range of pixels as black or white.",
+        "end of the row: ×1 would show a change over the whole range of pixels as black or white."
+        f"{more}",
         f"{len(found.benign)} benign images, the same as each attack changed them, and the "
         f"amplified differences. Attacks: {', '.join(found.adversarial)}.",
     )
+
+
+def _first(labels: Sequence[str], what: str) -> tuple[list[str], str]:
+    """Return the labels that a figure draws, and a sentence about the others if there are any."""
+    return list(labels[:MOST_DRAWN]), _rest(min(MOST_DRAWN, len(labels)), len(labels), what)
+
+
+def _rest(drawn: int, of: int, what: str) -> str:
+    return f" Drawn are the first {drawn} of {of} {what}." if drawn < of else ""
 
 
 def _svg(figure: Figure) -> str:

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -142,9 +143,10 @@ class Results:
                 sweep.sizes[attack.label] = sizes[attack.label]
         return [sweep for sweep in alike.values() if len(set(sweep.sizes.values())) > 1]
 
-    def examples(self, n: int) -> Examples | None:
-        """Return up to n images, of different classes if possible, as each attack changed them.
+    def examples(self, n: int, attacks: int) -> Examples | None:
+        """Return up to n images, of different classes if possible, as attacks changed them.
 
+        :param attacks: the largest number of attacks; the first of the run are taken.
         :return: None if no attack is finished, or the inputs are not grey or colour images.
         """
         channels = 0 if self.run.channels_first else -1
@@ -153,7 +155,7 @@ class Results:
             return None
         files = {
             attack: _present(self._folder / "adversarial" / f"{key}.safetensors")
-            for attack, key in keys.items()
+            for attack, key in islice(keys.items(), attacks)
         }
         sizes = []
         for path in files.values():

@@ -139,11 +139,12 @@ def _measured(results: Results, threat: str, protocol: str) -> Iterator[Block]:
     if any(metric == "tknc" for _, _, metric in measured):
         yield tables.consistency(measured, attacks, defences)
     if threat == Threat.ADAPTIVE:
+        present = {key[:2] for key in measured}
         pairs = {
             f"{attack} through {defence}": (attack, defence)
             for attack in attacks
             for defence in defences
-            if defence != NONE and any((attack, defence) == key[:2] for key in measured)
+            if defence != NONE and (attack, defence) in present
         }
         yield tables.strength(
             measured,
@@ -180,9 +181,9 @@ def _attacks(results: Results) -> Iterator[Block]:
             results.sizes,
             "What the attacks reach on the undefended classifier, and what they cost.",
         )
-    found = results.examples(IMAGES_TO_SHOW)
+    found = results.examples(IMAGES_TO_SHOW, figures.MOST_DRAWN)
     if found is not None:
-        yield figures.examples(found)
+        yield figures.examples(found, len(results.run.adversarial))
 
 
 def _costs(results: Results) -> Iterator[Block]:

@@ -7,7 +7,7 @@ Test-Time Adversarial Defense", ECCV 2024, https://arxiv.org/abs/2409.15190.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from sklearn.exceptions import NotFittedError
 
 from art_nip.estimators.base import EstimatorAdapter, adapter_for
 from art_nip.utils.frameworks import Framework, code_of, framework_of
+from art_nip.utils.surrogates import Classes, SurrogateLoss
 from art_nip.utils.validation import (
     check_choice,
     check_classifier,
@@ -133,6 +134,15 @@ class ImportanceMasking(Transformer):  # type: ignore[misc]
             )
         return self._defended
 
+    def surrogate_losses(
+        self, x: npt.ArrayLike, y: Classes, targets: Classes, classifier: Any
+    ) -> Sequence[SurrogateLoss]:
+        """Return those of the defended classifier's model; see `MaskedModule`."""
+        losses: Sequence[SurrogateLoss] = self.get_classifier().model.surrogate_losses(
+            x, y, targets, classifier
+        )
+        return losses
+
     def __call__(self, x: npt.ArrayLike, transformed_classifier: Any) -> Any:
         """Return another classifier, masked likewise, with this one's predictions as labels.
 
@@ -182,9 +192,18 @@ class ImportanceMasking(Transformer):  # type: ignore[misc]
         module = code_of(__name__, Framework.PYTORCH).MaskedModule(
             adapter.model, adapter.layer, masks(importance, self.keep), self.sharpness
         )
-        known = inspect.signature(type(classifier)).parameters
-        settings = {name: value for name, value in classifier.get_params().items() if name in known}
-        return type(classifier)(**{**settings, "model": module, "optimizer": None})
+        return with_model(classifier, module)
+
+
+def with_model(classifier: Any, model: Any) -> Any:
+    """Return another ART classifier, with the same settings and another model.
+
+    :param classifier: a `PyTorchClassifier`; it stays as it is.
+    :param model: a module of the same input and classes.
+    """
+    known = inspect.signature(type(classifier)).parameters
+    settings = {name: value for name, value in classifier.get_params().items() if name in known}
+    return type(classifier)(**{**settings, "model": model, "optimizer": None})
 
 
 def class_importance(

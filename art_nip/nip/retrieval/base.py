@@ -11,7 +11,12 @@ import numpy.typing as npt
 
 from art_nip.nip.retrieval.context import Context
 from art_nip.nip.retrieval.learner import Learner
-from art_nip.utils.arrays import Array
+from art_nip.utils.arrays import Array, namespace
+
+Function = Callable[[], Array]
+
+DECOYS = 4
+"""Over how many candidates, drawn at random, an attack's gradient is averaged."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Retrieval(Learner):
 
     uses_candidates: ClassVar[bool] = True
     """Whether the reader asks for the ρ̂ of candidates; else fitting computes and keeps none."""
+    asks_model: ClassVar[bool] = False
+    """Whether the reader finds out what the model gives, see `perturbation_and_outputs`."""
 
     @abstractmethod
     def reader(self, context: Context) -> "Reader":
@@ -60,29 +67,39 @@ class Reader(ABC):
         """
         return self._stored(self.candidate(x))
 
+    def perturbation_and_outputs(self, x: Array) -> tuple[Array, Array | None]:
+        """Return each image's ρ̂, and what the model gives for the images if that was found out.
+
+        :param x: images, shape (N, *input_shape).
+        :return: ρ̂ as `perturbation` returns it; outputs of shape (N, nb_classes), or None.
+        """
+        return self.perturbation(x), None
+
     def surrogate_losses(
         self,
         x: Array,
         classes: npt.NDArray[np.int64],
         added: Callable[[Array, Array], Array],
-        draws: int,
-    ) -> list[Array]:
-        """Return gradients that lead a model to classes whatever the retrieval does, for attacks.
+    ) -> list[tuple[Function, Function]]:
+        """Return scores and gradients of what leads a model to classes, for attacks.
 
-        Here they are the gradients of the class's lead, taken at the image with the ρ̂ of
-        candidates drawn at random: for an attack that follows their mean, it does not matter which
-        candidate is found.
+        See :class:`art_nip.utils.surrogates.SurrogateLoss`. Here it is the mean gradient of the
+        class's lead, taken at the image with the ρ̂ of candidates drawn at random: for an attack
+        that follows it, it does not matter which candidate is found.
 
         :param x: images, shape (N, *input_shape).
         :param classes: the class to lead each image to, shape (N,).
         :param added: function from images and ρ̂ to the defended images [7].
-        :param draws: number of random draws.
-        :return: gradients, each of shape x; all count the same, whatever their length.
         """
-        return [
-            self._adapter.lead_gradient(added(x, self._decoys(len(x))), classes)
-            for _ in range(draws)
-        ]
+
+        def gradient() -> Array:
+            gradients = [
+                self._adapter.lead_gradient(added(x, self._decoys(len(x))), classes)
+                for _ in range(DECOYS)
+            ]
+            return sum(each / _mean_size(each) for each in gradients)
+
+        return [(lambda: self._adapter.logits_and_activations(x, ())[0], gradient)]
 
     def _decoys(self, n: int) -> Array:
         """Return the ρ̂ of n candidates drawn at random."""
@@ -93,3 +110,9 @@ class Reader(ABC):
     def _stored(self) -> Callable[[Array], Array]:
         # The candidates' ρ̂ take memory of the device, and not every reader needs them.
         return self._bank.reader(self._adapter.rows)
+
+
+def _mean_size(gradient: Array) -> Array:
+    """Return the mean size of an image's values, of the shape that divides them; never 0."""
+    xp, axes = namespace(gradient), tuple(range(1, len(gradient.shape)))
+    return xp.mean(xp.abs(gradient), axis=axes, keepdims=True) + 1e-30

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.nip.neurons import brightness, normalised
-from art_nip.nip.retrieval.base import Reader, Retrieval
+from art_nip.nip.retrieval.base import Function, Reader, Retrieval
 from art_nip.nip.retrieval.context import Context
 from art_nip.nip.retrieval.evidence import Evidence, ShallowEvidence, chosen
 from art_nip.nip.retrieval.evidence.probabilities import lead
@@ -46,6 +46,7 @@ class ClassEvidence(Retrieval):
 
     name: ClassVar[str] = "class"
     uses_candidates: ClassVar[bool] = False
+    asks_model: ClassVar[bool] = True
     evidence: Evidence = field(default_factory=ShallowEvidence)
     steps: int = 40
     lead: float = 1.0
@@ -102,6 +103,7 @@ class ClassReader(Reader):
     def __init__(self, context: Context, retrieval: ClassEvidence) -> None:
         super().__init__(context)
         self._retrieval, self._pixels = retrieval, context.pixels
+        self._looking = context.looking
         self.evidence = retrieval.evidence.reader(context)
 
     def candidate(self, x: Array) -> Array:
@@ -110,12 +112,19 @@ class ClassReader(Reader):
 
     def perturbation(self, x: Array) -> Array:
         """Return each image's own ρ̂; see the base class."""
+        return self.perturbation_and_outputs(x)[0]
+
+    def perturbation_and_outputs(self, x: Array) -> tuple[Array, Array]:
+        """Return each image's own ρ̂, and what the model gives for it; see the base class."""
         x = self._adapter.constant(x)
-        logits, posterior = (self._adapter.numpy(scores) for scores in self._scores(x))
-        classes = posterior.argmax(axis=1)
-        disputed = np.flatnonzero(logits.argmax(axis=1) != classes)
-        if not len(disputed):
-            return x * 0
+        logits, posterior = self._scores(x)
+        classes = self._adapter.numpy(posterior).argmax(axis=1)
+        disputed = np.flatnonzero(self._adapter.numpy(logits).argmax(axis=1) != classes)
+        perturbation = self._towards(x, classes, disputed) if len(disputed) else x * 0
+        return perturbation, self._adapter.outputs_of(logits)
+
+    def _towards(self, x: Array, classes: Indices, disputed: Indices) -> Array:
+        """Return ρ̂ of the disputed images towards their classes, and 0 for all others."""
         given = self._rows(x, disputed)
         added = self._steered(given, classes[disputed])
         xp, mean = namespace(x), brightness(given, self._pixels)
@@ -133,31 +142,38 @@ class ClassReader(Reader):
         return self._scores(x)[1]
 
     def surrogate_losses(
-        self, x: Array, classes: Indices, added: Callable[[Array, Array], Array], draws: int
-    ) -> list[Array]:
-        """Return the gradients of model and evidence: if both agree, the image is left alone.
+        self, x: Array, classes: Indices, added: Callable[[Array, Array], Array]
+    ) -> list[tuple[Function, Function]]:
+        """Return those of the evidence, whose verdict decides, and of the model.
 
         A gradient is zero where its source is sure of the class already. See the base class.
         """
-        logits, posterior = self._scores(x)
-        ways = [
-            self._adapter.lead_gradient(x, classes),
-            self.evidence.gradient(self._adapter, x, logits, classes),
-        ]
-        unsure = [
-            lead(self._adapter.numpy(scores), classes) < self._retrieval.lead
-            for scores in (logits, posterior)
-        ]
-        xp = namespace(x)
-        per_image = (-1,) + (1,) * (len(x.shape) - 1)
+        evidence, adapter = self.evidence, self._adapter
+
+        def seen() -> tuple[Array, list[Array]]:
+            return adapter.logits_and_activations(x, evidence.layers)
+
+        def of_evidence() -> Array:
+            logits, maps = seen()
+            way = evidence.gradient(adapter, x, logits, classes)
+            return self._where_unsure(way, evidence.log_posterior(x, logits, maps), classes)
+
+        def of_model() -> Array:
+            return self._where_unsure(adapter.lead_gradient(x, classes), seen()[0], classes)
+
         return [
-            way * xp.reshape(self._adapter.tensor(is_unsure), per_image)
-            for way, is_unsure in zip(ways, unsure, strict=True)
+            (lambda: evidence.surrogate_scores(x, *seen()), of_evidence),
+            (lambda: seen()[0], of_model),
         ]
+
+    def _where_unsure(self, way: Array, scores: Array, classes: Indices) -> Array:
+        unsure = lead(self._adapter.numpy(scores), classes) < self._retrieval.lead
+        per_image = (-1,) + (1,) * (len(way.shape) - 1)
+        return way * namespace(way).reshape(self._adapter.tensor(unsure), per_image)
 
     def _scores(self, x: Array) -> tuple[Array, Array]:
         """Return the model's logits and the evidence's log-posterior, both (N, nb_classes)."""
-        logits, maps = self._adapter.logits_and_activations(x, self.evidence.layers)
+        logits, maps = self._looking.logits_and_activations(x, self.evidence.layers)
         return logits, self.evidence.log_posterior(x, logits, maps)
 
     def _steered(self, x: Array, classes: Indices) -> Array:

@@ -22,17 +22,24 @@ class Context:
     :param clip_values: range (min, max) of the images, numbers or nested lists.
     :param fractions: shares of the front, middle and tail part.
     :param fitted: the fit; None before fitting.
+    :param look: precision of the pass that finds an image's perturbation.
     """
 
     adapter: EstimatorAdapter
     clip_values: tuple[Any, Any]
     fractions: tuple[float, float, float]
     fitted: Fitted | None = None
+    look: str = "float32"
 
     @cached_property
     def pixels(self) -> PixelRange:
         """Range of the images, on the model's device."""
         return PixelRange.of(self.clip_values, self.adapter.tensor)
+
+    @cached_property
+    def looking(self) -> EstimatorAdapter:
+        """The model as readers look at it to find a perturbation: in the precision `look`."""
+        return self.adapter.in_precision(self.look)
 
     @property
     def fit(self) -> Fitted:

@@ -50,21 +50,29 @@ class EvidenceReader(ABC):
         :param maps: outputs of `layers`, each of shape (N, C, *places).
         """
 
+    def surrogate_scores(self, x: Array, logits: Array, maps: list[Array]) -> Array:
+        """Return scores of the classes whose gradients lead attacks best; parameters as above.
+
+        Here they are log p(c | x). Where that is a mean over parts which a single part can hold, a
+        sum over the parts leads better.
+        """
+        return self.log_posterior(x, logits, maps)
+
     def gradient(
         self, adapter: EstimatorAdapter, x: Array, logits: Array, classes: npt.NDArray[np.int64]
     ) -> Array:
-        """Return ∂ log p(c | x)/∂x, or an approximation, for attacks; shape of x.
+        """Return the gradient of a class's surrogate score, or an approximation; shape of x.
 
         :param adapter: the model.
         :param x: images, shape (N, *input_shape).
         :param logits: the model's logits of the images, shape (N, nb_classes).
         :param classes: c of each image, shape (N,).
         """
-        weights = adapter.tensor(np.eye(adapter.nb_classes)[classes])
-        return adapter.gradient(
-            x,
-            self.layers,
-            lambda logits, maps: namespace(x).sum(
-                self.log_posterior(x, logits, maps) * weights, axis=1
-            ),
-        )
+        is_class = adapter.tensor(np.eye(adapter.nb_classes)[classes]) > 0
+
+        def score(logits: Array, maps: list[Array]) -> Array:
+            scores, xp = self.surrogate_scores(x, logits, maps), namespace(x)
+            # Not a product: the score of a class that was never seen may be -inf.
+            return xp.sum(xp.where(is_class, scores, xp.zeros_like(scores)), axis=1)
+
+        return adapter.gradient(x, self.layers, score)

@@ -99,14 +99,14 @@ class _GradedReader(ViewReader):
         self._leads = context.learned["leads"]
 
     def _views(self, x: Array, logits: Array) -> Iterator[Array]:
-        images, scores = self._preprocessors.images(x), self._adapter.numpy(logits)
+        images, scores = self._preprocessors.images(x), self._looking.numpy(logits)
         grades = np.searchsorted(self._leads, lead(scores, scores.argmax(axis=1)), side="right")
         order, views = [], []
         for grade in np.unique(grades):
             rows = np.flatnonzero(grades == grade)
             order.append(rows)
             views.append(self._preprocessors.view(int(grade), images[rows]))
-        places = self._adapter.integers(np.argsort(np.concatenate(order)))
+        places = self._looking.integers(np.argsort(np.concatenate(order)))
         yield namespace(x).take(namespace(x).concat(views), places, axis=0)
 
 

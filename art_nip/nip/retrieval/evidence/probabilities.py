@@ -18,15 +18,17 @@ def softmax(scores: Array) -> Array:
     return exponents / xp.sum(exponents, axis=1, keepdims=True)
 
 
+def log_softmax(scores: Array) -> Array:
+    """Return log-probabilities that differ as scores do, shape (N, nb_classes)."""
+    xp = namespace(scores)
+    ahead = scores - xp.max(scores, axis=1, keepdims=True)
+    return ahead - xp.log(xp.sum(xp.exp(ahead), axis=1, keepdims=True))
+
+
 def log_mean(probabilities: list[Array]) -> Array:
     """Return log(mean + 1e-4) of several probabilities, each of shape (N, nb_classes)."""
     mean = sum(probabilities) / len(probabilities)
     return namespace(probabilities[0]).log(mean + PROBABILITY_OFFSET)
-
-
-def are_probabilities(outputs: npt.NDArray[Any]) -> bool:
-    """Return whether outputs, shape (N, nb_classes), are not negative and sum to 1 in each row."""
-    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-4))
 
 
 def lead(logits: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]) -> npt.NDArray[Any]:

@@ -15,7 +15,7 @@ from art_nip.nip.retrieval.context import Context
 from art_nip.nip.retrieval.early import layers_that_could_be_meant
 from art_nip.nip.retrieval.evidence.base import Evidence, EvidenceReader
 from art_nip.nip.retrieval.evidence.lda import Discriminant, Moments, best_temperature
-from art_nip.nip.retrieval.evidence.probabilities import log_mean, softmax
+from art_nip.nip.retrieval.evidence.probabilities import log_mean, log_softmax, softmax
 from art_nip.nip.retrieval.learner import learned_array
 from art_nip.nip.retrieval.vectors import neuron_vectors, pooled
 from art_nip.utils.arrays import Array, namespace
@@ -158,7 +158,7 @@ class ShallowEvidence(Evidence):
             (tensor(learned[f"weights.{place}"]), tensor(learned[f"bias.{place}"]))
             for place in range(len(layers))
         ]
-        return _ShallowReader(layers, discriminants)
+        return _ShallowReader(layers, discriminants, context.adapter)
 
     def _places(self) -> tuple[Layer, ...]:
         return tuple(map(Layer.parse, self.layers))
@@ -166,19 +166,31 @@ class ShallowEvidence(Evidence):
 
 class _ShallowReader(EvidenceReader):
     def __init__(
-        self, layers: tuple[Layer, ...], discriminants: Sequence[tuple[Array, Array]]
+        self,
+        layers: tuple[Layer, ...],
+        discriminants: Sequence[tuple[Array, Array]],
+        adapter: EstimatorAdapter,
     ) -> None:
         super().__init__(layers)
         self._discriminants = discriminants
+        self._of_maps = adapter.compiled(self._posterior)
 
     def log_posterior(self, x: Array, logits: Array, maps: list[Array]) -> Array:
-        matmul = namespace(x).matmul
-        return log_mean(
-            [
-                softmax(matmul(_vectors(of_layer), weights) + bias)
-                for of_layer, (weights, bias) in zip(maps, self._discriminants, strict=True)
-            ]
-        )
+        return self._of_maps(*maps)
+
+    def surrogate_scores(self, x: Array, logits: Array, maps: list[Array]) -> Array:
+        # A layer that is sure holds the mean, whose gradient is that of the other layers.
+        return sum(log_softmax(scores) for scores in self._scores(maps))
+
+    def _posterior(self, *maps: Array) -> Array:
+        return log_mean([softmax(scores) for scores in self._scores(maps)])
+
+    def _scores(self, maps: Sequence[Array]) -> list[Array]:
+        matmul = namespace(maps[0]).matmul
+        return [
+            matmul(_vectors(of_layer), weights) + bias
+            for of_layer, (weights, bias) in zip(maps, self._discriminants, strict=True)
+        ]
 
 
 def _vectors(maps: Array) -> Array:

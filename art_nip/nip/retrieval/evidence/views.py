@@ -62,7 +62,7 @@ class ViewReader(EvidenceReader):
 
     def __init__(self, context: Context, evidence: ViewEvidence) -> None:
         super().__init__()
-        self._adapter = context.adapter
+        self._looking = context.looking
         self._preprocessors = Preprocessors(evidence.defences, context)
 
     def log_posterior(self, x: Array, logits: Array, maps: list[Array]) -> Array:
@@ -84,5 +84,5 @@ class ViewReader(EvidenceReader):
             yield self._preprocessors.view(place, images)
 
     def _posterior(self, view: Array) -> Array:
-        logits, _ = self._adapter.logits_and_activations(view, ())
+        logits, _ = self._looking.logits_and_activations(view, ())
         return softmax(logits)

@@ -1,11 +1,11 @@
-"""The attack that is made for NIP: it leads model and retrieval together."""
+"""The attack that follows surrogate losses, on NIP."""
 
 import numpy as np
 import pytest
 
 from art_nip import NIPPreprocessor
-from art_nip.attacks.nip_steering import SteeringAttack
 from art_nip.attacks.pgd import ProjectedGradientDescent
+from art_nip.attacks.steering import SteeringAttack
 from art_nip.estimators.layers import Layer
 from art_nip.nip.retrieval.class_evidence import ClassEvidence
 from art_nip.nip.retrieval.evidence import EstimatorEvidence, GradedViewEvidence, ViewEvidence
@@ -13,7 +13,7 @@ from art_nip.utils.seeds import seeded
 from tests.helpers import make_classifier
 
 EPS = 0.15
-SETTINGS = {"eps": EPS, "eps_step": 0.02, "max_iter": 15, "seed": 0, "verbose": False}
+SETTINGS = {"eps": EPS, "eps_step": 0.08, "max_iter": 15, "targets": 3, "seed": 0, "verbose": False}
 
 
 @pytest.fixture(params=["similarity", "nearest", "class", "views", "graded", "estimator"])
@@ -35,7 +35,7 @@ def fitted(classifier, images, retrieval):
 
 def test_it_fools_within_its_ball(classifier, images, retrieval):
     defended = fitted(classifier, images, retrieval).attach(classifier)
-    x, y = images["test"][0][:24], images["test"][1][:24]
+    x, y = images["test"][0][:16], images["test"][1][:16]
     with seeded(0):
         adversarial = SteeringAttack(defended, **SETTINGS).generate(x, y)
     assert adversarial.dtype == np.float32
@@ -54,7 +54,7 @@ def test_it_fools_within_its_ball(classifier, images, retrieval):
 def test_it_beats_an_attack_that_knows_nothing_of_evidence(lenet, digits):
     classifier = make_classifier("pytorch", lenet["pytorch"])
     defended = fitted(classifier, digits, "class").attach(classifier)
-    x, y = digits["test"][0][:60], digits["test"][1][:60]
+    x, y = digits["test"][0][:24], digits["test"][1][:24]
     blind = ProjectedGradientDescent(defended, eps=EPS, eps_step=0.02, max_iter=15, verbose=False)
     with seeded(0):
         left = [
@@ -66,7 +66,7 @@ def test_it_beats_an_attack_that_knows_nothing_of_evidence(lenet, digits):
 
 def test_several_restarts_and_targets_add_up(classifier, images):
     defended = fitted(classifier, images, "class").attach(classifier)
-    x, y = images["test"][0][:40], images["test"][1][:40]
+    x, y = images["test"][0][:16], images["test"][1][:16]
 
     def broken(**parameters):
         attack = SteeringAttack(defended, **{**SETTINGS, "eps": 0.1, **parameters})
@@ -82,18 +82,24 @@ def test_the_surrogate_loss_of_evidence_has_its_gradient(classifier, images):
     # In noise, as the roots in the vectors are steep where nothing is to be seen.
     noise = np.random.default_rng(0).random(images["test"][0][:3].shape, np.float32)
     x = 0.5 * images["test"][0][:3] + 0.5 * noise
-    classes = (classifier.predict(x).argmax(axis=1) + 1) % 10
-    model, evidence = nip.surrogate_losses(x, classes)
-    assert model.shape == evidence.shape == x.shape
+    targets = (classifier.predict(x).argmax(axis=1) + 1) % 10
+
+    def losses(moved):
+        return nip.surrogate_losses(moved, None, targets)
+
+    evidence, model = losses(x)
+    gradient = evidence.gradient()
+    assert gradient.shape == model.gradient().shape == x.shape
+    np.testing.assert_allclose(model.scores(), classifier.predict(x), atol=1e-3)
 
     def said(moved):
-        return nip.evidence(moved)[np.arange(3), classes].astype(np.float64)
+        return losses(moved)[0].scores()[np.arange(3), targets].astype(np.float64)
 
     axes = (1, 2, 3)
-    unit = evidence / np.sqrt((evidence**2).sum(axis=axes, keepdims=True))
+    unit = gradient / np.sqrt((gradient**2).sum(axis=axes, keepdims=True))
     step = 0.002
     slope = (said(x + step * unit) - said(x - step * unit)) / (2 * step)
-    np.testing.assert_allclose(slope, np.sqrt((evidence**2).sum(axis=axes)), rtol=0.1)
+    np.testing.assert_allclose(slope, np.sqrt((gradient**2).sum(axis=axes)), rtol=0.1)
 
 
 def test_what_is_sure_is_not_led(classifier, images):
@@ -101,11 +107,25 @@ def test_what_is_sure_is_not_led(classifier, images):
     x = images["test"][0][:20]
     logits, posterior = classifier.predict(x), nip.evidence(x)
     agreed = np.flatnonzero(logits.argmax(axis=1) == posterior.argmax(axis=1))[:3]
-    model, evidence = nip.surrogate_losses(x[agreed], logits[agreed].argmax(axis=1))
-    assert not model.any()
-    other = (logits[agreed].argmax(axis=1) + 1) % 10
-    assert all(each.any() for each in nip.surrogate_losses(x[agreed], other))
-    assert evidence.shape == model.shape
+    same = logits[agreed].argmax(axis=1)
+    _, model = nip.surrogate_losses(x[agreed], None, same)
+    assert not model.gradient().any()
+    for loss in nip.surrogate_losses(x[agreed], None, (same + 1) % 10):
+        assert loss.gradient().any()
+
+
+def test_evidence_is_led_in_every_layer(lenet, digits):
+    """A layer that is sure holds the mean of layers; the sum of logarithms moves the others."""
+    nip = fitted(make_classifier("pytorch", lenet["pytorch"]), digits, "class")
+    x = digits["test"][0][:8]
+    evidence, _ = nip.surrogate_losses(x, None, np.zeros(8, np.int64))
+    reader = nip._ready()
+    _, maps = nip._adapter.logits_and_activations(nip._adapter.tensor(x), reader.evidence.layers)
+    layers = [nip._adapter.numpy(scores) for scores in reader.evidence._scores(maps)]
+    assert len(layers) == 2
+    expected = sum(np.log(np.exp(z - z.max(1, keepdims=True)).clip(1e-30)) for z in layers)
+    normed = evidence.scores() - evidence.scores().max(axis=1, keepdims=True)
+    np.testing.assert_allclose(normed, expected - expected.max(1, keepdims=True), atol=1e-2)
 
 
 def test_gradients_of_any_objective(classifier, images):
@@ -122,8 +142,10 @@ def test_gradients_of_any_objective(classifier, images):
     assert adapter.numpy(through).any()
 
 
-def test_it_needs_one_nip(classifier):
-    with pytest.raises(ValueError, match=r"this one has 0: give it nip\.attach"):
+def test_it_needs_surrogate_losses(classifier):
+    with pytest.raises(
+        ValueError, match=r"nothing in this classifier offers any.*surrogate_losses"
+    ):
         SteeringAttack(classifier)
 
 

@@ -1,0 +1,104 @@
+"""The surrogate losses of a defended classifier, and those of stand-ins for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from art_nip.attacks.gradient_estimators import averaged, with_auxiliary
+from art_nip.estimators.clones import clone
+from art_nip.utils.surrogates import Classes, Floats, OffersSurrogateLosses, SurrogateLoss
+from art_nip.zoo.suppression import suppressing_layers
+
+AUXILIARY_WEIGHT = 2.0
+"""Weight of the auxiliary loss; the loss itself has 1, as in training."""
+
+
+class _Suppressing:
+    """What a model with channel-wise activation suppressing offers: it chooses channels, and so its
+    loss has no gradient that tells how to change the choice.
+    """
+
+    def surrogate_losses(
+        self, x: npt.ArrayLike, y: Classes, targets: Classes, classifier: Any
+    ) -> Sequence[SurrogateLoss]:
+        """Return the loss with the auxiliary one (Bai et al. 2021), and without."""
+        both = with_auxiliary(classifier, AUXILIARY_WEIGHT)
+        return [loss_of(stand_in, x, targets) for stand_in in (both, classifier)]
+
+
+def offers(classifier: Any) -> list[OffersSurrogateLosses]:
+    """Return what in an ART classifier offers surrogate losses.
+
+    That may be its preprocessing defences, itself, and its model.
+    """
+    model = getattr(classifier, "model", None)
+    parts: list[Any] = [*(classifier.preprocessing_defences or []), classifier, model]
+    found = [part for part in parts if isinstance(part, OffersSurrogateLosses)]
+    return [*found, _Suppressing()] if suppressing_layers(model) else found
+
+
+def surrogate_losses(
+    classifier: Any, x: npt.NDArray[np.float32], y: Classes, targets: Classes
+) -> list[SurrogateLoss]:
+    """Return the surrogate losses of all that offers any.
+
+    :param classifier: an ART classifier with all its defences.
+    :param x: images in its range, shape (N, *input_shape).
+    :param y: their true classes, shape (N,).
+    :param targets: the class to lead each image to, shape (N,).
+    :raises ValueError: if there is none after all.
+    """
+    parts = offers(classifier)
+    losses = [loss for part in parts for loss in part.surrogate_losses(x, y, targets, classifier)]
+    if not losses:
+        raise ValueError(
+            f"surrogate_losses of {', '.join(type(part).__name__ for part in parts)} returned no "
+            "loss: return a SurrogateLoss for each part of the defence that an attack must lead."
+        )
+    return losses
+
+
+def loss_of(
+    stand_in: Any, x: npt.ArrayLike, targets: Classes, draws: int = 1, batch_size: int = 128
+) -> SurrogateLoss:
+    """Return the surrogate loss of a classifier that stands in for another, or for a part of it.
+
+    It is the classifier's own loss, of the targets.
+
+    :param stand_in: an ART classifier that gives loss gradients.
+    :param x: images in its range, shape (N, *input_shape).
+    :param targets: the class to lead each image to, shape (N,).
+    :param draws: over how many draws gradients are averaged where they are random.
+    :param batch_size: how many images it sees at once.
+    """
+    images = np.asarray(x, np.float32)
+    labels = np.eye(stand_in.nb_classes, dtype=np.float32)[targets]
+    led_by = averaged(stand_in, draws) if draws > 1 else stand_in
+
+    def scores() -> Floats:
+        return np.asarray(stand_in.predict(images, batch_size=batch_size), np.float32)
+
+    def gradient() -> Floats:
+        batches = [slice(k, k + batch_size) for k in range(0, len(images), batch_size)]
+        found = [np.asarray(led_by.loss_gradient(images[k], labels[k])) for k in batches]
+        return -np.concatenate(found).astype(np.float32)
+
+    return SurrogateLoss(scores, gradient)
+
+
+def standing_in(classifier: Any, defence: Any, stand_in: Any) -> Any:
+    """Return a clone of a classifier that has a stand-in for one of its preprocessing defences.
+
+    :param classifier: an ART classifier; it stays as it is.
+    :param defence: the defence to be replaced.
+    :param stand_in: what takes its place; None leaves it out.
+    """
+    given = classifier.preprocessing_defences or []
+    defences = [stand_in if each is defence else each for each in given]
+    other = clone(classifier)
+    other.set_params(preprocessing_defences=[each for each in defences if each is not None])
+    return other
