@@ -21,8 +21,8 @@ class Crafted:
     """Facts and sizes of the adversarial examples of a cell.
 
     :param facts: facts of crafting them.
-    :param l2: L2 norm of each perturbation, shape (n,).
-    :param linf: L∞ norm of each perturbation, shape (n,).
+    :param l2: L2 norm of each perturbation, in units of the range of the images, shape (n,).
+    :param linf: L∞ norm of each perturbation, likewise.
     """
 
     facts: dict[str, Any]
@@ -76,5 +76,9 @@ class Run:
         if len(sizes) < 2:  # of a run that did not keep them
             images = self.store.load("adversarial", key).arrays["x"]
             benign = self.grid.x[: len(images)]
-            sizes = {"l2": l2_norm(benign, images), "linf": linf_norm(benign, images)}
+            clip_values = self.grid.clip_values
+            sizes = {
+                "l2": l2_norm(benign, images, clip_values),
+                "linf": linf_norm(benign, images, clip_values),
+            }
         return Crafted(found.facts, sizes["l2"], sizes["linf"])

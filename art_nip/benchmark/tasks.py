@@ -201,7 +201,8 @@ class Crafting:
         if passes is not None:
             facts |= {"forward": passes.forward, "backward": passes.backward}
         # Kept, so that no table has to read all images again.
-        sizes = {"l2": l2_norm(self.x, adversarial), "linf": linf_norm(self.x, adversarial)}
+        between = self.x, adversarial, workbench.classifier.clip_values
+        sizes = {"l2": l2_norm(*between), "linf": linf_norm(*between)}
         return Result({"x": adversarial, **sizes}, facts)
 
     def _target(self, workbench: Workbench) -> Any:

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from art_nip.benchmark.grid import Cell
 from art_nip.benchmark.results import Run
 from art_nip.benchmark.schema import BENIGN, Protocol, Role, Threat
-from art_nip.utils.validation import clip_range
 
 Mask = npt.NDArray[np.bool_]
 
@@ -67,7 +66,6 @@ def outcomes(run: Run) -> Iterator[Outcome]:
             benign[cell.defence, cell.protocol] = cell
         elif suite := grid.attacks[cell.attack].suite:
             groups.setdefault((suite, cell.defence, cell.protocol), []).append(cell)
-    low, high = clip_range(grid.clip_values)
     for (suite, defence, protocol), cells in groups.items():
         unattacked = run.predictions(benign[defence, protocol])
         if unattacked is None or unattacked.error:
@@ -83,9 +81,8 @@ def outcomes(run: Run) -> Iterator[Outcome]:
             role = grid.attacks[cell.attack].role
             if crafted is None or predictions is None or predictions.error or role is None:
                 continue
-            size = crafted.linf / (high - low)
             wrong[role] = benign_wrong | (predictions.arrays["classes"] != y)
-            broken[role] = benign_wrong | (wrong[role] & (size <= eps + ROUNDING_SHARE))
+            broken[role] = benign_wrong | (wrong[role] & (crafted.linf <= eps + ROUNDING_SHARE))
         if broken:
             yield Outcome(
                 suite, defence, protocol, eps, benign_wrong, wrong, broken, unattacked.facts

@@ -10,6 +10,7 @@ from art.estimators.classification import BlackBoxClassifier, PyTorchClassifier
 from art_nip.attacks import NamedAttack
 from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.tasks import Latest
+from tests.helpers import make_classifier
 
 
 class WritingAttack(EvasionAttack):
@@ -177,3 +178,18 @@ def test_a_worker_keeps_only_what_it_used_last():
         assert latest.get(key, lambda key=key: made.append(key) or key) == key
         assert len(latest) <= 2
     assert made == ["a", "b", "c", "b"]
+
+
+@pytest.mark.parametrize("framework", ["pytorch", "tensorflow"])
+def test_distances_are_in_units_of_the_range(framework, lenet, images, tmp_path):
+    (x, y), (others, classes) = images["test"], images["bank"]
+    tables = []
+    for scale in (1, 255):
+        classifier = make_classifier(
+            framework, lenet[framework], clip_values=(0, scale), preprocessing=(0, scale)
+        )
+        data = scale * x[:12], y[:12], (scale * others[:20], classes[:20])
+        tables.append(measured(classifier, ["fgsm"], [], data, tmp_path / f"{framework}-{scale}"))
+    for norm, expected in (("linf", 8 / 255), ("l2", tables[0]["fgsm", "none", "l2"])):
+        for table in tables:
+            assert table["fgsm", "none", norm] == pytest.approx(expected, rel=1e-3)
