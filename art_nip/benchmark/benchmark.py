@@ -185,9 +185,10 @@ class Benchmark:
             `l2`, `linf` over the successful examples, in units of the range of the images; of
             defences against oblivious attacks `dsr`, of the successful examples; of the adaptive
             suite (rows with its label as the attack) `worst_case_accuracy`, over the images that
-            are right whichever of its attacks within the budget they meet; `psnr` and `tknc` (k = 5) between what the model
-            sees and the benign images; `seconds_per_image`, `forward_passes`, `backward_passes`
-            of classifying in benign rows, of crafting in those of attacks.
+            are right whichever of its attacks within the budget they meet; `psnr` and `tknc`
+            (k = 5) between what the model sees and the benign images; `seconds_per_image`,
+            `forward_passes`, `backward_passes` of classifying in benign rows, of crafting in those
+            of attacks.
         :raises ValueError: if images or labels are not as above, the bank is missing, or an image
             of it is among those evaluated.
         """
