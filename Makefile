@@ -60,8 +60,10 @@ lint: .venv/dev
 .venv-tools/made: setup.cfg
 	$(PYTHON) -m venv .venv-tools
 	.venv-tools/bin/pip install -q $(TOOLS_TORCH) -e ".[tools]"
-# torchattacks pins an old requests, and RobustBench an old timm and an old gdown.
-	.venv-tools/bin/pip install -q --no-deps torchattacks robustbench
+# torchattacks pins an old requests, and RobustBench an old timm and an old gdown. torchattacks holds
+# files of an old RobustBench too, over which RobustBench has to be installed.
+	.venv-tools/bin/pip install -q --no-deps torchattacks
+	.venv-tools/bin/pip install -q --no-deps --force-reinstall robustbench
 	touch $@
 
 clean:

@@ -245,7 +245,9 @@ def _seen_pytorch(
     (slope,) = torch.autograd.grad(scores, phi, retain_graph=True)
     w = torch.from_numpy(weights).reshape(phi.shape)
     (gradient,) = torch.autograd.grad(phi, images, grad_outputs=w)
-    with torch.no_grad(), _replacing(model, layer, lambda value: phi.detach().flip(0)):
+    # In place, as what goes into one head may go into others too.
+    other = phi.detach().flip(0)
+    with torch.no_grad(), _replacing(model, layer, lambda value: value.copy_(other)):
         exchanged = model(torch.from_numpy(x))
     influence = (slope * phi).detach().flatten(1)
     return Seen(

@@ -42,6 +42,10 @@ TOLERANCE = 2e-3
 """How far two results may differ, as a share of the largest value: they are of float32."""
 
 
+ROUNDING = np.float32(1e-6)
+"""How far images move by rounding, ρ of which is as good as theirs."""
+
+
 @dataclass(frozen=True)
 class Row:
     """What came of one family.
@@ -190,7 +194,10 @@ def faults_of_layer(classifier: Any, adapter: Any, x: np.ndarray) -> Iterator[st
     if not close(influence, seen.influence):
         yield "σ is not that of the layer"
     if not close(perturbation, seen.gradient):
-        yield "ρ is not that of the layer"
+        # Kinks of many layers can make more of rounding than of anything else.
+        moved = model_families.seen(classifier, adapter.layer, x + ROUNDING * (x < 0.5), weights)
+        if distance(perturbation, seen.gradient) > distance(moved.gradient, seen.gradient):
+            yield "ρ is not that of the layer"
     if not close(seen.exchanged, seen.logits[::-1]):
         yield "part of the model goes past the layer"
 
@@ -216,10 +223,12 @@ def faults_of_attacks(defended: Any, x: np.ndarray, expected: np.ndarray) -> Ite
 
 def close(given: np.ndarray, expected: np.ndarray) -> bool:
     """Return whether two results are the same but for rounding."""
-    scale = max(float(np.abs(expected).max()), 1e-30)
-    return given.shape == expected.shape and bool(
-        np.abs(given - expected).max() <= TOLERANCE * scale
-    )
+    return given.shape == expected.shape and distance(given, expected) <= TOLERANCE
+
+
+def distance(given: np.ndarray, expected: np.ndarray) -> float:
+    """Return how far two results are apart, as a share of the largest value of the second."""
+    return float(np.abs(given - expected).max()) / max(float(np.abs(expected).max()), 1e-30)
 
 
 def direction(gradient: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from art_nip.cli.parser import command_line
-from art_nip.utils.frameworks import share_gpus
 from art_nip.utils.optional import require
 
 REQUIRED_PACKAGES = {
@@ -30,12 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     :raises SystemExit: with status 2, if the arguments are not possible, and 0 after `--help`.
     """
     arguments = command_line().parse_args(argv)
-    share_gpus()
     try:
         purpose, packages = REQUIRED_PACKAGES.get(arguments.command, ("", ()))
         for package in packages:
             require(package, to=purpose, install="art-nip[benchmark]")
         # Imported only now: the frameworks take seconds, for which `--help` need not wait.
+        import_module("art_nip.utils.frameworks").share_gpus()
         return int(import_module(f"art_nip.cli.{arguments.command}").run(arguments))
     except (ImportError, OSError, ValueError) as error:
         print(f"art-nip: {error}", file=sys.stderr)

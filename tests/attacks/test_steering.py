@@ -119,7 +119,7 @@ def test_evidence_is_led_in_every_layer(lenet, digits):
     nip = fitted(make_classifier("pytorch", lenet["pytorch"]), digits, "class")
     x = digits["test"][0][:8]
     evidence, _ = nip.surrogate_losses(x, None, np.zeros(8, np.int64))
-    reader = nip._ready()
+    reader = nip._ready().reader
     _, maps = nip._adapter.logits_and_activations(nip._adapter.tensor(x), reader.evidence.layers)
     layers = [nip._adapter.numpy(scores) for scores in reader.evidence._scores(maps)]
     assert len(layers) == 2

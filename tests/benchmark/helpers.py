@@ -60,10 +60,10 @@ def untimed(table):
 
 def cell_of(benchmark, arrays, **where):
     """Return a cell of the grid, with the keys of its files."""
+    with benchmark._grid(*arrays) as grid:
+        cells = grid.cells
     (cell,) = (
-        cell
-        for cell in benchmark._grid(*arrays).cells
-        if all(getattr(cell, name) == value for name, value in where.items())
+        cell for cell in cells if all(getattr(cell, name) == value for name, value in where.items())
     )
     return cell
 
@@ -76,7 +76,8 @@ def crafted(folder, benchmark, arrays, **where):
 
 def keys(benchmark, arrays):
     """Return the keys of all files of a benchmark."""
-    cells = benchmark._grid(*arrays).cells
+    with benchmark._grid(*arrays) as grid:
+        cells = grid.cells
     return {key for cell in cells for key in (cell.adversarial, cell.predictions) if key}
 
 

@@ -1,5 +1,6 @@
 """Spec files: what they say, what is wrong in them and where, and the benchmark they stand for."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -273,7 +274,7 @@ def by_origin(written, lenet, tmp_path):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_model_by_its_origin(by_origin, lenet, folder, jobs):
+def test_a_model_by_its_origin(by_origin, lenet, folder, jobs, tmp_path):
     spec = by_origin("defences: [ss, {name: trained, ORIGIN, label: itself}]\n")
     benchmark, x, y, bank = spec.benchmark(data=folder, verbose=False, jobs=jobs)
     table = benchmark.run(x, y, bank=bank)
@@ -284,6 +285,8 @@ def test_a_model_by_its_origin(by_origin, lenet, folder, jobs):
         assert table.query(row)["value"].item() == np.mean(expected.argmax(1) == y)
     again, *_ = spec.benchmark(data=folder, verbose=False)
     assert again.plan(x, y, bank=bank)["cached"].all()
+    told = json.loads((tmp_path / "store" / "benchmark.json").read_text())["model"]
+    assert told.startswith(f"checkpoint: {tmp_path}/lenet.pt, PyTorchClassifier of SelectedLogits")
 
 
 def test_a_trained_defence_is_its_own_classifier(written, folder, digits, tmp_path):

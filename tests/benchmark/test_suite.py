@@ -114,13 +114,14 @@ def test_roles_are_the_suite(ran):
 
 def test_the_worst_case_is_that_of_each_image(ran):
     benchmark, table, x, y, bank = ran
-    grid = benchmark._grid(x, y, bank)
+    with benchmark._grid(x, y, bank) as grid:
+        cells = grid.cells
     worst = values(table, "worst_case_accuracy")
     assert {defence for _, defence in worst} == {*grid.defences}
     for (suite, defence), row in worst.items():
         assert suite == "adaptive"
         robust = np.ones(N, bool)
-        for cell in grid.cells:
+        for cell in cells:
             if cell.defence != defence or cell.threat != "adaptive" or cell.attack == "pgd":
                 continue
             wrong = benchmark._store.load("predictions", cell.predictions).arrays["classes"][:N]
@@ -142,10 +143,11 @@ def test_the_worst_case_is_that_of_each_image(ran):
 
 def test_transferred_examples_are_crafted_once(ran):
     benchmark, _, x, y, bank = ran
-    grid = benchmark._grid(x, y, bank)
-    keys = {cell.adversarial for cell in grid.cells if cell.attack == "adaptive: transfer"}
+    with benchmark._grid(x, y, bank) as grid:
+        cells = grid.cells
+    keys = {cell.adversarial for cell in cells if cell.attack == "adaptive: transfer"}
     assert len(keys) == 1
-    through = {cell.adversarial for cell in grid.cells if cell.attack == "adaptive: pgd"}
+    through = {cell.adversarial for cell in cells if cell.attack == "adaptive: pgd"}
     assert len(through) == len(grid.defences)
 
 

@@ -1,6 +1,5 @@
 """RobustBench takes the module as one of its own models, and its models are classifiers here."""
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from art_nip import as_module
 from art_nip.benchmark.fingerprints import fingerprint
 from art_nip.utils.seeds import seeded
 from art_nip.zoo import origins
-from art_nip.zoo.origins.robustbench import robustbench_utils
+from art_nip.zoo.origins.robustbench import part_of_robustbench
 from tests.helpers import make_classifier
 from tests.moving import Moved
 from tests.tools.conftest import library
@@ -20,7 +19,7 @@ library("torchvision")
 pytest.importorskip("timm", reason="RobustBench needs timm: it is run by make test-tools")
 pyautoattack = pytest.importorskip("pyautoattack", reason="it is run by make test-tools")
 try:
-    utils = robustbench_utils()
+    utils, evaluation = map(part_of_robustbench, ("utils", "eval"))
 except ImportError as error:
     pytest.skip(f"{error} It is run by make test-tools", allow_module_level=True)
 
@@ -57,7 +56,6 @@ class ItsAutoAttack(pyautoattack.AutoAttack):
 
 def test_its_benchmark_takes_it(defended, few, monkeypatch):
     x, y = (torch.tensor(part[:20]) for part in few)
-    evaluation = sys.modules["robustbench.eval"]
     # Its own images would be fetched.
     monkeypatch.setattr(evaluation, "AutoAttack", ItsAutoAttack)
     monkeypatch.setattr(evaluation, "load_clean_dataset", lambda *_: (x, y))

@@ -207,7 +207,7 @@ def consistency(measured: Measurements, attacks: Sequence[str], defences: Sequen
         [BENIGN, *attacks],
         rows,
         across="attack",
-        notes=_signs(rows),
+        notes=_signs(rows).strip(),
     )
 
 
@@ -263,7 +263,7 @@ def costs(measured: Measurements, defences: Sequence[str], caption: str) -> Tabl
         (defence, [_cell(measured, BENIGN, defence, *metric) for metric in metrics.values()])
         for defence in defences
     ]
-    return Table(caption, "defence", [*metrics], rows, notes=_signs(rows))
+    return Table(caption, "defence", [*metrics], rows, notes=_signs(rows).strip())
 
 
 def failures(causes: Sequence[Cause]) -> Table:

@@ -61,7 +61,7 @@ class RobustBench(Origin):
             raise TypeError(f"folder={self.folder!r}; give the path of a folder.")
 
     def _made(self) -> Made:
-        utils = robustbench_utils()
+        utils = part_of_robustbench("utils")
         entry = self._entry(utils)
         with made_by(self, random=self.weights is None):
             if self.weights is None:
@@ -97,19 +97,21 @@ class RobustBench(Origin):
         return library("timm").create_model(self._timm_name, num_classes=classes)
 
 
-def robustbench_utils() -> Any:
-    """Import `robustbench.utils`.
+def part_of_robustbench(name: str) -> Any:
+    """Import a module of RobustBench.
 
     RobustBench declares that it needs the package `pyautoattack`, and imports it by the name of its
     source, `autoattack`, which the package index does not have.
+
+    :param name: "utils" or "eval".
     """
-    if "robustbench" in sys.modules or find_spec("autoattack") or not find_spec("pyautoattack"):
-        return library("robustbench.utils", "robustbench")
-    names = ("", ".state")
-    for name in names:
-        sys.modules[f"autoattack{name}"] = library(f"pyautoattack{name}", "pyautoattack")
+    if find_spec("autoattack") or not find_spec("pyautoattack"):
+        return library(f"robustbench.{name}", "robustbench")
+    aliases = ("", ".state")
+    for alias in aliases:
+        sys.modules[f"autoattack{alias}"] = library(f"pyautoattack{alias}", "pyautoattack")
     try:
-        return library("robustbench.utils", "robustbench")
+        return library(f"robustbench.{name}", "robustbench")
     finally:
-        for name in names:
-            del sys.modules[f"autoattack{name}"]
+        for alias in aliases:
+            del sys.modules[f"autoattack{alias}"]
