@@ -57,7 +57,7 @@ SUBJECTS = {
 TINY = {"mnist-lenet5": Subject("LeNet-5, MNIST", "mnist")}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Loaded:
     """A model with the images to attack, all of which it classifies correctly.
 

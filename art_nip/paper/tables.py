@@ -56,7 +56,7 @@ def examples(setting: Setting) -> Made:
         theirs = published.EXAMPLES.get(subject.name, {})
         norms = {attack: row for attack, by, row in measured.rows(results, "l2") if by == NONE}
         rates = {attack: row for attack, by, row in measured.rows(results, "asr") if by == NONE}
-        for attack in results.attacks:
+        for attack in results.held_out.attacks:
             size, share = theirs.get(attack, (math.nan, math.nan))
             lines.append(
                 [

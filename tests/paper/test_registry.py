@@ -5,6 +5,7 @@ import pytest
 from matplotlib.image import imread
 
 from art_nip.benchmark.tasks import Crafting
+from art_nip.paper import grids
 from art_nip.paper.registry import EXHIBITS
 from art_nip.paper.run import make
 from art_nip.paper.setting import Setting
@@ -68,4 +69,5 @@ def test_nothing_is_crafted_twice(made, monkeypatch):
         raise AssertionError("crafted again")
 
     monkeypatch.setattr(Crafting, "run", never)
+    grids.comparison.cache_clear()
     assert make(EXHIBITS[1:5], setting).read_text() == before

@@ -19,7 +19,7 @@ def attacked(subject: Loaded, setting: Setting, most: int) -> dict[str, Images]:
 
     :param most: how many at most; all attacks have equally many.
     """
-    results = grids.comparison(subject, setting)
+    results = grids.comparison(subject, setting).held_out
     found = results.examples(len(subject.x), len(results.attacks))
     return {} if found is None else {name: x[:most] for name, x in found.adversarial.items()}
 

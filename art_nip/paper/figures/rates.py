@@ -36,7 +36,7 @@ def sizes(setting: Setting) -> Made:
         curves: dict[str, list[tuple[float, Rate]]] = {}
         for attack, rates in measured.by_attack(results, "dsr").items():
             for defence, rate in rates.items():
-                curves.setdefault(defence, []).append((results.sizes[attack], rate))
+                curves.setdefault(defence, []).append((results.held_out.sizes[attack], rate))
         title = f"PGD in L2, {subject.label}"
         found[subject.name] = plots.sweep(curves, measured.defences(results), title=title)
     return Made(figures=found)

@@ -9,7 +9,6 @@ from art_nip.benchmark.report.results import Results
 from art_nip.benchmark.schema import NONE, Protocol
 from art_nip.paper import grids
 from art_nip.paper.figures.panels import lines
-from art_nip.paper.grids import BOTH
 from art_nip.paper.setting import Made, Setting
 from art_nip.paper.subjects import Loaded, subjects
 
@@ -54,5 +53,5 @@ def _both(
             .items()
             if metric == "dsr" and defence != NONE
         }
-        for protocol in BOTH
+        for protocol in FORMS
     }
