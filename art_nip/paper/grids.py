@@ -54,7 +54,7 @@ def comparison(subject: Loaded, setting: Setting) -> Both:
         if not (name == "pixel" and subject.name.startswith("imagenette"))
     ]
     defences = [*map(Defence, REACTIVE), *_proactive(subject, setting), *_forms()]
-    return _both("comparison", subject, setting, attacks, defences)
+    return _both(subject, setting, attacks, defences)
 
 
 @cache
@@ -65,25 +65,24 @@ def sizes(subject: Loaded, setting: Setting) -> Both:
         Attack("pgd", f"pgd ε={eps}", {"norm": 2, "eps": eps, "eps_step": eps / 4}) for eps in found
     ]
     defences = [*map(Defence, ("ss", "fdistill", "stl")), *_forms()]
-    return _both("sizes", subject, setting, attacks, defences)
+    return _both(subject, setting, attacks, defences)
 
 
 @cache
 def counts(subject: Loaded, setting: Setting, protocol: Protocol) -> Results:
     """Run PGD against NIP with other k1 and k2 (Fig. 10)."""
     varied = {f"{name}={k}": {"k1": 5, "k2": 5, name: k} for name in ("k1", "k2") for k in COUNTS}
-    return _nip("counts", subject, setting, protocol, varied)
+    return _nip(subject, setting, protocol, varied)
 
 
 @cache
 def layers(subject: Loaded, setting: Setting, protocol: Protocol) -> Results:
     """Run PGD against NIP at other layers (Fig. 11)."""
     varied = {name: {"layer": name} for name in _layers(subject)}
-    return _nip("layers", subject, setting, protocol, varied)
+    return _nip(subject, setting, protocol, varied)
 
 
 def _nip(
-    name: str,
     subject: Loaded,
     setting: Setting,
     protocol: Protocol,
@@ -95,11 +94,10 @@ def _nip(
     defences = [
         Defence("nip", label, {"retrieval": retrieval, **given}) for label, given in varied.items()
     ]
-    return _run(name, subject, setting, attacks, defences, protocol)
+    return _run(subject, setting, attacks, defences, protocol)
 
 
 def _both(
-    name: str,
     subject: Loaded,
     setting: Setting,
     attacks: Sequence[Attack],
@@ -107,21 +105,20 @@ def _both(
 ) -> Both:
     """Run all defences held-out, and NIP alone leaked: no other is shown so, and fits take long."""
     return Both(
-        _run(name, subject, setting, attacks, defences, Protocol.HELD_OUT),
-        _run(name, subject, setting, attacks, _forms(), Protocol.LEAKED),
+        _run(subject, setting, attacks, defences, Protocol.HELD_OUT),
+        _run(subject, setting, attacks, _forms(), Protocol.LEAKED),
     )
 
 
 def _run(
-    name: str,
     subject: Loaded,
     setting: Setting,
     attacks: Iterable[Attack],
     defences: Iterable[Defence],
     protocol: Protocol,
 ) -> Results:
-    """Run a benchmark and read its results; those of a name share their adversarial examples."""
-    store = setting.out / "runs" / subject.name / name
+    """Run a benchmark and read its results; those of a subject share their adversarial examples."""
+    store = setting.out / "runs" / subject.name
     benchmark = Benchmark(
         subject.classifier,
         attacks,
@@ -130,7 +127,7 @@ def _run(
         store=store,
         jobs=setting.jobs,
         seed=setting.seed,
-        name=f"{subject.label}: {name}",
+        name=subject.label,
         verbose=setting.verbose,
     )
     benchmark.run(subject.x, subject.y, bank=subject.bank)
