@@ -7,13 +7,13 @@ FRAMEWORK ?= pytorch
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: .venv/demo-$(FRAMEWORK)
 	$(BIN)/art-nip demo --framework $(FRAMEWORK)
 
 # One thread for each worker: the models are small, and threads that share cores wait for each other.
-test: lint
+test: lint docs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 lint: .venv/dev
@@ -22,6 +22,11 @@ lint: .venv/dev
 	$(BIN)/mypy --strict art_nip
 	$(BIN)/lint-imports
 	$(BIN)/vulture
+
+# The pages, in build/docs; and the examples in them, which are run.
+docs: .venv/dev
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
+	$(BIN)/sphinx-build -q -W --keep-going -b doctest docs build/doctest
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -157,7 +157,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :param x: benign images, shape (N, *input_shape), in the range of `clip_values`, as this
             preprocessor will receive them (after the defences that come before it).
         :param y: their classes, shape (N,), or one-hot, shape (N, nb_classes); only images that the
-        model classifies correctly become candidates. None: every image does, with the model's own
+            model classifies correctly become candidates. None: every image does, with the model's own
             prediction.
         :raises TypeError: if images are no numbers.
         :raises ValueError: if images or labels are not as above, none is classified correctly, no
