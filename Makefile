@@ -3,11 +3,13 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TENSORFLOW ?= tensorflow-cpu==2.21.0
+TOOLS_TORCH ?= torch==2.14.1 torchvision==0.29.1
 FRAMEWORK ?= pytorch
 WORKERS ?= 2
 BIN := .venv/bin
+ON_DEVICE := $(BIN)/python -m pytest -p tests.device.plugin -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-device test-tools lint docs clean
 
 demo: .venv/demo-$(FRAMEWORK)
 	$(BIN)/art-nip demo --framework $(FRAMEWORK)
@@ -15,6 +17,16 @@ demo: .venv/demo-$(FRAMEWORK)
 # One thread for each worker: the models are small, and threads that share cores wait for each other.
 test: lint docs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(ON_DEVICE) tests/device
+
+# All tests of PyTorch, as on a machine whose GPU is the simulated device.
+test-device: .venv/dev
+	OMP_NUM_THREADS=1 $(ON_DEVICE) -k "not tensorflow and not keras" tests
+
+# Libraries that need torchvision, in an environment of their own: torchvision brings another PyTorch
+# along (6.4 GB on x86-64).
+test-tools: .venv-tools/made
+	OMP_NUM_THREADS=1 .venv-tools/bin/pytest -n $(WORKERS) --dist loadfile -o addopts=--strict-markers tests/tools
 
 lint: .venv/dev
 	$(BIN)/ruff check
@@ -46,5 +58,12 @@ docs: .venv/dev
 	$(BIN)/pip install -q --no-deps adv-lib
 	touch $@
 
+.venv-tools/made: setup.cfg
+	$(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/pip install -q $(TOOLS_TORCH) -e ".[tools]"
+# torchattacks pins an old requests, and RobustBench an old timm and an old gdown.
+	.venv-tools/bin/pip install -q --no-deps torchattacks robustbench
+	touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-tools

@@ -1,6 +1,9 @@
 """How fast NIP is, beside what it must be compared with; ratios taken side by side in one run.
 
     python benchmarks/speed.py [--framework pytorch|tensorflow] [--json results/speed.json]
+                               [--large-bank 50000]
+
+`--large-bank` adds what a bank takes that does not fit into memory, see `large_bank.py`.
 
 Each ratio is the median over pairs of runs, one of each kind right after the other. Models have
 random weights and images are noise: neither changes the time. On a machine with a GPU it is used.
@@ -30,9 +33,11 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import large_bank
 import numpy as np
 from art.defences.preprocessor import JpegCompression, SpatialSmoothing
 
@@ -164,6 +169,20 @@ def defence_rows(framework: str, name: str, repeat: int) -> list[dict]:
     return rows
 
 
+def single_image_rows(framework: str, repeat: int) -> list[dict]:
+    """Compare predictions of one image, which decision-based attacks ask for by the thousand."""
+    rows = []
+    for name in ("lenet5", "resnet20"):
+        estimator = zoo_classifier(framework, name)
+        x = noise(1, estimator.input_shape)
+        for retrieval in ("similarity", "nearest", "class"):
+            defended = fitted(estimator, 512, retrieval=retrieval).attach(estimator)
+            what = f"{name}, {retrieval}: predict one image defended / undefended"
+            runs = [partial(each.predict, x) for each in (defended, estimator)]
+            rows.append(compare(what, *runs, 20 * repeat))
+    return rows
+
+
 def bank_row(framework: str, repeat: int, candidates: int) -> dict:
     shape = SMALL_IMAGES[framework]
     estimator = as_classifier(small_model(framework), framework, shape, 10)
@@ -220,6 +239,7 @@ def main() -> None:
     parser.add_argument("--framework", choices=IMAGES, default="pytorch")
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--candidates", type=int, default=1_000_000, help="size of the large bank")
+    parser.add_argument("--large-bank", type=int, metavar="N", help="images of a bank in a file")
     parser.add_argument("--json", type=Path, help="write the table here too")
     parser.add_argument("--memory-of", type=int, metavar="N", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -233,9 +253,12 @@ def main() -> None:
     rows = []
     for name in ("resnet20", "vgg19"):
         rows += defence_rows(framework, name, options.repeat)
+    rows += single_image_rows(framework, options.repeat)
     rows.append(bank_row(framework, options.repeat, options.candidates))
     if sys.platform == "linux":
         rows += memory_rows(framework, (1000, 10_000))
+        if options.large_bank:
+            rows += large_bank.rows(framework, options.large_bank, Path())
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         result = {

@@ -13,7 +13,10 @@ from art_nip import NIPPreprocessor, zoo
 from art_nip.data import mnist, split
 from art_nip.zoo import training
 from art_nip.zoo.training import Recipe
-from tests.helpers import FRAMEWORKS, make_classifier, to_framework
+from tests.helpers import FRAMEWORKS, ON_DEVICE, device, make_classifier, to_framework
+
+# They need a process that has the device: `make test-device`.
+collect_ignore = [] if ON_DEVICE else ["device"]
 
 # The first example of a framework pays for its start.
 settings.register_profile("art-nip", deadline=None)
@@ -38,7 +41,7 @@ def lenet(digits) -> dict[str, Any]:
         "lenet5", framework="tensorflow", input_shape=(28, 28, 1), nb_classes=10
     )
     zoo.copy_weights(model, keras_model)
-    return {"pytorch": model.eval(), "tensorflow": keras_model}
+    return {"pytorch": model.to(device()).eval(), "tensorflow": keras_model}
 
 
 @pytest.fixture(scope="session", params=FRAMEWORKS)

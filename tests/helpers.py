@@ -1,17 +1,43 @@
 """What tests of every room make: ART classifiers of a framework, and images in its axis order."""
 
+import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 
 from art_nip.zoo.classifiers import as_classifier
 
 FRAMEWORKS = ("pytorch", "tensorflow")
 
+ON_DEVICE = "tests.device.plugin" in sys.modules
+"""Whether ART's PyTorch classifiers are on the simulated device."""
+
+
+def on_host_only(reason: str) -> Any:
+    """Return the mark of a test that cannot run on the simulated device."""
+    return pytest.mark.skipif(ON_DEVICE, reason=reason)
+
 
 def to_framework(x: np.ndarray, framework: str) -> np.ndarray:
     """Return images in the axis order of a framework."""
     return x if framework == "pytorch" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+
+
+@cache
+def device() -> Any:
+    """Return the device of PyTorch that ART's classifiers choose: a GPU, if there is one."""
+    import torch
+
+    return make_classifier("pytorch", torch.nn.Linear(1, 2), (1,), 2).device
+
+
+def on_device(array: np.ndarray, **keywords: Any) -> Any:
+    """Return an array as a tensor of PyTorch on the device that ART's classifiers choose."""
+    import torch
+
+    return torch.tensor(array, device=device(), **keywords)
 
 
 def make_classifier(

@@ -1,16 +1,23 @@
-"""The notebook and its text are one; that it runs, nbmake sees."""
+"""A notebook and its text are one; that it runs, nbmake sees."""
 
 from pathlib import Path
 
 import jupytext
+import pytest
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "quickstart.ipynb"
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
-def test_the_notebook_and_its_text_have_the_same_cells():
+@pytest.mark.parametrize("name", sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
+def test_a_notebook_and_its_text_have_the_same_cells(name):
     cells = [
         [(cell.cell_type, cell.source) for cell in jupytext.read(path).cells]
-        for path in (NOTEBOOK, NOTEBOOK.with_suffix(".py"))
+        for path in (NOTEBOOKS / f"{name}.ipynb", NOTEBOOKS / "text" / f"{name}.py")
     ]
     assert cells[0]
     assert cells[0] == cells[1]
+
+
+def test_no_text_hides_a_package():
+    """Kernels run in the folder of the notebooks: a `tensorflow.py` there would be imported."""
+    assert not list(NOTEBOOKS.glob("*.py"))

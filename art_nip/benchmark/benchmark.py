@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ from art_nip.benchmark.engines import Engine
 from art_nip.benchmark.failures import FailedCellsWarning, NoSuccessWarning, causes
 from art_nip.benchmark.fingerprints import own_code, versions
 from art_nip.benchmark.grid import IMAGES_TO_INSPECT, Cell, Grid
+from art_nip.benchmark.images import evaluated, known, shared
+from art_nip.benchmark.machine import machine
 from art_nip.benchmark.protection import protected
 from art_nip.benchmark.resolve import (
     attack_entries,
@@ -60,13 +62,8 @@ from art_nip.defences.checks import channels_first
 from art_nip.utils.validation import (
     check_choice,
     check_classifier,
-    check_images,
     check_whole,
-    class_indices,
-    numeric,
 )
-
-Data = tuple[npt.ArrayLike, npt.ArrayLike]
 
 
 class Benchmark:
@@ -95,6 +92,7 @@ class Benchmark:
     :param jobs: how many tasks run at once; with "local" and 1, in this process.
     :param address: address of a running Ray or Dask cluster; None starts one on this machine.
     :param name: name of the benchmark in its report; None takes the folder's name.
+    :param model: where the model is from, for the report.
     :param verbose: whether to show progress, and how long slow attacks will take.
     :raises ValueError: if a name or a parameter is not allowed, two have one label, something
         cannot be made for this classifier, or the store is of an older version.
@@ -115,6 +113,7 @@ class Benchmark:
         jobs: int = 1,
         address: str | None = None,
         name: str | None = None,
+        model: str | None = None,
         verbose: bool = True,
     ) -> None:
         check_classifier(classifier, "A benchmark")
@@ -138,8 +137,9 @@ class Benchmark:
         self._store = Store(store)
         self._store.check()
         self._name = name or Path(store).name
+        self._model = f"{model}, {_kind(classifier)}" if model else _kind(classifier)
 
-    def plan(self, x: npt.ArrayLike, y: npt.ArrayLike, bank: Data | None = None) -> pd.DataFrame:
+    def plan(self, x: Any, y: npt.ArrayLike | None = None, bank: Any = None) -> pd.DataFrame:
         """Return the cells of the grid, and compute nothing.
 
         :param x: as in :meth:`run`.
@@ -148,7 +148,10 @@ class Benchmark:
         :return: columns attack, defence, protocol, threat, n (images), and cached: whether
             the store has everything that the cell needs.
         """
-        grid = self._grid(x, y, bank)
+        with self._grid(x, y, bank) as grid:
+            return self._planned(grid)
+
+    def _planned(self, grid: Grid) -> pd.DataFrame:
         rows = [
             (
                 *(cell.attack, cell.defence, str(cell.protocol), str(cell.threat)),
@@ -161,13 +164,18 @@ class Benchmark:
         cells: pd.DataFrame = pd.DataFrame(rows, columns=columns)
         return cells
 
-    def run(self, x: npt.ArrayLike, y: npt.ArrayLike, bank: Data | None = None) -> pd.DataFrame:
+    def run(self, x: Any, y: npt.ArrayLike | None = None, bank: Any = None) -> pd.DataFrame:
         """Compute the cells that are missing, and return the table of all cells.
 
         :param x: images to evaluate on, shape (N, *input_shape), in the classifier's `clip_values`.
-        :param y: their classes: indices, shape (N,), or one-hot, shape (N, nb_classes).
-        :param bank: other benign images and their classes, for defences that learn; needed only
-            for these, in the protocol "held-out".
+            Or what brings them in batches, with their classes, as
+            :meth:`art_nip.NIPPreprocessor.fit` takes it: it is read once, into a temporary file
+            that is mapped, so that no more of it is in memory than what is attacked or classified.
+        :param y: their classes: indices, shape (N,), or one-hot, shape (N, nb_classes); None if x
+            brings them.
+        :param bank: other benign images and their classes, for defences that learn, a pair of
+            arrays or what brings both in batches; needed only for these, in the protocol
+            "held-out".
         :return: a row for each metric of each cell, with the columns attack ("benign" for none),
             defence, protocol, threat, metric, value, low, high (95 %: Wilson's interval for
             rates, the normal one for means), n (images it was taken over), seconds (of the cell),
@@ -183,7 +191,13 @@ class Benchmark:
         :raises ValueError: if images or labels are not as above, the bank is missing, or an image
             of it is among those evaluated.
         """
-        grid = self._grid(x, y, bank)
+        with self._grid(x, y, bank) as grid:
+            table = self._computed(grid)
+        self._tell_failures(table)
+        self._tell_of_no_success(table)
+        return table
+
+    def _computed(self, grid: Grid) -> pd.DataFrame:
         self._describe(grid)
         self._store.write_arrays("images.safetensors", {"x": grid.x, "y": grid.y})
         workbench = Workbench(self.classifier, grid.classifier_key)
@@ -199,8 +213,6 @@ class Benchmark:
             self._store.write_text("table.csv", table.to_csv(index=False))
             items = [asdict(item) for item in checklist(results, suites)]
             self._store.write_json("checklist.json", items)
-        self._tell_failures(table)
-        self._tell_of_no_success(table)
         return table
 
     def _tell_of_no_success(self, table: pd.DataFrame) -> None:
@@ -243,20 +255,26 @@ class Benchmark:
         """
         return report.write(self._store.folder)
 
-    def _grid(self, x: npt.ArrayLike, y: npt.ArrayLike, bank: Data | None) -> Grid:
-        images, labels = self._checked(x, y)
-        known = None if bank is None else self._checked(*_pair(bank))
+    @contextmanager
+    def _grid(self, x: Any, y: Any, bank: Any) -> Iterator[Grid]:
+        """Give the grid; images that are not in memory are in a folder until the end."""
+        with TemporaryDirectory(prefix="art-nip-") as folder:
+            yield self._grid_in(Path(folder), x, y, bank)
+
+    def _grid_in(self, folder: Path, x: Any, y: Any, bank: Any) -> Grid:
+        images, labels = evaluated(x, y, self.classifier, folder)
+        others = None if bank is None else known(bank, self.classifier, folder)
         learners = [entry.label for entry in self._defences if entry.learns]
         if learners and Protocol.HELD_OUT in self._protocols:
-            if known is None:
+            if others is None:
                 raise ValueError(
                     f"{', '.join(learners)} learns from benign images: give bank=(x, y) that are "
                     "not among those evaluated, or protocols=['leaked']."
                 )
-            shared = _shared(images, known[0])
-            if shared:
+            twice = shared(images, others[0])
+            if twice:
                 raise ValueError(
-                    f"{shared} of the {len(images)} evaluated images are in the bank too, which "
+                    f"{twice} of the {len(images)} evaluated images are in the bank too, which "
                     'would not be "held-out". Take others, or protocols=["leaked"].'
                 )
         return Grid(
@@ -267,19 +285,10 @@ class Benchmark:
             self._threats,
             images,
             labels,
-            known,
+            others,
             fixed=(self._seed, versions()),
             code=own_code(),
         )
-
-    def _checked(
-        self, x: npt.ArrayLike, y: npt.ArrayLike
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        images = numeric(x)
-        check_images(images, tuple(self.classifier.input_shape), self.classifier.clip_values)
-        if not len(images):
-            raise ValueError("There is no image to evaluate on.")
-        return images, class_indices(y, len(images), self.classifier.nb_classes)
 
     def _perform(
         self, workbench: Workbench, what: str, tasks: Mapping[str, Callable[[], Task]]
@@ -355,16 +364,15 @@ class Benchmark:
             and cell.defence == NONE
             and self._store.has("adversarial", cell.adversarial)
         }
-        model = type(getattr(self.classifier, "model", self.classifier)).__name__
         counts = Counter((cell.threat, cell.protocol) for cell in grid.cells)
         description = Description(
             name=self._name,
-            model=f"{type(self.classifier).__name__} of {model}, fingerprint {grid.classifier_key}",
+            model=f"{self._model}, fingerprint {grid.classifier_key}",
             n_images=len(grid.x),
             n_bank=None if bank is None else len(bank[0]),
             seed=self._seed,
             date=date.today().isoformat(),
-            machine=f"{platform.machine()}, {os.cpu_count()} CPU cores",
+            machine=machine(),
             versions=versions(),
             protocols=list(self._protocols),
             threats=list(self._threats),
@@ -391,6 +399,11 @@ class Benchmark:
         self._store.write_json("benchmark.json", description.to_json())
 
 
+def _kind(classifier: Any) -> str:
+    model = getattr(classifier, "model", classifier)
+    return f"{type(classifier).__name__} of {type(model).__name__}"
+
+
 def _ready(grid: Grid, defence: str, protocol: Protocol) -> ReadyDefence:
     entry = grid.defences[defence]
     bank = grid.banks[protocol] if entry.learns else None
@@ -406,22 +419,6 @@ def _check_names(what: str, given: Any, allowed: Sequence[str]) -> None:
         raise ValueError(f"There is no {what}: give one at least of {', '.join(allowed)}.")
     for name in names:
         check_choice(what, name, allowed)
-
-
-def _pair(bank: Any) -> Data:
-    """Return the images and the classes of a bank."""
-    if not isinstance(bank, (tuple, list)) or len(bank) != 2:
-        raise TypeError(
-            f"The bank is one {type(bank).__name__}; give a pair of images and their classes: "
-            "run(x, y, bank=(bank_x, bank_y))."
-        )
-    return bank[0], bank[1]
-
-
-def _shared(x: npt.NDArray[Any], bank: npt.NDArray[Any]) -> int:
-    """Return how many images are in both."""
-    known = {image.tobytes() for image in bank}
-    return sum(image.tobytes() in known for image in x)
 
 
 def _written(parameters: Mapping[str, Any]) -> dict[str, Any]:

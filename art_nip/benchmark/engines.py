@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from joblib import Parallel, delayed
 
+from art_nip.utils.frameworks import share_gpus
 from art_nip.utils.optional import require
 from art_nip.utils.validation import check_choice, check_whole
 
@@ -24,7 +25,9 @@ class Engine:
     """Runs tasks.
 
     :param name: "local" (processes of this machine), "ray" or "dask".
-    :param jobs: how many tasks run at once; with "local" and 1, in this process.
+    :param jobs: how many tasks run at once; with "local" and 1, in this process. On a GPU, this
+        process has taken all of it already if TensorFlow has made a model in it: set
+        TF_FORCE_GPU_ALLOW_GROWTH=true before, as the command `art-nip` does.
     :param address: address of a running Ray or Dask cluster; None starts one on this machine.
     """
 
@@ -54,6 +57,8 @@ class Engine:
         # Clusters are not used through joblib: with one job or one thread of Dask it runs
         # everything here, it ignores the number of jobs there, and with Ray it gives no result
         # before all are there.
+        if self.name != "local" or self.jobs > 1:
+            share_gpus()
         runners = {"local": self._locally, "ray": self._on_ray, "dask": self._on_dask}
         yield from runners[self.name](function, shared, iter(tasks))
 

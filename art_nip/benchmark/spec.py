@@ -1,6 +1,6 @@
 """A benchmark as a YAML file, checked whole before anything is computed.
 
-    model: {weights: weights/gtsrb-lenet5.safetensors, framework: pytorch}
+    model: {weights: weights/gtsrb-lenet5.safetensors, framework: pytorch}  # or by its origin
     data: {name: gtsrb, images: 300, bank: 2000}
     attacks:
       - fgsm
@@ -15,7 +15,10 @@
     seed: 0
     store: results/gtsrb-lenet5
 
-The classes below say what a section may hold, and what its defaults are.
+The classes below say what a section may hold, and what its defaults are. A model that is not of
+`art-nip train` is named by where it comes from, as `art_nip.zoo.origins` says:
+
+    model: {torchvision: resnet50, weights: IMAGENET1K_V2, classes: [0, 217, 482]}
 """
 
 from __future__ import annotations
@@ -31,11 +34,12 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetPydanticSchema,
     ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, core_schema
 
 from art_nip import attacks, defences
 from art_nip.benchmark import suite
@@ -44,9 +48,10 @@ from art_nip.benchmark.resolve import Attack, Defence
 from art_nip.benchmark.schema import NONE, Protocol, Threat
 from art_nip.benchmark.yaml_file import YAMLFile
 from art_nip.data import NAMES, Images, Labels, check_same_classes, load
+from art_nip.utils.frameworks import framework_of
 from art_nip.utils.validation import check_choice, nearest_name
 from art_nip.zoo import NAMES as MODELS
-from art_nip.zoo import TRAINED_DEFENCES, classifiers
+from art_nip.zoo import TRAINED_DEFENCES, classifiers, origins
 
 FRAMEWORKS = ("pytorch", "tensorflow")
 TRAINED = "trained"
@@ -76,6 +81,13 @@ class Model(_Section):
 
     weights: Annotated[Path, Field(strict=False)]
     framework: Annotated[str, _one_of("framework", FRAMEWORKS)] = "pytorch"
+
+
+def _by_origin(given: Any, read: Callable[[Any], Model]) -> Model | origins.Origin:
+    try:
+        return origins.origin(given) if origins.is_origin(given) else read(given)
+    except TypeError as error:  # which would not be collected with the other problems
+        raise ValueError(error) from error
 
 
 class Data(_Section):
@@ -182,7 +194,7 @@ class DefenceItem(_Item):
     """A defence.
 
     :param name: one of `defences.NAMES`; or "trained", for a model that is itself a defence, whose
-        one parameter is `weights`, a file of `art-nip train`.
+        one parameter is `weights`, a file of `art-nip train`, or which says its origin.
     :param label: its label in tables; None takes the name, or that of the file.
     """
 
@@ -191,32 +203,43 @@ class DefenceItem(_Item):
         if self.name == NONE:
             raise ValueError(f"{NONE!r} is in every benchmark: leave it out.")
         if self.name == TRAINED:
-            if self.parameters.keys() != {"weights"} or not isinstance(self._weights, str):
-                raise ValueError(
-                    f"Give a trained defence as {{name: {TRAINED}, weights: FILE}}, with a label "
-                    f"or without; got {self.parameters}."
-                )
+            self._trained()
             return self
         check_choice("defence", self.name, (*defences.NAMES, TRAINED))
         defences.get(self.name).check_parameters(self.parameters)
         return self
 
     def variants(self) -> list[Defence]:
-        """Return the one defence that this item stands for; a trained defence is its file here."""
+        """Return the one defence that this item stands for; a trained one is not loaded yet."""
         if self.name == TRAINED:
-            weights = Path(self._weights)
-            return [Defence(weights, self.label or weights.stem)]
+            trained = self._trained()
+            name = trained.stem if isinstance(trained, Path) else trained.name
+            return [Defence(trained, self.label or name)]
         return [Defence(self.name, self.label or self.name, self.parameters)]
 
-    @property
-    def _weights(self) -> Any:
-        return self.parameters["weights"]
+    def _trained(self) -> Path | origins.Origin:
+        """Return where the model is from that is a defence.
+
+        :raises ValueError: if the parameters do not say it.
+        """
+        given = self.parameters
+        if origins.is_origin(given):
+            try:
+                return origins.origin(given)
+            except TypeError as error:
+                raise ValueError(error) from error
+        if given.keys() != {"weights"} or not isinstance(given["weights"], str):
+            raise ValueError(
+                f"Give a trained defence as {{name: {TRAINED}, weights: FILE}}, or by its origin, "
+                f"as {{name: {TRAINED}, torchvision: NAME}}, with a label or without; got {given}."
+            )
+        return Path(given["weights"])
 
 
 class Spec(_Section):
     """What to run.
 
-    :param model: which model.
+    :param model: which model: a file of `art-nip train`, or an origin.
     :param data: which images.
     :param attacks: the attacks on it.
     :param defences: its defences; "none" is always there.
@@ -226,7 +249,14 @@ class Spec(_Section):
     :param store: folder of the results.
     """
 
-    model: Model
+    model: Annotated[
+        Model | origins.Origin,
+        GetPydanticSchema(
+            lambda _, schema_of: core_schema.no_info_wrap_validator_function(
+                _by_origin, schema_of(Model)
+            )
+        ),
+    ]
     data: Data
     attacks: list[AttackItem] = Field(min_length=1)
     defences: list[DefenceItem] = []
@@ -303,12 +333,24 @@ class Spec(_Section):
             from, or None if no protocol needs them.
         :raises FileNotFoundError: if there are no weights, or no images in the folder.
         :raises ConnectionError: if the hub cannot be reached.
-        :raises ValueError: if there are too few images, or the file of weights is no such file.
+        :raises ImportError: if the library of an origin is not installed.
+        :raises ValueError: if there are too few images, the file of weights is no such file, or an
+            origin has no such model.
         """
+        given = self.model
+        if isinstance(given, Model):
+            classifier = self._of_file(given.weights, given.framework)
+        else:
+            classifier = given.classifier()
+        framework = str(framework_of(classifier))
         benchmark = Benchmark(
-            self._classifier(self.model.weights),
+            classifier,
             [attack for item in self.attacks for attack in item.variants()],
-            [self._loaded(defence) for item in self.defences for defence in item.variants()],
+            [
+                self._loaded(defence, framework)
+                for item in self.defences
+                for defence in item.variants()
+            ],
             store=self.store,
             protocols=self.protocols,
             threats=self.threats,
@@ -316,9 +358,10 @@ class Spec(_Section):
             engine=engine,
             jobs=jobs,
             address=address,
+            model=str(given.weights if isinstance(given, Model) else given),
             verbose=verbose,
         )
-        channels_first = self.model.framework == "pytorch"
+        channels_first = framework == "pytorch"
         images = self.data.images if limit is None else min(self.data.images, limit)
         x, y, names = load(
             self.data.name, "test", folder=data, limit=images, channels_first=channels_first
@@ -344,18 +387,21 @@ class Spec(_Section):
         check_same_classes(train_names, names)
         return benchmark, x, y, (bank_x, bank_y)
 
-    def _loaded(self, defence: Defence) -> Defence:
-        """Return a defence, with the file of a trained defence replaced by its classifier."""
-        if not isinstance(defence.defence, Path):
-            return defence
-        return replace(defence, defence=self._classifier(defence.defence))
+    def _loaded(self, defence: Defence, framework: str) -> Defence:
+        """Return a defence, with the file or origin of a trained one replaced by its classifier."""
+        trained = defence.defence
+        if isinstance(trained, Path):
+            return replace(defence, defence=self._of_file(trained, framework))
+        if isinstance(trained, origins.Origin):
+            return replace(defence, defence=trained.classifier())
+        return defence
 
-    def _classifier(self, weights: Path) -> Any:
+    def _of_file(self, weights: Path, framework: str) -> Any:
         if not weights.exists():
             raise FileNotFoundError(
                 f"There are no weights {weights}. {_how_to_train(weights, self.data.name)}"
             )
-        return classifiers.load(weights, self.model.framework)
+        return classifiers.load(weights, framework)
 
 
 def _how_to_train(weights: Path, data: str) -> str:

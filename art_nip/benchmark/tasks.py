@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 from art_nip.attacks.labels import labels_for
 from art_nip.benchmark.gradient_checks import inspect
+from art_nip.benchmark.images import writable
 from art_nip.benchmark.protection import own, protected
 from art_nip.benchmark.resolve import AttackEntry, DefenceEntry
 from art_nip.benchmark.serialization import Detached, packed, unpacked
@@ -138,7 +139,7 @@ class Workbench:
         """Return a fitted defence, ready to be bound; or the classifier that it makes."""
         defence = ready.entry.make(self.classifier)
         with seeded(_seed(ready.key)):
-            defence.fit(images.copy(), classes.copy())
+            defence.fit(writable(images), classes.copy())
         if isinstance(defence, Transformer):
             return defence.get_classifier()
         return Detached(defence, self.classifier)

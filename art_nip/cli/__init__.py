@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from art_nip.cli.parser import command_line
+from art_nip.utils.frameworks import share_gpus
 from art_nip.utils.optional import require
 
 REQUIRED_PACKAGES = {
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :raises SystemExit: with status 2, if the arguments are not possible, and 0 after `--help`.
     """
     arguments = command_line().parse_args(argv)
+    share_gpus()
     try:
         purpose, packages = REQUIRED_PACKAGES.get(arguments.command, ("", ()))
         for package in packages:

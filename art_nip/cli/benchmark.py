@@ -8,7 +8,7 @@ import warnings
 
 from art_nip.benchmark.failures import FailedCellsWarning, causes
 from art_nip.benchmark.spec import Spec
-from art_nip.cli.tables import success_rates, worst_cases
+from art_nip.cli.tables import robust_accuracies, success_rates, worst_cases
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         warnings.simplefilter("ignore", FailedCellsWarning)  # told below
         table = benchmark.run(x, y, bank=bank)
     print(success_rates(table))
+    print(robust_accuracies(table))
     print(worst_cases(table))
     print(f"Table: {spec.store / 'table.csv'}")
     print(f"Report: {benchmark.report()}")

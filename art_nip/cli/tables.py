@@ -25,6 +25,19 @@ def success_rates(table: pd.DataFrame) -> str:
     texts = []
     for protocol, rows in oblivious.groupby("protocol", sort=False):
         heading = f"{protocol}, oblivious: accuracy on benign images, and DSR, in %"
+        texts.append(f"{heading}\n{_square(_with_success(rows)).to_string()}\n")
+    return "\n".join(texts)
+
+
+def robust_accuracies(table: pd.DataFrame) -> str:
+    """Return, for each protocol, the accuracy under attacks that go through each defence.
+
+    :param table: the table that `Benchmark.run` returns.
+    """
+    adaptive = table[(table["threat"] == "adaptive") & (table["metric"] == "accuracy")]
+    texts = []
+    for protocol, rows in adaptive.groupby("protocol", sort=False):
+        heading = f"{protocol}, adaptive: accuracy on benign images, and under attack, in %"
         texts.append(f"{heading}\n{_square(rows).to_string()}\n")
     return "\n".join(texts)
 
@@ -46,26 +59,25 @@ def worst_cases(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _square(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells of one protocol: attacks down, defences across."""
-    benign = rows["attack"] == "benign"
-    shown = rows[
-        (benign & (rows["metric"] == "accuracy"))
-        | (rows["metric"] == "dsr")
-        | (rows["metric"] == "asr")
-    ]
-    cells = pd.DataFrame(
-        {
-            "attack": shown["attack"],
-            "defence": shown["defence"].where(shown["metric"] != "asr", ATTACK_COLUMN),
-            "text": [_percent(row.value, row.low, row.high) for row in shown.itertuples()],
-        }
+def _with_success(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return benign accuracies and DSRs, and as a column of its own how often attacks succeed."""
+    benign = (rows["attack"] == "benign") & (rows["metric"] == "accuracy")
+    shown = rows[benign | rows["metric"].isin(["dsr", "asr"])]
+    labelled: pd.DataFrame = shown.assign(
+        defence=shown["defence"].where(shown["metric"] != "asr", ATTACK_COLUMN)
     )
+    return labelled
+
+
+def _square(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rates as text: attacks down, defences across."""
+    numbers = rows[["value", "low", "high"]].to_numpy(dtype=float)
+    cells = rows.assign(text=[_percent(*line) for line in numbers])
     # Pivoting sorts, so attacks and defences are put back into the order of the run.
-    defences = [column for column in cells["defence"].unique() if column != ATTACK_COLUMN]
+    columns = sorted(cells["defence"].unique(), key=lambda column: column != ATTACK_COLUMN)
     square: pd.DataFrame = (
         cells.pivot(index="attack", columns="defence", values="text")
-        .reindex(index=cells["attack"].unique(), columns=[ATTACK_COLUMN, *defences])
+        .reindex(index=cells["attack"].unique(), columns=columns)
         .rename_axis(index=None, columns=None)
         .fillna("")
     )

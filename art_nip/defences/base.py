@@ -6,7 +6,7 @@ A defence says in `_defend` what it does to images in [0, 1] with channels first
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
@@ -24,6 +24,7 @@ from art_nip.defences.checks import (
 )
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.frameworks import Framework, framework_of
+from art_nip.utils.kept import Kept
 from art_nip.utils.ranges import PixelRange
 from art_nip.utils.validation import (
     check_choice,
@@ -37,6 +38,9 @@ from art_nip.utils.validation import (
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+CONSTANTS_KEPT = 16
+"""The number of constants, such as bounds and matrices, that a defence keeps on the device."""
 
 SETTINGS = ("channels_first", "clip_values", "batch_size")
 """The settings that ART's `set_params` may change."""
@@ -94,6 +98,7 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
         self.channels_first = channels_first
         self.clip_values = clip_values
         self.batch_size = self.default_batch_size if batch_size is None else batch_size
+        self._constants: Kept[Array] = Kept(CONSTANTS_KEPT)
 
     @classmethod
     def for_estimator(cls, estimator: Any, **parameters: Any) -> Self:
@@ -113,7 +118,11 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
         kind = cls._for_framework(framework_of(estimator))
         if issubclass(kind, PreprocessorPyTorch):
             told["device_type"] = "cpu" if str(estimator.device) == "cpu" else "gpu"
-        return kind(**{**told, **parameters})
+        defence = kind(**{**told, **parameters})
+        if issubclass(kind, PreprocessorPyTorch) and "device_type" not in parameters:
+            # Of several GPUs, ART would take the current one.
+            defence._device = estimator.device
+        return defence
 
     @classmethod
     def _for_framework(cls, framework: Framework | None) -> type[Self]:
@@ -288,7 +297,7 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
         return PixelRange.of(clip_values, lambda bound: self._bound(bound, x))
 
     def _bound(self, bound: Any, x: Array) -> Array:
-        return self._tensor(np.asarray(bound, np.float32), like=x)
+        return self._beside(np.asarray(bound, np.float32), x)
 
     def _check_bounds(self, image_shape: tuple[int, ...]) -> None:
         for bound in () if self.clip_values is None else self.clip_values:
@@ -335,6 +344,27 @@ class ImageDefence(Preprocessor, ABC):  # type: ignore[misc]
     def _tensor(self, values: npt.NDArray[Any], like: Array | None = None) -> Array:
         """Return an array as a tensor of the framework, on the device of `like`."""
         return values
+
+    def _beside(self, values: npt.NDArray[Any], x: Array) -> Array:
+        """Return constants as a tensor on the device of images, to which they are brought once.
+
+        :param values: a small array.
+        :param x: the images.
+        """
+        where = str(getattr(x, "device", None)) if not isinstance(x, np.ndarray) else None
+        key = (values.dtype.str, values.shape, values.tobytes(), where)
+        return self._constants.get(key, lambda: self._tensor(values, like=x))
+
+    def _in_float64(self, x: Array, function: Callable[[Array], Array]) -> Array:
+        """Return what a function gives for images in float64, in float32.
+
+        The device that has no float64 leaves it to the host.
+
+        :param x: images in float32.
+        :param function: from such images in float64 to images in float64.
+        """
+        xp = namespace(x)
+        return xp.astype(function(xp.astype(x, xp.float64)), xp.float32)
 
     def _constant(self, x: Array) -> Array:
         """Return a copy of a tensor, through which no gradient flows."""

@@ -68,17 +68,19 @@ class FeatureDistillation(ImageDefence):
             )
 
     def _defend(self, x: Array) -> Array:
-        xp = namespace(x)
-        _, channels, height, width = x.shape
         # float64, so that rounding depends neither on the framework nor on the number of images.
+        return self._in_float64(x, self._distilled)
+
+    def _distilled(self, x: Array) -> Array:
+        _, channels, height, width = x.shape
         # Whole levels become whole again, whatever the unit of the images was.
-        levels = _rid_of_noise(255 * xp.astype(x, xp.float64), LEVEL_BITS) - 128
+        levels = _rid_of_noise(255 * x, LEVEL_BITS) - 128
         if channels == 3:
-            levels = mixed(self._tensor(TO_YCBCR, like=levels), levels)
+            levels = mixed(self._beside(TO_YCBCR, levels), levels)
         levels = self._quantised(self._padded(levels))[:, :, :height, :width]
         if channels == 3:
-            levels = mixed(self._tensor(np.linalg.inv(TO_YCBCR), like=levels), levels)
-        return xp.astype((levels + 128) / 255, xp.float32)
+            levels = mixed(self._beside(np.linalg.inv(TO_YCBCR), levels), levels)
+        return (levels + 128) / 255
 
     def _padded(self, x: Array) -> Array:
         """Pad images to whole blocks by repeating the edge."""
@@ -86,16 +88,16 @@ class FeatureDistillation(ImageDefence):
             if x.shape[axis] % BLOCK:
                 whole = -(-x.shape[axis] // BLOCK) * BLOCK
                 pixels = np.minimum(np.arange(whole), x.shape[axis] - 1)
-                x = namespace(x).take(x, self._tensor(pixels, like=x), axis=axis)
+                x = namespace(x).take(x, self._beside(pixels, x), axis=axis)
         return x
 
     def _quantised(self, x: Array) -> Array:
         """Quantise the DCT of each block."""
         xp = namespace(x)
         width = x.shape[3]
-        dct = self._tensor(dct_matrix(BLOCK), like=x)
-        inverse = self._tensor(dct_matrix(BLOCK).T.copy(), like=x)
-        steps = self._tensor(np.tile(step_table(self.qs), width // BLOCK), like=x)
+        dct = self._beside(dct_matrix(BLOCK), x)
+        inverse = self._beside(dct_matrix(BLOCK).T.copy(), x)
+        steps = self._beside(np.tile(step_table(self.qs), width // BLOCK), x)
 
         def transformed(x: Array, rows: Array, columns: Array) -> Array:
             # Blocks are not copied: a row of blocks is a matrix, whose rows are vectors.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,12 @@ class PyTorchDefence(ImageDefence, PreprocessorPyTorch):  # type: ignore[misc]
         import torch
 
         return torch.tensor(values, device=self.device if like is None else like.device)
+
+    def _in_float64(self, x: Array, function: Callable[[Array], Array]) -> Array:
+        from art_nip.utils.pytorch import has_float64
+
+        given = x if has_float64(x.device) else x.cpu()
+        return function(given.double()).float().to(x.device)
 
     def _constant(self, x: Array) -> Array:
         return x.detach().clone()

@@ -21,6 +21,7 @@ from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.sparse_coding import Filters, Spectra
 from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.kept import Kept
 from art_nip.utils.seeds import generator
 from art_nip.utils.validation import check_flag, check_number, check_whole
 
@@ -147,6 +148,7 @@ class SparseTransformation(LearnedDefence):
 
     def _adopt(self, filters: Filters | None) -> None:
         self._filters = filters
+        self._spectra: Kept[Spectra] = Kept()
         self._is_fitted = filters is not None
 
     def _check_params(self) -> None:
@@ -183,10 +185,13 @@ class SparseTransformation(LearnedDefence):
         _, _, height, width = x.shape
         rho = sparse_coding.penalty(self.lmbda)
 
-        def tensor(values: npt.NDArray[Any]) -> Array:
-            return self._tensor(values, like=x)
+        def spectra_of() -> Spectra:
+            return Spectra.of(
+                self.filters, height, width, rho, lambda values: self._tensor(values, like=x)
+            )
 
-        spectra = Spectra.of(self.filters, height, width, rho, tensor)
+        where = str(getattr(x, "device", None))
+        spectra = self._spectra.get((height, width, rho, type(x), where), spectra_of)
         codes = sparse_coding.coded(details, spectra, self.lmbda, self.iterations)
         return low + sparse_coding.synthesised(codes, spectra)
 
@@ -205,7 +210,7 @@ class SparseTransformation(LearnedDefence):
         def along_rows(x: Array, matrix: npt.NDArray[np.float64]) -> Array:
             # Matrices are multiplied along two axes: with more, TensorFlow 2.21 has a segmentation
             # fault.
-            matrix = self._tensor(np.ascontiguousarray(matrix, np.float32), like=x)
+            matrix = self._beside(np.ascontiguousarray(matrix, np.float32), x)
             return xp.reshape(xp.matmul(xp.reshape(x, (-1, x.shape[3])), matrix), x.shape)
 
         def turned(x: Array) -> Array:
@@ -217,7 +222,7 @@ class SparseTransformation(LearnedDefence):
         rows, columns = (4 * np.sin(np.pi * np.arange(side) / (2 * side)) ** 2 for side in sides)
         kept = (1 / (1 + self.smoothing * np.add.outer(columns, rows))).astype(np.float32)
         spectrum = along_rows(turned(along_rows(x, column_waves.T)), row_waves.T)
-        spectrum = self._tensor(kept, like=x) * spectrum
+        spectrum = self._beside(kept, x) * spectrum
         return along_rows(turned(along_rows(spectrum, row_waves)), column_waves)
 
     def _crops(

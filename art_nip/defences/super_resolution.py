@@ -6,6 +6,7 @@ on Image Processing 2019, https://arxiv.org/abs/1901.01677.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.defences.wavelets import bayes_shrink
 from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.kept import Kept
 from art_nip.utils.seeds import generator
 from art_nip.utils.validation import check_flag, check_number, check_whole
 
@@ -86,6 +88,7 @@ class SuperResolution(LearnedDefence):
         self.steps = steps
         self.seed = seed
         self.verbose = verbose
+        self._on_device: Kept[tuple[edsr.Weights, Mapping[str, Array]]] = Kept()
         self._learned: Trained | None = None
         self._file: tuple[str | Path, Trained] | None = None
         self._check_params()
@@ -198,19 +201,29 @@ class SuperResolution(LearnedDefence):
         if isinstance(x, np.ndarray):  # NumPy has no convolutions.
             return edsr.array(self._defend(edsr.in_framework(x)))
         xp = namespace(x)
-        weights = self._network().weights
         # float64, so that what counts as noise does not depend on the framework.
-        x = xp.clip(xp.astype(self._denoised(xp.astype(x, xp.float64)), xp.float32), 0.0, 1.0)
-        large = edsr.doubled(x, {name: edsr.tensor(array, x) for name, array in weights.items()})
+        x = xp.clip(self._in_float64(x, self._denoised), 0.0, 1.0)
+        large = edsr.doubled(x, self._weights_beside(x))
         # Resizing by nearest neighbour.
         return xp.clip(large[:, :, ::2, ::2], 0.0, 1.0)
+
+    def _weights_beside(self, x: Array) -> Mapping[str, Array]:
+        """Return the network's weights on the device of images."""
+        weights = self._network().weights
+        where = str(getattr(x, "device", None))
+        # Together with the weights: these may be others some time.
+        _, found = self._on_device.get(
+            (id(weights), type(x), where),
+            lambda: (weights, {name: edsr.tensor(array, x) for name, array in weights.items()}),
+        )
+        return found
 
     def _denoised(self, x: Array) -> Array:
         if x.shape[1] == 1:
             return bayes_shrink(x, self.sigma)
-        # Channels are divided so that equal noise in R, G and B is equal in Y, Cb and Cr.
-        matrix = TO_YCBCR / np.linalg.norm(TO_YCBCR, axis=1, keepdims=True)
-        there, back = (edsr.tensor(one_way, x) for one_way in (matrix, np.linalg.inv(matrix)))
+        there, back = self._constants.get(
+            ("colours", type(x), str(x.device)), lambda: _colours_beside(x)
+        )
         return mixed(back, bayes_shrink(mixed(there, x), self.sigma))
 
 
@@ -220,6 +233,13 @@ class SuperResolutionPyTorch(PyTorchDefence, SuperResolution):
 
 class SuperResolutionTensorFlowV2(TensorFlowDefence, SuperResolution):
     """The same for TensorFlow tensors; parameters as in :class:`SuperResolution`."""
+
+
+def _colours_beside(x: Array) -> tuple[Array, Array]:
+    """Return the matrices from RGB and back, on the device of images."""
+    # Channels are divided so that equal noise in R, G and B is equal in Y, Cb and Cr.
+    matrix = TO_YCBCR / np.linalg.norm(TO_YCBCR, axis=1, keepdims=True)
+    return edsr.tensor(matrix, x), edsr.tensor(np.linalg.inv(matrix), x)
 
 
 def _network_of(arrays: Arrays, facts: Any) -> Trained:

@@ -17,7 +17,9 @@ class TensorFlowDefence(ImageDefence, PreprocessorTensorFlowV2):  # type: ignore
     def _tensor(self, values: npt.NDArray[Any], like: Array | None = None) -> Array:
         import tensorflow as tf
 
-        return tf.convert_to_tensor(values)
+        # Outside of a graph that may be being traced: constants are used again.
+        with tf.init_scope():
+            return tf.convert_to_tensor(values)
 
     def _constant(self, x: Array) -> Array:
         import tensorflow as tf

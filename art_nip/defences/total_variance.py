@@ -92,7 +92,7 @@ class TotalVarianceMinimization(ImageDefence):
         # A constant channel is its own minimum.
         span = xp.where(span > 0, span, span + 1)
         waves = tuple(
-            self._tensor(dct_matrix(side).astype(np.float32), like=x) for side in (height, width)
+            self._beside(dct_matrix(side).astype(np.float32), x) for side in (height, width)
         )
         z = low + span * minimised((x - low) / span, mask, self.lamb, self.max_iter, waves)
         return xp.reshape(xp.permute_dims(z, (2, 0, 1)), (n, channels, height, width))

@@ -317,18 +317,27 @@ class EstimatorAdapter(ABC):
     def as_input(self, tensor: Array) -> Array:
         """Return float32 images in the precision in which the model takes them."""
 
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function of tensors in the form in which the framework runs it fastest.
+
+        :param function: function of tensors whose first axis is that of the images; it may not
+            leave the framework. The other axes are the same at each call.
+        """
+        return function
+
     @abstractmethod
     def held(self, array: npt.NDArray[Any]) -> Array:
         """Return an array on the model's device if it fits there, else on the host.
 
-        In PyTorch it fits if half of what is free is enough. What is cut out of it is for `tensor`.
+        It fits if half of what is free is enough. What is cut out of it is for `tensor`.
         """
 
     @abstractmethod
     def rows(self, array: npt.NDArray[Any]) -> Callable[[Array], Array]:
         """Return the function from indices to these rows of an array, on the model's device.
 
-        The array is `held`: rows of one that stays on the host are fetched at each call.
+        The array is `held`: rows of one on the host are fetched at each call, as long as it does
+        not fit on the device.
         """
 
     @abstractmethod

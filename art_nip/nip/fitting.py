@@ -4,33 +4,39 @@ A retrieval may read the candidates again. Besides the model and the bank, fitti
 does not grow with the number of images.
 """
 
-import tempfile
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, nullcontext
 from functools import cache, partial
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from tqdm.auto import tqdm
 
+from art_nip.data.batches import Batches
+from art_nip.data.spill import Spill
+from art_nip.data.wanted import Images
 from art_nip.estimators.base import EstimatorAdapter, Weights
 from art_nip.nip import neurons
-from art_nip.nip.bank import CandidateBank, Fitted, encode
+from art_nip.nip.bank import CandidateBank, Codes, Fitted, encode
 from art_nip.nip.parameters import Parameters
 from art_nip.nip.partner import answers
 from art_nip.nip.retrieval import Context
 from art_nip.nip.template import NeuronTemplate
 from art_nip.utils.arrays import Array
 
-ROWS_AT_ONCE = 1024
-"""The number of images whose similarity is computed at once."""
+Kind = TypeVar("Kind")
 
 
 def fit(
     adapter: EstimatorAdapter,
     parameters: Parameters,
-    x: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64] | None,
+    batches: Batches,
+    codes: Codes,
+    folder: Path | None = None,
 ) -> Fitted:
     """Return the template of all images, the candidates, and what the retrieval learns from them.
 
@@ -38,20 +44,24 @@ def fit(
 
     :param adapter: the model.
     :param parameters: the parameters of NIP.
-    :param x: benign images, shape (N, *input_shape), N at least 1.
-    :param labels: class indices, shape (N,); None takes the model's predictions as true classes.
-    :raises ValueError: if no image is classified correctly, the model gives NaN, no candidate has
-        an inverse perturbation, or the template is empty.
+    :param batches: benign images, in batches of the size of the parameters, and their classes; for
+        images without classes the model's predictions are taken for these.
+    :param codes: takes the inverse perturbations of the candidates, if the retrieval uses them.
+    :param folder: where temporary files may be; None for the system's temporary folder.
+    :raises ValueError: if there is no image, none is classified correctly, the model gives NaN, no
+        candidate has an inverse perturbation, or the template is empty.
     """
     context = Context(adapter, parameters.clip_values, parameters.fractions)
-    fingerprint = adapter.fingerprint()
-    found = _Found(adapter, parameters, len(x))
-    with SpilledRows(adapter.n_neurons) as middles:
-        for start in _batches(len(x), parameters, "NIP fit"):
-            batch = slice(start, start + parameters.batch_size)
-            of = None if labels is None else labels[batch]
-            middles.append(found.add(start, adapter.tensor(x[batch]), of, context))
-        kept = found.kept[: found.size]
+    retrieval, fingerprint = parameters.retrieval, adapter.fingerprint()
+    found = _Found(adapter, parameters, codes)
+    with ExitStack() as stack:
+        middles = stack.enter_context(Spill(folder))
+        record = stack.enter_context(batches.record(folder) if retrieval.learns else nullcontext())
+        for x, labels in _shown(batches, batches.n_images, parameters, "NIP fit"):
+            middle, is_correct = found.add(adapter.tensor(x), labels, context)
+            middles.append(middle)
+            if record is not None:
+                record.add(x, is_correct)
         found.check()
         template = found.template
         fitted = (
@@ -61,73 +71,89 @@ def fit(
         )
         on_device = adapter.tensor(fitted)
         similarities = [
-            adapter.numpy(neurons.similarity(adapter.tensor(rows), on_device))
-            for rows in middles.chunks()
+            adapter.numpy(neurons.similarity(adapter.tensor(rows), on_device)) for rows in middles
         ]
-    bank = found.bank(np.concatenate(similarities))
+        bank = found.bank(np.concatenate(similarities))
 
-    def images() -> Iterator[Array]:
-        for start in _batches(len(kept), parameters, f"NIP fit: {parameters.retrieval.name}"):
-            yield adapter.tensor(x[kept[start : start + parameters.batch_size]])
+        def images() -> Iterator[Array]:
+            title = f"NIP fit: {retrieval.name}"
+            yield from map(adapter.tensor, _shown(record or (), len(bank), parameters, title))
 
-    learned = parameters.retrieval.learn(context, images, bank.labels)
+        learned = retrieval.learn(context, images, bank.labels)
     known = answers(adapter, parameters.clip_values)
     return Fitted(fitted, bank, learned, fingerprint, known)
 
 
 class _Found:
-    """The results of one pass over the images, with room for as many candidates as images."""
+    """The results of one pass over the images."""
 
-    def __init__(self, adapter: EstimatorAdapter, parameters: Parameters, images: int) -> None:
-        self._adapter, self._parameters, self._images = adapter, parameters, images
+    def __init__(self, adapter: EstimatorAdapter, parameters: Parameters, codes: Codes) -> None:
+        self._adapter, self._parameters, self._codes = adapter, parameters, codes
         self._observe = adapter.observer(_weights(parameters.k1, parameters.k2))
-        self._codes = np.empty((images, *adapter.input_shape), parameters.bank_dtype)
-        self._lows = np.empty(images, np.float32)
-        self._classes = np.empty(images, np.int64)
-        self._without_influence = 0
+        self._keeps_codes = parameters.retrieval.uses_candidates
+        self._lows: list[npt.NDArray[np.float32]] = []
+        self._classes: list[npt.NDArray[np.int64]] = []
+        self._images = self._without_influence = 0
         self._varies = False
         self.template = NeuronTemplate(adapter.n_neurons)
-        self.kept = np.empty(images, np.int64)
-        self.size = 0
 
     def add(
-        self, start: int, x: Array, labels: npt.NDArray[np.int64] | None, context: Context
-    ) -> npt.NDArray[np.float32]:
-        """Process a batch of images from index `start`; return candidates' middle influence."""
-        numpy, dtype = self._adapter.numpy, self._parameters.bank_dtype
-        predicted, influence, perturbation = self._observe(x)
+        self, x: Array, labels: npt.NDArray[np.int64] | None, context: Context
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Process a batch of images; return candidates' middle influence, and which they are."""
+        adapter = self._adapter
+        code: Images | None = None
+        low: npt.NDArray[np.float32] | None = None
+        if self._keeps_codes or not self._varies:
+            predicted, influence, code, low = self._with_codes(x, context)
+        else:
+            influence = adapter.influence(x)
+            predicted = adapter.numpy(adapter.logits_and_activations(x, ())[0]).argmax(axis=1)
         is_middle = neurons.front_middle_tail(influence, self._parameters.fractions).middle
-        code, low = encode(neurons.normalised(context.pixels.span * perturbation), dtype)
-
-        is_middle, prediction, influence = numpy(is_middle), numpy(predicted), numpy(influence)
-        code, low = numpy(code), numpy(low)
+        is_middle, influence = adapter.numpy(is_middle), adapter.numpy(influence)
         self._check_finite(influence, low)
+        self._images += len(influence)
         self._without_influence += int((~influence.any(axis=1)).sum())
-        self._varies = self._varies or bool(code.any())
         middle = influence * is_middle
         self.template.add(middle, is_middle)
-        correct = slice(None) if labels is None else prediction == labels
-        added = slice(self.size, self.size + len(prediction[correct]))
-        self._codes[added], self._lows[added] = code[correct], low[correct]
-        self._classes[added] = prediction[correct]
-        self.kept[added] = np.arange(start, start + len(prediction))[correct]
-        self.size = added.stop
-        candidates: npt.NDArray[np.float32] = middle[correct]
-        return candidates
+        is_correct = np.ones(len(predicted), bool) if labels is None else predicted == labels
+        self._classes.append(predicted[is_correct])
+        if code is not None and low is not None:
+            self._varies = self._varies or bool(code.any())
+            if self._keeps_codes:
+                self._codes.append(code[is_correct])
+                self._lows.append(low[is_correct])
+        candidates: npt.NDArray[np.float32] = middle[is_correct]
+        return candidates, is_correct
+
+    def _with_codes(
+        self, x: Array, context: Context
+    ) -> tuple[npt.NDArray[np.int64], Array, Images, npt.NDArray[np.float32]]:
+        """Return classes, influence, and the ρ̂ of images in the form in which they are stored."""
+        predicted, influence, perturbation = self._observe(x)
+        normalised = neurons.normalised(context.pixels.span * perturbation)
+        code, low = encode(normalised, self._parameters.bank_dtype)
+        numpy = self._adapter.numpy
+        return numpy(predicted), influence, numpy(code), numpy(low)
 
     def _check_finite(
-        self, influence: npt.NDArray[np.float32], low: npt.NDArray[np.float32]
+        self, influence: npt.NDArray[np.float32], low: npt.NDArray[np.float32] | None
     ) -> None:
-        wrong = int((~(np.isfinite(influence).all(axis=1) & np.isfinite(low))).sum())
+        finite = np.isfinite(influence).all(axis=1)
+        if low is not None:
+            finite &= np.isfinite(low)
+        wrong = int((~finite).sum())
         if wrong:
             raise ValueError(
                 f"The model gives NaN or infinite values, or gradients that are, for {wrong} of "
-                f"{len(low)} benign images. Fit on images for which it does not."
+                f"{len(influence)} benign images. Fit on images for which it does not."
             )
 
     def check(self) -> None:
         """Raise a ValueError if the candidates cannot defend anything; warn if they hardly can."""
-        if self.size == 0:
+        if not self._images:
+            raise ValueError("fit was given no image; NIP needs benign images to learn from.")
+        if not sum(len(classes) for classes in self._classes):
             raise ValueError(
                 f"The model classifies none of the {self._images} images as labelled; only "
                 "correctly classified benign images become candidates. Check labels, image range "
@@ -151,47 +177,21 @@ class _Found:
 
     def bank(self, similarities: npt.NDArray[np.float32]) -> CandidateBank:
         """Return the candidates."""
-        size = self.size
-        return CandidateBank(
-            similarities, self._classes[:size], self._codes[:size], self._lows[:size]
-        )
+        classes = np.concatenate(self._classes)
+        if not self._keeps_codes:
+            return CandidateBank(similarities, classes)
+        return CandidateBank(similarities, classes, self._codes.rows(), np.concatenate(self._lows))
 
 
-def _batches(size: int, parameters: Parameters, title: str) -> Iterator[int]:
-    """Return the first index of each batch of images, with a progress bar."""
-    starts = range(0, size, parameters.batch_size)
-    yield from tqdm(starts, title, disable=not parameters.verbose)
+def _shown(
+    batches: Iterable[Kind], n_images: int | None, parameters: Parameters, title: str
+) -> Iterator[Kind]:
+    """Return batches, with a progress bar."""
+    total = None if n_images is None else math.ceil(n_images / parameters.batch_size)
+    yield from tqdm(batches, title, total, disable=not parameters.verbose)
 
 
 @cache
 def _weights(k1: int, k2: int) -> Weights:
     # The same function is kept for the same numbers, so that its graph is not traced again.
     return partial(neurons.perturbation_weights, k1=k1, k2=k2)
-
-
-class SpilledRows:
-    """Rows of float32 in a temporary file: δ needs the template, which needs all images.
-
-    Rows are read and written, not mapped, so that fitting needs the same memory for any number of
-    images.
-    """
-
-    def __init__(self, width: int) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
-        self._width = width
-
-    def __enter__(self) -> "SpilledRows":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def append(self, rows: npt.NDArray[np.float32]) -> None:
-        """Add rows, shape (N, width)."""
-        self._file.write(np.ascontiguousarray(rows, np.float32).data)
-
-    def chunks(self) -> Iterator[npt.NDArray[np.float32]]:
-        """Return all rows in order, some at a time."""
-        self._file.seek(0)
-        while data := self._file.read(ROWS_AT_ONCE * self._width * 4):
-            yield np.frombuffer(bytearray(data), np.float32).reshape(-1, self._width)

@@ -5,10 +5,10 @@ brackets are equations of the paper (Chen et al., "NIP: Neuron-level Inverse Per
 Adversarial Attacks").
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.arrays import Array, counting_dtype, namespace
 from art_nip.utils.ranges import PixelRange
 
 ROUNDING = 1e-4
@@ -57,8 +57,9 @@ def leading(influence: Array, ascending: Array, count: int) -> Array:
     threshold = ascending[:, n - count][:, None]
     above = influence > threshold
     tied = influence == threshold
-    room = count - xp.sum(above, axis=-1, dtype=xp.int32, keepdims=True)
-    return above | (tied & (xp.cumulative_sum(tied, axis=-1, dtype=xp.int32) <= room))
+    counting = counting_dtype(influence, n)
+    room = count - xp.sum(above, axis=-1, dtype=counting, keepdims=True)
+    return above | (tied & (xp.cumulative_sum(tied, axis=-1, dtype=counting) <= room))
 
 
 def front_middle_tail(influence: Array, fractions: Sequence[float]) -> Parts:
@@ -92,14 +93,27 @@ def similarity(middle: Array, template: Array) -> Array:
     :param template: T, shape (n,).
     :return: shape (N,), between -1 and 1.
     """
-    xp = namespace(middle)
+    return similarity_to(template)(middle)
+
+
+def similarity_to(template: Array) -> Callable[[Array], Array]:
+    """Return the function from middle influence to its :func:`similarity` to a template.
+
+    :param template: T, shape (n,).
+    """
+    xp = namespace(template)
     # Influence is tiny where the model is sure. It is scaled first, so that its squares do not
     # underflow.
-    middle = _scaled_to_one(middle)
     template = _scaled_to_one(template)
-    product = xp.sum(middle * template, axis=-1)
-    norms = xp.sqrt(xp.sum(middle * middle, axis=-1) * xp.sum(template * template, axis=-1))
-    return xp.where(norms > 0, product / xp.where(norms > 0, norms, norms + 1), product * 0)
+    square = xp.sum(template * template, axis=-1)
+
+    def of(middle: Array) -> Array:
+        middle = _scaled_to_one(middle)
+        product = xp.sum(middle * template, axis=-1)
+        norms = xp.sqrt(xp.sum(middle * middle, axis=-1) * square)
+        return xp.where(norms > 0, product / xp.where(norms > 0, norms, norms + 1), product * 0)
+
+    return of
 
 
 def _scaled_to_one(vectors: Array) -> Array:

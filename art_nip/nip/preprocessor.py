@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial, wraps
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -23,18 +23,19 @@ from art.defences.preprocessor.preprocessor import (
 )
 from sklearn.exceptions import NotFittedError
 
-from art_nip.estimators import clones
+from art_nip.data.batches import batches_of
+from art_nip.data.wanted import Wanted
 from art_nip.estimators.base import adapter_for, for_framework
 from art_nip.estimators.module import as_module
 from art_nip.estimators.protocol import DefendableClassifier
-from art_nip.nip import bank_file, fitting, neurons
-from art_nip.nip.bank import CandidateBank, Fitted
+from art_nip.nip import fitting, neurons, persistence
+from art_nip.nip.attaching import attached
+from art_nip.nip.bank import CandidateBank, CodesInMemory, Fitted
 from art_nip.nip.parameters import Parameters, check_names, settled
-from art_nip.nip.partner import STALE, changed_since, check_images_alike
+from art_nip.nip.partner import STALE
 from art_nip.nip.properties import HasParameters
 from art_nip.nip.retrieval import Context, Reader
 from art_nip.nip.retrieval.class_evidence import ClassReader
-from art_nip.nip.retrieval.registry import check_loadable
 from art_nip.nip.retrieval.similarity import similarity_to
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.ranges import PixelRange
@@ -42,7 +43,6 @@ from art_nip.utils.validation import (
     check_flag,
     check_images,
     check_shape,
-    class_indices,
     is_predicting,
     numeric,
 )
@@ -80,6 +80,24 @@ def _undisturbed(method: Method) -> Method:
             return method(self, *arguments, **keywords)
 
     return cast(Method, undisturbed)
+
+
+@dataclass(frozen=True)
+class _AtWork:
+    """What defends images, on the model's device.
+
+    :param reader: the retrieval.
+    :param added: function from images and ρ̂ to the defended images [7].
+    :param pixels: the range of the images.
+    """
+
+    reader: Reader
+    added: Callable[[Array, Array], Array]
+    pixels: PixelRange
+
+    def defended(self, x: Array) -> Array:
+        """Return defended images."""
+        return self.added(x, self.reader.perturbation(x))
 
 
 class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
@@ -151,35 +169,56 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     # Fitting
 
     @_undisturbed
-    def fit(self, x: npt.ArrayLike, y: npt.ArrayLike | None = None, **kwargs: Any) -> None:
+    def fit(
+        self,
+        x: Any,
+        y: npt.ArrayLike | None = None,
+        *,
+        bank: str | Path | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Build the neuron template and the candidates from benign images (III-D, III-E).
 
         :param x: benign images, shape (N, *input_shape), in the range of `clip_values`, as this
-            preprocessor will receive them (after the defences that come before it).
+            preprocessor will receive them (after the defences that come before it). Or what brings
+            them in batches, with their classes: a PyTorch `DataLoader`, an ART `DataGenerator`, a
+            `datasets.Dataset`, a `tf.data.Dataset`, or any other iterable of batches (x, y), of x
+            alone, or of mappings with columns of these. It is read once, and never held whole.
         :param y: their classes, shape (N,), or one-hot, shape (N, nb_classes); only images that the
-            model classifies correctly become candidates. None: every image does, with the model's own
-            prediction.
-        :raises TypeError: if images are no numbers.
+            model classifies correctly become candidates. None: every image does, with the model's
+            own prediction.
+        :param bank: a file that the candidates go to while they are found, instead of memory; they
+            are then mapped from it. It is what `save` writes. An existing file is replaced when all
+            is there, and stays as it is if the fit ends before.
+        :raises FileNotFoundError: if the folder of the file does not exist.
+        :raises TypeError: if x is nothing of this, or images are no numbers.
         :raises ValueError: if images or labels are not as above, none is classified correctly, no
-            image changes anything in the layer, or the template is empty.
+            image changes anything in the layer, the template is empty, or a file cannot hold the
+            retrieval.
         """
         if kwargs:
-            raise TypeError(f"fit takes x and y only; it was given {', '.join(kwargs)} too.")
+            raise TypeError(f"fit takes x, y and bank only; it was given {', '.join(kwargs)} too.")
         if not np.isfinite(np.hstack([np.ravel(bound) for bound in self.clip_values])).all():
             raise ValueError(
                 f"clip_values={self.clip_values!r}; equation 7 needs a finite range. Set that of "
                 "the images."
             )
-        x = self._checked(x)
-        if len(x) == 0:
-            raise ValueError("fit was given no image; NIP needs benign images to learn from.")
-        labels = None if y is None else class_indices(y, len(x), self._adapter.nb_classes)
-        self._adopt(fitting.fit(self._adapter, self.parameters, x, labels))
+        adapter, given = self._adapter, self.parameters
+        wanted = Wanted(
+            adapter.input_shape, self.clip_values, adapter.nb_classes, adapter.channels_first
+        )
+        batches = batches_of(x, y, wanted, given.batch_size)
+        if bank is not None:
+            self._adopt(persistence.fit_to_file(Path(bank), adapter, given, batches))
+            return
+        most = batches.n_images if given.retrieval.uses_candidates else 0
+        codes = CodesInMemory(adapter.input_shape, given.bank_dtype, most)
+        self._adopt(fitting.fit(adapter, given, batches, codes))
 
     def _adopt(self, fitted: Fitted | None) -> None:
         self._fitted = fitted
         self._is_fitted = fitted is not None
-        self._reader: Reader | None = None
+        self._at_work: _AtWork | None = None
         self._mark: object = None if fitted is None else self._adapter.weights_mark()
         self._is_stale = False
 
@@ -230,7 +269,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
 
         :param x: images, shape (N, *input_shape), in the range of `clip_values`.
         """
-        return self._batched(x, self._ready().candidate, (), np.int64)
+        return self._batched(x, self._ready().reader.candidate, (), np.int64)
 
     def evidence(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return the log p(c | x) that the evidence of "class" retrieval gives to images.
@@ -243,7 +282,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :raises NotFittedError: if nothing was fitted.
         :raises ValueError: if the retrieval is another.
         """
-        reader = self._ready()
+        reader = self._ready().reader
         if not isinstance(reader, ClassReader):
             raise ValueError(
                 f'Only "class" retrieval has evidence, and this one is {self.retrieval!r}. Make '
@@ -267,10 +306,10 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :raises NotFittedError: if nothing was fitted.
         :raises ValueError: if images are not as above.
         """
-        reader = self._ready()
+        at_work = self._ready()
         if is_predicting():
             return np.asarray(self._adapter.numpy(self.forward(numeric(x))[0]), np.float32), y
-        return self._batched(x, partial(self._defended, reader), self._adapter.input_shape), y
+        return self._batched(x, at_work.defended, self._adapter.input_shape), y
 
     @_undisturbed
     def forward(self, x: Array, y: Any | None = None) -> tuple[Array, Any | None]:
@@ -291,13 +330,13 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :raises NotFittedError: if nothing was fitted.
         :raises ValueError: if images have another shape.
         """
-        reader, size = self._ready(), self.parameters.batch_size
+        at_work, size = self._ready(), self.parameters.batch_size
         x = self._adapter.tensor(x)
         check_shape(x, self._adapter.input_shape)
         if len(x) == 0:
             return x, y
         batches = [
-            self._forwarded(reader, x[start : start + size]) for start in range(0, len(x), size)
+            self._forwarded(at_work, x[start : start + size]) for start in range(0, len(x), size)
         ]
         defended = batches[0] if len(batches) == 1 else namespace(x).concat(batches)
         return self._adapter.as_input(defended), y
@@ -325,7 +364,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         result = np.zeros_like(gradient)
         result[finite] = neurons.defended_gradient(
             images[finite],
-            self._each_batch(images[finite], self._ready().perturbation, images.shape[1:]),
+            self._each_batch(images[finite], self._ready().reader.perturbation, images.shape[1:]),
             self.parameters.strength,
             PixelRange.of(self.parameters.clip_values),
             gradient[finite],
@@ -346,26 +385,21 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             follow them together.
         """
         images = self._adapter.tensor(self._checked(x))
-        found = self._ready().surrogate_losses(images, classes, self._added, draws)
+        at_work = self._ready()
+        found = at_work.reader.surrogate_losses(images, classes, at_work.added, draws)
         return [self._adapter.numpy(way) for way in found]
 
-    def _forwarded(self, reader: Reader, x: Array) -> Array:
+    def _forwarded(self, at_work: _AtWork, x: Array) -> Array:
         """Return defended images; NaN where an image has NaN or infinite values."""
         xp, axes = namespace(x), tuple(range(1, len(x.shape)))
         # A sum is finite only if all its terms are finite.
         if math.isfinite(float(xp.sum(self._adapter.constant(x)))):
-            return self._defended(reader, x)
+            return at_work.defended(x)
         # 0 times a finite number is 0; 0 times any other value is NaN, which does not equal itself.
         zeros = xp.sum(self._adapter.constant(x) * 0, axis=axes, keepdims=True)
         finite = zeros == zeros
-        low = xp.zeros_like(x) + self._context.pixels.low
-        return xp.where(finite, self._defended(reader, xp.where(finite, x, low)), zeros)
-
-    def _defended(self, reader: Reader, x: Array) -> Array:
-        return self._added(x, reader.perturbation(x))
-
-    def _added(self, x: Array, perturbation: Array) -> Array:
-        return neurons.defended(x, perturbation, self.strength, self._context.pixels)
+        low = xp.zeros_like(x) + at_work.pixels.low
+        return xp.where(finite, at_work.defended(xp.where(finite, x, low)), zeros)
 
     @property
     def _context(self) -> Context:
@@ -412,13 +446,19 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         return self._fitted
 
     @_undisturbed
-    def _ready(self) -> Reader:
+    def _ready(self) -> _AtWork:
         """Return the retrieval at work, on the device that the model is on now."""
         fitted, device = self._require_fit(), self._adapter.device
         self._warn_if_stale(fitted)
-        if self._reader is None or self._reader.device != device:
-            self._reader = self.parameters.retrieval.reader(self._context)
-        return self._reader
+        if self._at_work is None or self._at_work.reader.device != device:
+            context = self._context
+            added = partial(neurons.defended, strength=self.strength, pixels=context.pixels)
+            self._at_work = _AtWork(
+                self.parameters.retrieval.reader(context),
+                self._adapter.compiled(added),
+                context.pixels,
+            )
+        return self._at_work
 
     def _warn_if_stale(self, fitted: Fitted) -> None:
         """Warn once if the weights are not those of the fit.
@@ -450,7 +490,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             adapter = adapter.looking_at(after.layer, after.confidence)
         after = settled(after, adapter)
         changed = {name for name, value in vars(after).items() if value != getattr(before, name)}
-        self.parameters, self._adapter, self._reader = after, adapter, None
+        self.parameters, self._adapter, self._at_work = after, adapter, None
         if changed - CHANGEABLE_AFTER_FIT:
             self._adopt(None)
 
@@ -469,19 +509,8 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             mean and std, or defences that ART cannot chain with this one; or if the weights, or
             what the model does with them, have changed since the fit.
         """
-        given: Any = estimator
-        self._check_class(given)
-        check_images_alike(self._adapter, self.parameters.clip_values, given)
-        nip = self
-        if self._adapter.unwrapped(given.model) is not self._adapter.model:
-            nip = self._moved_to(given)
-        elif self._fitted:
-            changed = changed_since(self._fitted, self._adapter, self.parameters.clip_values)
-            if changed:
-                raise ValueError(changed)
-        defended = clones.defended(given, nip)
-        defended.clone_for_refitting = _refuse_to_clone
-        return defended  # type: ignore[no-any-return]
+        self._check_class(estimator)
+        return attached(self, estimator)  # type: ignore[no-any-return]
 
     def module(self, estimator: DefendableClassifier, **options: Any) -> Any:
         """Return a classifier with this behind its other defences as a model of its framework.
@@ -495,29 +524,6 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         """
         return as_module(self.attach(estimator), **options)
 
-    def _moved_to(self, estimator: Any) -> NIPPreprocessor:
-        """Return a NIP of the same fit for a classifier of a copy of the model."""
-        refused = ValueError(
-            "This NIPPreprocessor looks at another model than the classifier has. Fit one with "
-            "NIPPreprocessor.for_estimator(classifier), or load a saved one with load(path, "
-            "classifier)."
-        )
-        if self._fitted is None or tuple(estimator.input_shape) != self._adapter.input_shape:
-            raise refused
-        try:
-            other = type(self)(
-                estimator,
-                apply_fit=self.apply_fit,
-                apply_predict=self.apply_predict,
-                **self.parameters.as_keywords(),
-            )
-        except (TypeError, ValueError) as error:
-            raise refused from error
-        if changed_since(self._fitted, other._adapter, other.parameters.clip_values):
-            raise refused
-        other._adopt(self._fitted)
-        return other
-
     def save(self, path: str | Path) -> None:
         """Save the fit to one safetensors file, whole or not at all.
 
@@ -530,27 +536,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :raises ValueError: if a file cannot hold the retrieval: one of your own, or one that asks
             another classifier.
         """
-        fitted, adapter = self._require_fit(), self._adapter
-        parameters = self.parameters.as_dict()
-        check_loadable(self.retrieval)
-        changed = changed_since(fitted, adapter, self.parameters.clip_values)
-        if changed:
-            warnings.warn(f"{changed} The file is for the model of then.", stacklevel=2)
-        metadata = {
-            "parameters": parameters,
-            "model": {
-                "fingerprint": fitted.fingerprint,
-                "layer": self.layer_name,
-                "n_neurons": adapter.n_neurons,
-                "input_shape": adapter.input_shape,
-            },
-            "versions": {
-                "art_nip": version("art-nip"),
-                "art": version("adversarial-robustness-toolbox"),
-                "framework": adapter.framework,
-            },
-        }
-        bank_file.save(Path(path), fitted.arrays(), metadata)
+        persistence.save(Path(path), self._adapter, self.parameters, self._require_fit())
 
     @staticmethod
     def load(path: str | Path, estimator: DefendableClassifier) -> NIPPreprocessor:
@@ -565,50 +551,8 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :raises ValueError: if it is damaged, of another format version, or was fitted on other
             weights, another layer, another input shape or another range; the message says which.
         """
-        arrays, metadata = bank_file.load(Path(path))
-        model = metadata["model"]
         _class_for(estimator)
-        if tuple(model["input_shape"]) != tuple(estimator.input_shape):
-            raise ValueError(
-                f"{path} was fitted on images of shape {tuple(model['input_shape'])}; the "
-                f"classifier takes {tuple(estimator.input_shape)}. Fit anew."
-            )
-        fitted_layer = f"{model['layer']} with {model['n_neurons']} neurons"
-        try:
-            nip = NIPPreprocessor.for_estimator(estimator, **metadata["parameters"])
-            check_images_alike(nip._adapter, nip.parameters.clip_values, estimator)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path} was fitted on layer {fitted_layer}, and does not suit this classifier: "
-                f"{error}"
-            ) from error
-        if nip.n_neurons != model["n_neurons"]:
-            raise ValueError(
-                f"{path} was fitted on layer {fitted_layer}; in this classifier it is "
-                f"{nip.layer_name} with {nip.n_neurons}. Fit anew."
-            )
-        if nip._adapter.fingerprint() != model["fingerprint"]:
-            raise ValueError(
-                f"{path} was fitted on other weights than this classifier has, or with another "
-                "preprocessing of mean and std. Give the classifier these, or fit anew."
-            )
-        try:
-            fitted = Fitted.of_arrays(
-                arrays,
-                fingerprint=model["fingerprint"],
-                bank_dtype=nip.bank_dtype,
-                n_neurons=nip.n_neurons,
-                input_shape=nip._adapter.input_shape,
-                nb_classes=nip._adapter.nb_classes,
-            )
-            nip._adopt(fitted)
-            nip._check_learned()
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged: {error}. {bank_file.FIT_ANEW}") from error
-        changed = changed_since(fitted, nip._adapter, nip.parameters.clip_values)
-        if changed:
-            raise ValueError(f"{path} does not suit this classifier. {changed}")
-        return nip
+        return persistence.load(Path(path), estimator, NIPPreprocessor.for_estimator)
 
     @_undisturbed
     def _check_learned(self) -> None:
@@ -621,7 +565,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         # The mark is valid in this process only; without it, the weights are compared once.
-        return {**vars(self), "_reader": None, "_mark": None}
+        return {**vars(self), "_at_work": None, "_mark": None}
 
 
 class NIPPreprocessorPyTorch(NIPPreprocessor, PreprocessorPyTorch):  # type: ignore[misc]
@@ -642,11 +586,3 @@ def _class_for(estimator: Any) -> type[NIPPreprocessor]:
         estimator, "NIP", NIPPreprocessorPyTorch, NIPPreprocessorTensorFlowV2
     )
     return kind
-
-
-def _refuse_to_clone() -> Any:
-    raise NotImplementedError(
-        "A classifier defended by NIP cannot be cloned for refitting: its candidates belong to the "
-        "weights that it has now. Clone and refit the undefended classifier, fit a NIPPreprocessor "
-        "for that, and attach it."
-    )

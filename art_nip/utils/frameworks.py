@@ -8,6 +8,7 @@ named after it: `code_of("art_nip.zoo", framework)` is `art_nip.zoo.pytorch` or
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import Enum
 from functools import cache
@@ -55,6 +56,15 @@ def framework_of(thing: Any) -> Framework | None:
     if names & {"TensorFlowV2Estimator", "KerasEstimator"}:
         return Framework.TENSORFLOW
     return None
+
+
+def share_gpus() -> None:
+    """Let TensorFlow take memory of GPUs as it needs it, in this process and in those it starts.
+
+    Otherwise a process takes the whole of each GPU, and nothing is left for others. It counts where
+    TensorFlow has not used a GPU yet; a user's own setting stays.
+    """
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
 def model_framework(model: Any) -> Framework:

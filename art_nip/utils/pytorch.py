@@ -1,19 +1,82 @@
-"""PyTorch's part of the tools: its state of randomness."""
+"""PyTorch's part of the tools: devices, and its state of randomness."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
+from typing import Any
 
+import numpy.typing as npt
 import torch
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Set PyTorch's states of randomness, on all devices, and give them back at the end.
+    """Set PyTorch's states of randomness, of the CPU and of all GPUs, and give them back.
+
+    No GPU is woken for it: one that nothing has used yet has no state that could be given back. Its
+    seed is that of the CPU again at the end, as it was.
 
     :param seed: whole number from 0 to 2**32 - 1.
     """
-    with torch.random.fork_rng():
+    awake: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    before = torch.initial_seed()
+    devices = range(torch.cuda.device_count()) if awake else ()
+    with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
-        yield
+        try:
+            yield
+        finally:
+            if not awake:
+                torch.cuda.manual_seed_all(before)
+
+
+def device_of(module: torch.nn.Module) -> torch.device | None:
+    """Return the device of a module's parameters or, if it has none, of its buffers.
+
+    :param module: a module; None is returned if it has neither.
+    """
+    weights = chain(module.parameters(), module.buffers())
+    return next((weight.device for weight in weights), None)
+
+
+def has_float64(device: torch.device) -> bool:
+    """Return whether a device computes in float64; Apple's GPUs do not.
+
+    :param device: any device of PyTorch.
+    """
+    try:
+        torch.zeros(1, dtype=torch.float64, device=device)
+    except (TypeError, RuntimeError):
+        return False
+    return True
+
+
+def hardware() -> list[str]:
+    """Return the GPUs that PyTorch sees, and the settings that results depend on; none without."""
+    if not torch.cuda.is_available():
+        return []
+    names = [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())]
+    cudnn: Any = torch.backends.cudnn
+    products = torch.backends.cuda.matmul.allow_tf32
+    return [
+        *names,
+        f"CUDA {torch.version.cuda}",
+        f"cuDNN {cudnn.version()}",
+        f"TF32 {_on(cudnn.allow_tf32)} in convolutions of PyTorch, {_on(products)} in products",
+    ]
+
+
+def _on(setting: bool) -> str:
+    return "on" if setting else "off"
+
+
+def to_numpy(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    """Return a tensor of any device as a NumPy array, without its graph.
+
+    :param tensor: of any dtype; NumPy has no bfloat16, which becomes float32.
+    """
+    tensor = tensor.detach().cpu()
+    array: npt.NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return array

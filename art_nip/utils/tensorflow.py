@@ -1,4 +1,4 @@
-"""TensorFlow's part of the tools: its array namespace and its state of randomness.
+"""TensorFlow's part of the tools: its array namespace, its state of randomness, and its GPUs.
 
 TensorFlow follows no array standard: these are the few functions that this package uses.
 """
@@ -11,6 +11,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+import numpy.typing as npt
 import tensorflow as tf
 
 
@@ -22,6 +23,23 @@ def seeded(seed: int) -> Iterator[None]:
     """
     tf.random.set_seed(seed)
     yield
+
+
+def hardware() -> list[str]:
+    """Return the GPUs that TensorFlow sees, and the settings that results depend on; or nothing."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return []
+    details = map(tf.config.experimental.get_device_details, gpus)
+    names = [known.get("device_name", gpu.name) for known, gpu in zip(details, gpus, strict=True)]
+    build = tf.sysconfig.get_build_info()
+    versions = [
+        f"{label} {build[key]}"
+        for label, key in (("CUDA", "cuda_version"), ("cuDNN", "cudnn_version"))
+        if key in build
+    ]
+    setting = "on" if tf.config.experimental.tensor_float_32_execution_enabled() else "off"
+    return [*names, *versions, f"TF32 {setting} in TensorFlow"]
 
 
 @cache
@@ -45,6 +63,7 @@ def namespace() -> Any:
         float32=tf.float32,
         float64=tf.float64,
         int32=tf.int32,
+        int64=tf.int64,
         log=tf.math.log,
         matmul=tf.matmul,
         max=lambda x, *, axis=None, keepdims=False: tf.reduce_max(x, axis, keepdims),
@@ -55,7 +74,8 @@ def namespace() -> Any:
         permute_dims=tf.transpose,
         reshape=tf.reshape,
         round=tf.round,
-        searchsorted=tf.searchsorted,
+        # Not int32, which GPUs compute with on the host.
+        searchsorted=lambda x, values: tf.searchsorted(x, values, out_type=tf.int64),
         sign=tf.sign,
         sort=lambda x, *, axis: tf.sort(x, axis),
         sqrt=tf.sqrt,
@@ -67,3 +87,11 @@ def namespace() -> Any:
         where=tf.where,
         zeros_like=tf.zeros_like,
     )
+
+
+def to_numpy(tensor: tf.Tensor | tf.Variable) -> npt.NDArray[Any]:
+    """Return a tensor or a variable as a NumPy array; bfloat16 becomes float32."""
+    if tensor.dtype == tf.bfloat16:
+        tensor = tf.cast(tensor, tf.float32)
+    array: npt.NDArray[Any] = tensor.numpy()
+    return array

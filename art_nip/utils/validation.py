@@ -20,8 +20,8 @@ ROUNDING = 1e-4
 """How far outside the clip range a value may lie, as a share of the range."""
 
 
-def numeric(x: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Return images as a float32 NumPy array.
+def real_numbers(x: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return images as a NumPy array of the dtype that they have.
 
     :raises TypeError: if they are an array of objects, or no real numbers.
     """
@@ -35,6 +35,15 @@ def numeric(x: npt.ArrayLike) -> npt.NDArray[np.float32]:
             f"Images must be an array of numbers; these have dtype {array.dtype}. Images of "
             "different sizes cannot be one array: resize them first."
         )
+    return array
+
+
+def numeric(x: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Return images as a float32 NumPy array.
+
+    :raises TypeError: if they are an array of objects, or no real numbers.
+    """
+    array = real_numbers(x)
     return np.ascontiguousarray(array, np.float32) if array.ndim else array.astype(np.float32)
 
 

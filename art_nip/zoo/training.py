@@ -14,13 +14,15 @@ import numpy as np
 import numpy.typing as npt
 from tqdm.auto import tqdm
 
+from art_nip.utils.arrays import Array
 from art_nip.utils.frameworks import Framework, code_of, model_framework
 from art_nip.utils.validation import check_number, check_whole, is_number
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
-Step = Callable[[Images, Images, Labels, float], float]
-"""Takes images, the start of an attack on them, labels and the learning rate; returns the loss."""
+Step = Callable[[Images, Images, Labels, float], Array]
+"""Takes images, the start of an attack on them, labels and the learning rate; returns the loss as a
+tensor, which nobody needs to wait for."""
 
 WARM_UP = 0.25
 """Share of the steps in which the learning rate grows (Smith & Topin, 2019: one cycle)."""
@@ -143,7 +145,8 @@ def train(
                 rate = recipe.learning_rate * _cycle(done / total)
                 losses.append(step(images, _start(images, recipe, rng), labels, rate))
                 done += 1
-            bar.set_postfix(loss=f"{np.mean(losses):.3f}")
+            if verbose:
+                bar.set_postfix(loss=f"{np.mean([float(loss) for loss in losses]):.3f}")
 
 
 def training_step(model: Any, recipe: Recipe, mean: float = 0.0, std: float = 1.0) -> Step:

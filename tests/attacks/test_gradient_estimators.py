@@ -19,7 +19,7 @@ from art_nip.estimators.clones import defended
 from art_nip.estimators.single_precision import single_precision
 from art_nip.utils.seeds import seeded
 from art_nip.zoo.suppression import auxiliary_logits, suppressing_layers
-from tests.helpers import make_classifier
+from tests.helpers import make_classifier, on_device
 
 
 class Squaring(PreprocessorPyTorch):
@@ -38,7 +38,7 @@ class Scaling(PreprocessorPyTorch):
     """A random defence: multiplies by 0 or 2."""
 
     def forward(self, x, y=None):
-        return x * 2 * torch.randint(2, (len(x), 1, 1, 1)), y
+        return x * 2 * torch.randint(2, (len(x), 1, 1, 1), device=x.device), y
 
 
 def targets(y, nb_classes=10):
@@ -94,11 +94,11 @@ def auxiliary_gradient(classifier, framework, x, y):
     """Return the gradient to the images of the mean cross-entropy of auxiliary logits."""
     layers = suppressing_layers(classifier.model)
     if framework == "pytorch":
-        given = torch.from_numpy(x).requires_grad_()
+        given = on_device(x, requires_grad=True)
         with auxiliary_logits(layers, None) as found:
             classifier.model(given)
-        loss = torch.nn.functional.cross_entropy(found[0], torch.from_numpy(y))
-        return torch.autograd.grad(loss, given)[0].numpy()
+        loss = torch.nn.functional.cross_entropy(found[0], on_device(y))
+        return torch.autograd.grad(loss, given)[0].numpy(force=True)
     tf = pytest.importorskip("tensorflow")
     given = tf.constant(x)
     with tf.GradientTape() as tape, auxiliary_logits(layers, None) as found:

@@ -7,7 +7,7 @@ import pytest
 from art.estimators.classification import BlackBoxClassifier
 
 from art_nip.attacks import AdditiveUniformNoise, PointwiseAttack
-from tests.helpers import make_classifier
+from tests.helpers import make_classifier, on_device
 
 QUICK = {"auna": {"repeats": 3}, "pwa": {"init_steps": 25, "max_iter": 3}}
 
@@ -333,7 +333,7 @@ def beside_foolbox(lenet, digits):
     model = foolbox.PyTorchModel(lenet["pytorch"], bounds=(0, 1), device=classifier.device)
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - Foolbox draws from it
-    return foolbox.attacks, model, classifier, x, y, torch.tensor(x), torch.tensor(y)
+    return foolbox.attacks, model, classifier, x, y, on_device(x), on_device(y)
 
 
 def assert_alike(x, ours, theirs):
@@ -353,8 +353,8 @@ def test_auna_beside_foolbox(beside_foolbox, norm, top):
     grid = list(np.linspace(0, top, 51)[1:])
     _, found, fooled = attack(model, images, labels, epsilons=grid)
     theirs = x.copy()
-    for candidates, hits in reversed(list(zip(found, fooled.numpy(), strict=True))):
-        theirs[hits] = candidates.numpy()[hits]
+    for candidates, hits in reversed(list(zip(found, fooled.numpy(force=True), strict=True))):
+        theirs[hits] = candidates.numpy(force=True)[hits]
     ours = AdditiveUniformNoise(classifier, norm=norm, seed=0, verbose=False).generate(x, y)
     assert_alike(x, ours, theirs)
 
@@ -367,11 +367,11 @@ def test_pwa_beside_foolbox(beside_foolbox):
     assert fooled.float().mean() >= 0.9
     pointwise = attacks.PointwiseAttack()
     theirs = x.copy()
-    theirs[fooled.numpy()] = pointwise.run(
+    theirs[fooled.numpy(force=True)] = pointwise.run(
         model, images[fooled], labels[fooled], starting_points=noisy[fooled]
-    ).numpy()
+    ).numpy(force=True)
     attack = PointwiseAttack(classifier, seed=0, verbose=False)
     assert_alike(x, attack.generate(x, y), theirs)
-    from_theirs = attack.generate(x, y, x_adv_init=noisy.numpy())
+    from_theirs = attack.generate(x, y, x_adv_init=noisy.numpy(force=True))
     assert_alike(x, from_theirs, theirs)
     assert np.median(l0(x, from_theirs)) <= 1.3 * np.median(l0(x, theirs))

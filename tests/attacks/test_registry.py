@@ -60,7 +60,7 @@ def weights(classifier: Any) -> list[np.ndarray]:
     model = classifier.model
     if hasattr(model, "get_weights"):
         return model.get_weights()
-    return [each.numpy().copy() for each in model.state_dict().values()]
+    return [each.numpy(force=True).copy() for each in model.state_dict().values()]
 
 
 def check_images(adversarial: np.ndarray, x: np.ndarray) -> None:

@@ -8,6 +8,7 @@ from operator import mul
 
 import numpy as np
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.engines import Engine
@@ -261,3 +262,16 @@ def test_what_is_not_installed_is_named(monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf"art-nip\[{name}\]"):
         list(Engine(name).run(mul, 1, [1]))
+
+
+def growth(shared, task):
+    """Tell whether a worker's TensorFlow would leave memory of a GPU to others."""
+    return os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH")
+
+
+def test_workers_share_gpus(monkeypatch):
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "")
+    monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH")
+    assert set(Engine().run(growth, None, range(2))) == {None}
+    get_reusable_executor().shutdown()
+    assert set(Engine(jobs=2).run(growth, None, range(4))) == {"true"}

@@ -112,20 +112,31 @@ def test_without_successful_examples_there_is_no_rate_and_no_part_in_the_mean(tm
 
 
 def test_the_worst_attack_has_its_name_and_is_a_bound_if_another_is_missing(tmp_path):
-    builder = Builder(tmp_path / "store").fill(threats=("adaptive",))
+    attacks = {"fgsm": 0.03, "pgd": 0.03, "deepfool": None}
+    builder = Builder(tmp_path / "store", attacks).fill(threats=("adaptive",))
     setting = ("held-out", "adaptive")
     for defence in builder.defences:
         builder.row("fgsm", defence, "accuracy", rate(10, 40), setting)
-        builder.row("deepfool", defence, "accuracy", rate(8, 40), setting)
+        builder.row("pgd", defence, "accuracy", rate(8, 40), setting)
+        builder.row("deepfool", defence, "accuracy", rate(0, 40), setting)
     builder.fail("fgsm", "nip", "OOM", setting)
     for attack in builder.eps:
         builder.drop(attack=attack, defence="ss")
     cells = page(builder).table("Adaptive attacks, held-out")
     low, high = wilson_interval(8, 40)
-    assert cells["none", "worst attack"] == f"*0.20 [{low:.2f}, {high:.2f}] deepfool"
-    assert cells["nip", "worst attack"] == f"≤ 0.20 [{low:.2f}, {high:.2f}] deepfool"
+    assert cells["none", "worst attack"] == f"*0.20 [{low:.2f}, {high:.2f}] pgd"
+    assert cells["nip", "worst attack"] == f"≤ 0.20 [{low:.2f}, {high:.2f}] pgd"
     assert cells["ss", "worst attack"] == "–"
     assert cells["nip", "fgsm"] == "failed"
+
+
+def test_attacks_without_size_are_told_by_their_distance(full, full_page):
+    table = full_page.table("Adaptive attacks, held-out", place=1)
+    assert {column for _, column in table} == {"deepfool"}
+    (row,) = (
+        row for row in full.rows if row[:5] == ("deepfool", "nip", "held-out", "adaptive", "l2")
+    )
+    assert table["nip", "deepfool"].replace("*", "") == shown(row)
 
 
 def test_attacks_and_costs(full_page):
@@ -145,7 +156,7 @@ def test_attacks_and_costs(full_page):
 
 
 def test_attacks_through_defences_are_listed_one_by_one(full, full_page):
-    cells = full_page.table("Adaptive attacks, held-out", 2)
+    cells = full_page.table("Adaptive attacks, held-out", 3)
     (asr,) = [
         row for row in full.rows if row[:5] == ("deepfool", "ss", "held-out", "adaptive", "asr")
     ]

@@ -104,6 +104,20 @@ def test_what_is_not_said(written):
         ("]", "]\nprotocols: [heldout]", "line 4, protocols[0]: Unknown protocol 'heldout'. Did"),
         ("]", "]\nthreats: [adaptiv]", "Did you mean 'adaptive'? Allowed: oblivious, adaptive"),
         ("}", ", framework: torch}", "line 1, model.framework: Unknown framework 'torch'. Did you"),
+        # models by their origin
+        ("weights: w.safetensors", "timm: a, keras: b", "line 1, model: A model comes from one pl"),
+        ("weights:", "timm: a, class:", "model of timm has no 'class'. Did you mean 'classes'?"),
+        ("{weights: w.safetensors}", "{timm: 3}", "line 1, model: timm: 3; give the name of a mo"),
+        (
+            "]",
+            "]\ndefences: [{name: trained, timm: 3}]",
+            "line 4, defences[0]: timm: 3; give the n",
+        ),
+        (
+            "]",
+            "]\ndefences: [{name: trained, timm: a, k: 3}]",
+            "A model of timm has no 'k'. Did you",
+        ),
         # wrong types and values
         ("data: {", "data: {images: many, ", "data.images: this should be a whole number; got 'ma"),
         ("data: {", "data: {bank: 0, ", "line 2, data.bank: this should be at least 1; got 0."),
@@ -232,6 +246,44 @@ def test_a_benchmark_runs(own, folder, framework, digits, tmp_path):
     assert set(table["defence"]) == {"none", "ss", "nip"}
     assert benchmark.plan(x, y, bank=bank)["cached"].all()
     assert (tmp_path / "store" / "table.csv").exists()
+
+
+@pytest.fixture
+def by_origin(written, lenet, tmp_path):
+    """Return a spec of a checkpoint of LeNet-5, which keeps its first digits, with more lines."""
+    import torch
+
+    path = tmp_path / "lenet.pt"
+    torch.save(lenet["pytorch"].state_dict(), path)
+    origin = (
+        f"checkpoint: {path}, factory: 'art_nip.zoo:create', "
+        "arguments: {name: lenet5, input_shape: [1, 28, 28], nb_classes: 10}, "
+        "input_shape: [1, 28, 28], mean: 0, std: 1, classes: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"
+    )
+
+    def load(more=""):
+        return Spec.load(
+            written(
+                f"model: {{{origin}}}\ndata: {{name: own, images: 30, bank: 100}}\n"
+                f"attacks: [fgsm]\nstore: {tmp_path}/store\n{more.replace('ORIGIN', origin)}"
+            )
+        )
+
+    return load
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_model_by_its_origin(by_origin, lenet, folder, jobs):
+    spec = by_origin("defences: [ss, {name: trained, ORIGIN, label: itself}]\n")
+    benchmark, x, y, bank = spec.benchmark(data=folder, verbose=False, jobs=jobs)
+    table = benchmark.run(x, y, bank=bank)
+    assert not (table["metric"] == "error").any()
+    expected = classifiers.as_classifier(lenet["pytorch"], "pytorch", (1, 28, 28), 10).predict(x)
+    for defence in ("none", "itself"):
+        row = f"defence == {defence!r} and attack == 'benign' and metric == 'accuracy'"
+        assert table.query(row)["value"].item() == np.mean(expected.argmax(1) == y)
+    again, *_ = spec.benchmark(data=folder, verbose=False)
+    assert again.plan(x, y, bank=bank)["cached"].all()
 
 
 def test_a_trained_defence_is_its_own_classifier(written, folder, digits, tmp_path):

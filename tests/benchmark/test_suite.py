@@ -43,7 +43,7 @@ class Dimming(PreprocessorPyTorch):
     """A random defence."""
 
     def forward(self, x, y=None):
-        return x * (0.7 + 0.3 * torch.rand(len(x), 1, 1, 1)), y
+        return x * (0.7 + 0.3 * torch.rand(len(x), 1, 1, 1, device=x.device)), y
 
 
 @pytest.fixture(scope="module")

@@ -174,3 +174,23 @@ def test_rates_of_nothing_and_of_no_defence():
     ]
     nothing = tables.success_rates(pd.DataFrame([], columns=columns))
     assert "no defence success rate" in nothing
+
+
+def test_accuracies_under_adaptive_attacks_are_told():
+    columns = ["attack", "defence", "protocol", "threat", "metric", "value", "low", "high"]
+    where = ("held-out", "adaptive")
+    rows = [
+        ("benign", "none", *where, "accuracy", 0.9, 0.8, 1.0),
+        ("b", "none", *where, "accuracy", 0.25, 0.1, 0.5),
+        ("b", "z", *where, "accuracy", 0.5, 0.25, 0.75),
+        ("b", "z", *where, "l2", 3.0, 2.0, 4.0),
+        ("b", "z", "held-out", "oblivious", "accuracy", 1.0, 0.9, 1.0),
+    ]
+    printed = tables.robust_accuracies(pd.DataFrame(rows, columns=columns))
+    lines = [re.split("  +", line.strip()) for line in printed.splitlines()[1:]]
+    assert lines == [
+        ["none", "z"],
+        ["benign", "90 [80, 100]"],
+        ["b", "25 [10, 50]", "50 [25, 75]"],
+    ]
+    assert tables.robust_accuracies(pd.DataFrame(rows[-1:], columns=columns)) == ""

@@ -22,7 +22,7 @@ from art_nip.estimators.clones import defended
 from art_nip.estimators.layers import Layer
 from art_nip.estimators.pass_counting import counting
 from art_nip.estimators.pytorch import PyTorchAdapter
-from tests.helpers import make_classifier
+from tests.helpers import make_classifier, on_device
 
 layer_for = AntiAdversary.for_estimator
 
@@ -61,9 +61,9 @@ def masked(pooled, digits):
 def by_hand(model, x, chosen):
     """Logits of the second pass, with the mask of the predicted class."""
     with torch.no_grad():
-        neurons = model[:-1](torch.from_numpy(x))
+        neurons = model[:-1](on_device(x))
         first = model[-1](neurons)
-        return model[-1](neurons * torch.from_numpy(chosen)[first.argmax(1)]).numpy()
+        return model[-1](neurons * on_device(chosen)[first.argmax(1)]).numpy(force=True)
 
 
 def test_importance_is_what_leaving_a_neuron_out_changes(pooled, digits):
@@ -71,14 +71,14 @@ def test_importance_is_what_leaving_a_neuron_out_changes(pooled, digits):
     adapter = PyTorchAdapter(make_classifier("pytorch", pooled), "auto", "logit")
     found = class_importance(adapter, x, y, batch_size=70)
     with torch.no_grad():
-        neurons = pooled[:-1](torch.from_numpy(x))
+        neurons = pooled[:-1](on_device(x))
         logits = pooled[-1](neurons)
-        right = logits.argmax(1).numpy() == y
+        right = logits.argmax(1).numpy(force=True) == y
         expected = np.zeros_like(found)
         for k in range(neurons.shape[1]):
             without = neurons.clone()
             without[:, k] = 0
-            change = (logits - pooled[-1](without)).abs().numpy()
+            change = (logits - pooled[-1](without)).abs().numpy(force=True)
             for c in range(10):
                 expected[c, k] = change[right & (y == c), c].mean()
     assert 250 < right.sum() < 300
@@ -94,7 +94,7 @@ def test_masks_keep_the_most_important_neurons_of_each_class():
 
 def test_the_second_pass_uses_the_mask_of_the_first(masked, pooled, digits):
     x = digits["test"][0]
-    chosen = masked.model.masks.numpy()
+    chosen = masked.model.masks.numpy(force=True)
     assert (chosen.sum(axis=1) == 26).all()
     expected = by_hand(pooled, x, chosen)
     found = masked.predict(x)

@@ -7,7 +7,7 @@ from torch import nn
 
 from art_nip import NIPPreprocessor
 from art_nip.estimators.base import adapter_for
-from tests.helpers import make_classifier
+from tests.helpers import device, make_classifier
 
 SHAPE = (3, 16, 16)
 
@@ -332,7 +332,7 @@ def test_several_heads_count_together(flatten, expected, layer):
     classifier = make_classifier("pytorch", model, SHAPE, 4)
     a = adapter_for(classifier, layer, "logit")
     assert str(a.layer) == (expected if layer == "auto" else layer)
-    x = torch.rand(3, *SHAPE)
+    x = torch.rand(3, *SHAPE, device=device())
     with torch.no_grad():
         phi = model.features(x).flatten(1)
         predicted = model(x).argmax(1)

@@ -5,7 +5,7 @@ import pytest
 
 from art_nip import NIPPreprocessor, zoo
 from art_nip.nip.neurons import perturbation_weights
-from tests.helpers import make_classifier, to_framework
+from tests.helpers import make_classifier, on_device, to_framework
 from tests.models import SIDES, TINY_SHAPE, smooth, tiny
 
 
@@ -54,19 +54,18 @@ def test_influence_of_a_model_sure_of_itself_is_not_lost(framework):
 
 @pytest.mark.parametrize("layer", ["auto", "features.3", "features.4:input", "classifier.1"])
 def test_influence_is_that_of_captum(lenet, digits, layer):
-    import torch
     from captum.attr import LayerGradientXActivation
 
     model = lenet["pytorch"]
     a = adapter(make_classifier("pytorch", model), layer)
-    x = torch.from_numpy(digits["test"][0][:20])
+    x = on_device(digits["test"][0][:20])
     name, _, side = str(a.layer).partition(":")
     oracle = LayerGradientXActivation(
         lambda images: model(images).softmax(1), model.get_submodule(name)
     )
     predicted = model(x).argmax(1)
     expected = oracle.attribute(x, predicted, attribute_to_layer_input=bool(side))
-    expected = expected.flatten(1).detach().numpy()
+    expected = expected.flatten(1).numpy(force=True)
     np.testing.assert_allclose(a.numpy(a.influence(x)), expected, atol=1e-5)
 
 
@@ -95,7 +94,7 @@ def neurons_of(framework, model, x):
         import torch
 
         with torch.no_grad():
-            return model[:-1](torch.from_numpy(x)).double().numpy()
+            return model[:-1](on_device(x)).double().numpy(force=True)
     for layer in model.layers[:-1]:
         x = layer(x)
     return np.asarray(x, np.float64)

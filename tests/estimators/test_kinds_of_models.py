@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from art_nip import NIPPreprocessor
-from tests.helpers import make_classifier, to_framework
+from tests.helpers import make_classifier, on_device, to_framework
 from tests.models import TINY_SHAPE, tiny
 
 
@@ -32,7 +32,7 @@ def test_an_in_place_layer_behind_the_neurons_does_not_change_them(digits):
 
     torch.manual_seed(0)
     layers = [nn.Conv2d(1, 4, 5), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(144, 10)]
-    x = torch.from_numpy(digits["test"][0][:5])
+    x = on_device(digits["test"][0][:5])
     plain = adapter(make_classifier("pytorch", nn.Sequential(*layers)), "0")
     layers[1] = nn.ReLU(inplace=True)
     in_place = adapter(make_classifier("pytorch", nn.Sequential(*layers)), "0")

@@ -6,7 +6,7 @@ import pytest
 from art_nip import NIPPreprocessor, attacks
 from art_nip.estimators.base import adapter_for
 from art_nip.testing import check_preprocessor
-from tests.helpers import make_classifier
+from tests.helpers import make_classifier, on_device
 from tests.models import small, traces
 
 
@@ -115,12 +115,10 @@ def in_place():
 
 
 def test_a_model_that_works_in_place_changes_no_images_of_the_caller():
-    import torch
-
     # Without ART's own preprocessing, which would make a copy.
     classifier = make_classifier("pytorch", in_place(), (3, 16, 16), 4, preprocessing=None)
     x = np.random.default_rng(0).random((20, 3, 16, 16)).astype(np.float32)
-    given = torch.tensor(x)
+    given = on_device(x)
     adapter = adapter_for(classifier, "auto", "probability")
     layers = (adapter.layer,)
     for look in (
@@ -131,7 +129,7 @@ def test_a_model_that_works_in_place_changes_no_images_of_the_caller():
         adapter.observer(lambda influence: influence * 0 + 1),
     ):
         look(given)
-        assert np.array_equal(given, x)
+        assert np.array_equal(given.numpy(force=True), x)
 
 
 @pytest.mark.parametrize("name", ["fgsm", "deepfool"])

@@ -21,7 +21,7 @@ from torch import nn
 from art_nip import NIPPreprocessor, as_module, defences
 from art_nip.estimators.single_precision import single_precision
 from art_nip.utils.seeds import seeded
-from tests.helpers import make_classifier
+from tests.helpers import make_classifier, on_device
 
 ONE_HOT = np.eye(10, dtype=np.float32)
 STANDARDISED = {"preprocessing": (0.13, 0.31)}
@@ -47,17 +47,17 @@ def assert_as_art(
     module: nn.Module, classifier: PyTorchClassifier, x: np.ndarray, y: np.ndarray
 ) -> None:
     """Assert that outputs and gradients are those that ART gives; all draws are the same."""
-    images = torch.tensor(x, requires_grad=True)
+    images = on_device(x, requires_grad=True)
     with seeded(0):
         outputs = module(images)
     with seeded(0):
-        np.testing.assert_allclose(outputs.detach(), classifier.predict(x), atol=1e-5)
-    (gradient,) = torch.autograd.grad(classifier.loss(outputs, torch.tensor(y)), images)
+        np.testing.assert_allclose(outputs.numpy(force=True), classifier.predict(x), atol=1e-5)
+    (gradient,) = torch.autograd.grad(classifier.loss(outputs, on_device(y)), images)
     with seeded(0):
         expected = classifier.loss_gradient(x, ONE_HOT[y])
     largest = np.abs(expected).max()
     assert largest > 0
-    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-5 * largest)
+    np.testing.assert_allclose(gradient.numpy(force=True), expected, rtol=0, atol=1e-5 * largest)
 
 
 @pytest.mark.parametrize("keywords", [{}, STANDARDISED, {"preprocessing": None}])
@@ -74,10 +74,12 @@ def test_nip_with_each_retrieval(lenet, digits, few, retrieval):
     defended = nip.attach(bare)
     assert_as_art(as_module(defended), defended, *few)
     np.testing.assert_array_equal(
-        nip.module(bare, unit_images=True)(torch.tensor(few[0])).numpy(force=True),
-        as_module(defended)(torch.tensor(few[0])).numpy(force=True),
+        nip.module(bare, unit_images=True)(on_device(few[0])).numpy(force=True),
+        as_module(defended)(on_device(few[0])).numpy(force=True),
     )
-    assert not np.allclose(as_module(defended)(torch.tensor(few[0])).detach(), bare.predict(few[0]))
+    assert not np.allclose(
+        as_module(defended)(on_device(few[0])).numpy(force=True), bare.predict(few[0])
+    )
 
 
 @pytest.mark.parametrize("name", ["tvm", "fdistill"])
@@ -135,9 +137,9 @@ def test_a_module_of_sequential_that_art_unrolls(few):
 def test_one_output_becomes_a_column_as_in_art(few):
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 1), nn.Flatten(0))
     classifier = make_classifier("pytorch", model, nb_classes=2)
-    outputs = as_module(classifier)(torch.tensor(few[0]))
+    outputs = as_module(classifier)(on_device(few[0]))
     assert outputs.shape == (8, 1)
-    np.testing.assert_allclose(outputs.detach(), classifier.predict(few[0]), atol=1e-5)
+    np.testing.assert_allclose(outputs.numpy(force=True), classifier.predict(few[0]), atol=1e-5)
 
 
 def test_images_of_another_range_or_of_none(lenet, few):
@@ -148,7 +150,7 @@ def test_images_of_another_range_or_of_none(lenet, few):
     module, unit = as_module(wide), as_module(wide, unit_images=True)
     pixels = (x * 510 - 255).astype(np.float32)
     assert_as_art(module, wide, pixels, y)
-    torch.testing.assert_close(unit(torch.tensor(x)), module(torch.tensor(pixels)))
+    torch.testing.assert_close(unit(on_device(x)), module(on_device(pixels)))
     boundless = make_classifier("pytorch", lenet["pytorch"], clip_values=None)
     assert_as_art(as_module(boundless), boundless, *few)
     with pytest.raises(ValueError, match="clip_values"):
@@ -182,14 +184,14 @@ def test_modes_are_kept_whatever_art_does_to_the_model(few):
 
     classifier.fit(x, y, batch_size=8, nb_epochs=1)
     assert model.training  # ART leaves it so
-    steady = module(torch.tensor(x))
-    torch.testing.assert_close(module(torch.tensor(x)), steady)
-    np.testing.assert_allclose(steady.detach(), classifier.predict(x), atol=1e-5)
+    steady = module(on_device(x))
+    torch.testing.assert_close(module(on_device(x)), steady)
+    np.testing.assert_allclose(steady.numpy(force=True), classifier.predict(x), atol=1e-5)
 
     module.train()
     classifier.predict(x)  # ART leaves it in evaluation mode
     before = model.norm.running_mean.clone()
-    assert not torch.equal(module(torch.tensor(x)), module(torch.tensor(x)))
+    assert not torch.equal(module(on_device(x)), module(on_device(x)))
     assert model.training
     assert not torch.equal(model.norm.running_mean, before)
 
@@ -203,7 +205,7 @@ def test_training_it_trains_the_classifier(few):
     before = classifier.predict(x)
     for _ in range(5):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(module(torch.tensor(x)), torch.tensor(y)).backward()
+        nn.functional.cross_entropy(module(on_device(x)), on_device(y)).backward()
         optimizer.step()
     module.eval()
     assert np.abs(classifier.predict(x) - before).max() > 0.01
@@ -219,7 +221,7 @@ def defended(lenet, fitted_nips) -> PyTorchClassifier:
 
 
 def test_a_deep_copy_is_independent_with_its_defences(defended, few):
-    images = torch.tensor(few[0])
+    images = on_device(few[0])
     module = as_module(defended)
     before = module(images)
     other = copy.deepcopy(module)
@@ -234,7 +236,7 @@ def test_a_deep_copy_is_independent_with_its_defences(defended, few):
 
 
 def test_it_can_be_saved_whole_and_its_weights_alone(defended, few):
-    images = torch.tensor(few[0])
+    images = on_device(few[0])
     module = as_module(defended)
     file = io.BytesIO()
     torch.save(module, file)
@@ -256,27 +258,27 @@ def test_it_can_be_saved_whole_and_its_weights_alone(defended, few):
 
 def test_images_of_double_precision_have_gradients_of_theirs(defended, few):
     module = as_module(defended)
-    images = torch.tensor(few[0], dtype=torch.float64, requires_grad=True)
+    images = on_device(few[0], dtype=torch.float64, requires_grad=True)
     outputs = module(images)
     (gradient,) = torch.autograd.grad(outputs[:, 3].sum(), images)
     assert gradient.dtype == torch.float64
-    np.testing.assert_allclose(outputs.detach(), defended.predict(few[0]), atol=1e-5)
+    np.testing.assert_allclose(outputs.numpy(force=True), defended.predict(few[0]), atol=1e-5)
     expected = defended.class_gradient(few[0], 3)[:, 0]
-    np.testing.assert_allclose(gradient, expected, atol=1e-5)
+    np.testing.assert_allclose(gradient.numpy(force=True), expected, atol=1e-5)
 
 
 def test_a_model_of_double_precision(few):
     torch.manual_seed(0)
     classifier = make_classifier("pytorch", WithModes(), **STANDARDISED)
     module = as_module(classifier).double()
-    outputs = module(torch.tensor(few[0], dtype=torch.float64))
+    outputs = module(on_device(few[0], dtype=torch.float64))
     assert outputs.dtype == torch.float64
-    single = module.float()(torch.tensor(few[0]))
+    single = module.float()(on_device(few[0]))
     torch.testing.assert_close(outputs.float(), single, rtol=1e-4, atol=1e-5)
 
 
 def test_data_parallel_gives_the_same(defended, few):
-    images = torch.tensor(few[0])
+    images = on_device(few[0])
     module = as_module(defended)
     parallel = nn.DataParallel(module)
     torch.testing.assert_close(parallel(images), module(images), rtol=0, atol=0)
@@ -284,7 +286,7 @@ def test_data_parallel_gives_the_same(defended, few):
 
 
 def test_replicas_in_threads_do_not_disturb_each_other(defended, digits):
-    images = torch.tensor(digits["test"][0])
+    images = on_device(digits["test"][0])
     module = as_module(defended)
     expected = module(images)
     # As DataParallel makes them on several GPUs: without parameters, with the hooks of the one.
@@ -297,7 +299,7 @@ def test_replicas_in_threads_do_not_disturb_each_other(defended, digits):
 
 def test_the_model_of_the_classifier_stays_arts(defended, few):
     model = defended.model
-    as_module(defended)(torch.tensor(few[0]))
+    as_module(defended)(on_device(few[0]))
     assert defended.model is model
     assert not list(model._forward_hooks)
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -305,10 +307,10 @@ def test_the_model_of_the_classifier_stays_arts(defended, few):
 
 def test_a_model_that_works_in_place_leaves_images_alone(few):
     model = nn.Sequential(nn.Threshold(0.5, 0, inplace=True), nn.Flatten(), nn.Linear(784, 10))
-    images = torch.tensor(few[0], requires_grad=True)
+    images = on_device(few[0], requires_grad=True)
     with torch.no_grad():
         as_module(make_classifier("pytorch", model, preprocessing=None))(images)
-    np.testing.assert_array_equal(images.detach(), few[0])
+    np.testing.assert_array_equal(images.numpy(force=True), few[0])
 
 
 def test_what_is_no_classifier_is_refused(lenet, few):
@@ -349,7 +351,7 @@ def test_clones_of_single_precision_predict_as_their_originals(lenet, few):
 
 def test_images_and_models_that_art_cannot_take_are_refused(lenet, few):
     module = as_module(make_classifier("pytorch", lenet["pytorch"]))
-    images = torch.tensor(few[0])
+    images = on_device(few[0])
     with pytest.raises(TypeError, match="given ndarray"):
         module(few[0])
     with pytest.raises(TypeError, match=r"torch\.uint8"):
@@ -372,9 +374,10 @@ def test_a_defended_model_of_double_precision(lenet, digits, few, retrieval):
     nip = NIPPreprocessor.for_estimator(classifier, retrieval=retrieval, verbose=False)
     nip.fit(*(part[:200] for part in digits["bank"]))
     module = as_module(nip.attach(classifier))
-    expected = module(torch.tensor(few[0]))
-    outputs = copy.deepcopy(module).double()(torch.tensor(few[0], dtype=torch.float64))
+    expected = module(on_device(few[0]))
+    outputs = copy.deepcopy(module).double()(on_device(few[0], dtype=torch.float64))
     assert outputs.dtype == torch.float64
     # One image may find another candidate where two are equally near.
-    close = np.isclose(outputs.detach(), expected.detach(), atol=1e-3).all(axis=1)
+    found, wanted = (each.numpy(force=True) for each in (outputs, expected))
+    close = np.isclose(found, wanted, atol=1e-3).all(axis=1)
     assert close.sum() >= len(close) - 1

@@ -13,27 +13,17 @@ import numpy as np
 import pytest
 import torch
 from art.attacks.evasion import ProjectedGradientDescent
-from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from art.estimators.classification import PyTorchClassifier
 from pyautoattack.autopgd_base import APGDAttack
 
 from art_nip import NIPPreprocessor, as_module
 from art_nip.utils.seeds import seeded
 from tests.foreign_tools import adv_lib_attacks, chance_of
-from tests.helpers import make_classifier
+from tests.helpers import make_classifier, on_device
+from tests.moving import Moved
 
 EPS, STEPS, REJECTED = 0.15, 15, 0.001
 STEP = EPS / 6
-
-
-class Moved(PreprocessorPyTorch):
-    """Moves images by a pixel: attacks that do not know of it miss."""
-
-    def __init__(self) -> None:
-        super().__init__(is_fitted=True)
-
-    def forward(self, x: torch.Tensor, y: Any = None) -> tuple[torch.Tensor, Any]:
-        return x.roll((1, 1), (2, 3)), y
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +70,7 @@ def by_adv_lib(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> tor
 def by_autoattack(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     # It has APGD instead, which finds its step itself.
     attack = APGDAttack(
-        module, n_restarts=1, n_iter=STEPS, eps=EPS, norm="Linf", loss="ce", device="cpu", seed=0
+        module, n_restarts=1, n_iter=STEPS, eps=EPS, norm="Linf", loss="ce", device=x.device, seed=0
     )
     return attack.perturb(x, y)
 
@@ -91,7 +81,7 @@ def test_attacks_leave_what_arts_pgd_leaves(attack, bare, defended, images, left
     left = {}
     for name, target in (("defended", defended), ("bare", bare)):
         with seeded(1):
-            found = attack(as_module(target), torch.tensor(x), torch.tensor(y)).detach().numpy()
+            found = attack(as_module(target), on_device(x), on_device(y)).numpy(force=True)
         assert np.abs(found - x).max() <= EPS + 1e-5
         left[name] = right(defended, found, y)
     assert 0.05 < left_by_art.mean() < 0.8

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from art_nip.estimators.base import adapter_for
-from tests.helpers import make_classifier
+from tests.helpers import device, make_classifier
 
 SHAPE = (3, 16, 16)
 
@@ -31,7 +31,7 @@ class Called(nn.Module):
         a, _ = self.att(h, h, h)
         h = self.dictionary(self.add(a, h))["h"]
         self.proj(h[:, -1])
-        fixed = self.fixed(torch.ones(len(x), 32))
+        fixed = self.fixed(torch.ones(len(x), 32, device=x.device))
         return self.fc(input=self.relu(h[:, -1]) * fixed)
 
 
@@ -75,7 +75,7 @@ def test_what_can_be_looked_at_is(layer, n):
 def test_what_goes_in_by_keyword_is_seen_and_replaced():
     torch.manual_seed(0)
     model = Called().eval()
-    a, x = adapter(model, "fc:input"), torch.rand(2, *SHAPE)
+    a, x = adapter(model, "fc:input"), torch.rand(2, *SHAPE, device=device())
     seen = []
     model.fc.register_forward_pre_hook(
         lambda _, __, given: seen.append(given["input"]), with_kwargs=True
@@ -99,7 +99,7 @@ def test_influence_of_what_goes_elsewhere_too_is_that_of_all_ways():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 4, 4), Block(), nn.Flatten(), nn.Linear(128, 4)).eval()
     by_part, by_block = adapter(model, "1.conv:input"), adapter(model, "1:input")
-    x = torch.rand(3, *SHAPE)
+    x = torch.rand(3, *SHAPE, device=device())
     torch.testing.assert_close(by_part.influence(x), by_block.influence(x))
     torch.testing.assert_close(
         by_part.observer(torch.sign)(x)[1], by_block.observer(torch.sign)(x)[1]
@@ -179,7 +179,7 @@ def traced(part):
 
 @pytest.mark.parametrize("compiled", [torch.jit.script, traced])
 def test_a_part_that_torch_jit_compiled_is_passed_over(compiled):
-    x, plain = torch.rand(2, *SHAPE), adapter(Parts(), "auto")
+    x, plain = torch.rand(2, *SHAPE, device=device()), adapter(Parts(), "auto")
     a = adapter(Parts(compiled), "auto")
     assert str(a.layer) == "fc:input"
     torch.testing.assert_close(a.influence(x), plain.influence(x))
@@ -214,9 +214,9 @@ def test_scores_that_lose_the_axis_of_a_single_image_are_refused():
             return super().forward(x).squeeze()
 
     a = adapter(Squeezed(), "auto")
-    assert a.influence(torch.rand(2, *SHAPE)).shape == (2, 576)
+    assert a.influence(torch.rand(2, *SHAPE, device=device())).shape == (2, 576)
     with pytest.raises(ValueError, match=r"scores of shape \(4,\) for a batch of 1; .* squeeze"):
-        a.influence(torch.rand(1, *SHAPE))
+        a.influence(torch.rand(1, *SHAPE, device=device()))
 
 
 def test_a_model_that_gives_no_single_tensor_is_refused():
@@ -245,7 +245,7 @@ def test_a_backbone_without_gradients_is_refused_when_they_are_needed():
 
     a = adapter(Frozen(), "auto")
     assert (str(a.layer), a.n_neurons) == ("fc:input", 1568)
-    assert np.isfinite(a.influence(torch.rand(2, *SHAPE)).numpy()).all()
+    assert np.isfinite(a.influence(torch.rand(2, *SHAPE, device=device())).numpy(force=True)).all()
     with pytest.raises(ValueError, match="No gradient of the model's scores reaches the images"):
         a.observer(lambda s: s)
 
@@ -270,7 +270,7 @@ def test_what_is_recomputed_without_a_graph_is_refused(layer, message):
 def test_a_view_that_is_changed_in_place_later_can_be_named():
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 4, 3), nn.Flatten(), nn.ReLU(), nn.Linear(784, 4)]
-    x, plain = torch.rand(2, *SHAPE), adapter(nn.Sequential(*layers), "1")
+    x, plain = torch.rand(2, *SHAPE, device=device()), adapter(nn.Sequential(*layers), "1")
     layers[2] = nn.ReLU(inplace=True)
     in_place = adapter(nn.Sequential(*layers), "1")
     torch.testing.assert_close(in_place.influence(x), plain.influence(x))

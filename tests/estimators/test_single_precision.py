@@ -8,7 +8,7 @@ from art.defences.preprocessor import FeatureSqueezing
 
 from art_nip.estimators import clones
 from art_nip.estimators.single_precision import single_precision
-from tests.helpers import make_classifier
+from tests.helpers import device, make_classifier
 
 
 def test_a_clone_takes_float64(classifier, framework, images):
@@ -29,7 +29,7 @@ def test_a_clone_leaves_tensors(framework, lenet):
     if framework == "pytorch":
         import torch
 
-        tensor: Any = torch.zeros((1, 1, 28, 28), dtype=torch.float64)
+        tensor: Any = torch.zeros((1, 1, 28, 28), dtype=torch.float64, device=device())
     else:
         import tensorflow as tf
 

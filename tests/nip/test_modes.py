@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from art_nip import NIPPreprocessor
-from tests.helpers import make_classifier
+from tests.helpers import make_classifier, on_device
 from tests.nip.helpers import fitted
 
 RETRIEVALS = ("similarity", "nearest", "class")
@@ -57,16 +57,16 @@ def made(lenet, digits):
 @pytest.mark.parametrize("retrieval", RETRIEVALS)
 def test_a_mode_of_the_caller_changes_nothing(made, retrieval, mode, tmp_path):
     nip, classifier, bank, x, expected = made[retrieval]
-    tensor = torch.from_numpy(x)
+    tensor = on_device(x)
     nip.set_params(strength=nip.strength)  # the reader is made anew, in the mode
     with MODES[mode]():
         found = {
             "call": nip(x)[0],
-            "forward": nip.forward(tensor)[0],
+            "forward": nip.forward(tensor)[0].numpy(force=True),
             "fit": fitted(classifier, bank, retrieval=retrieval)(x)[0],
         }
         nip.save(tmp_path / "a")
         found["file"] = NIPPreprocessor.load(tmp_path / "a", classifier)(x)[0]
     found["afterwards"] = nip(x)[0]
     for way, defended in found.items():
-        np.testing.assert_allclose(np.asarray(defended), expected, atol=1e-5, err_msg=way)
+        np.testing.assert_allclose(defended, expected, atol=1e-5, err_msg=way)

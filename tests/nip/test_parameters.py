@@ -166,7 +166,7 @@ def test_nothing_to_fit_on_is_an_error_that_keeps_the_old_fit(classifier, images
         nip.fit(x[:0], y[:0])
     with pytest.raises(ValueError, match="classifies none of the 20 images as labelled"):
         nip.fit(x, wrong)
-    with pytest.raises(TypeError, match="x and y only; it was given epochs"):
+    with pytest.raises(TypeError, match="x, y and bank only; it was given epochs"):
         nip.fit(x, y, epochs=3)
     assert nip.is_fitted
     assert len(nip.candidates) > 20

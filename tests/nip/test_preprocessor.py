@@ -13,7 +13,7 @@ from art_nip import (
     zoo,
 )
 from art_nip.nip import neurons
-from tests.helpers import make_classifier, to_framework
+from tests.helpers import make_classifier, on_device, to_framework
 
 
 def fitted(classifier, images, n=100, **parameters):
@@ -218,9 +218,10 @@ def test_estimate_gradient_is_the_gradient_of_forward(nip, framework, images):
     if framework == "pytorch":
         import torch
 
-        t = torch.from_numpy(x).requires_grad_()
+        t = on_device(x, requires_grad=True)
         out = nip.forward(t)[0]
-        (expected,) = torch.autograd.grad(out, t, torch.from_numpy(grad))
+        (expected,) = torch.autograd.grad(out, t, on_device(grad))
+        expected = expected.cpu()
     else:
         import tensorflow as tf
 

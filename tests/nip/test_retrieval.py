@@ -18,7 +18,7 @@ from art_nip.nip.retrieval.neighbour import most_similar
 from art_nip.nip.retrieval.vectors import neuron_vectors
 from art_nip.testing import check_preprocessor
 from art_nip.utils.arrays import namespace
-from tests.helpers import FRAMEWORKS, make_classifier, to_framework
+from tests.helpers import FRAMEWORKS, device, make_classifier, on_device, to_framework
 from tests.models import SIDES, traces
 from tests.nip.test_neurons import every_framework
 
@@ -76,11 +76,11 @@ def test_any_chunk_finds_the_first_of_the_most_similar(tensor, data, n, m, d, ro
     vectors = data.draw(arrays(np.float32, (n, d), elements=whole))
     stored = data.draw(arrays(np.float16, (m, d), elements=whole))
 
-    def on_device(chunk):
+    def to_tensor(chunk):
         assert len(chunk) <= rows
         return tensor(np.asarray(chunk, np.float32))
 
-    found = np.asarray(most_similar(tensor(vectors), stored, rows, on_device))
+    found = np.asarray(most_similar(tensor(vectors), stored, rows, to_tensor))
     assert np.array_equal(found, (vectors @ stored.T.astype(np.float32)).argmax(1))
 
 
@@ -139,7 +139,8 @@ def test_nearest_is_that_of_float64(nearest_nips, lenet, digits):
 
     def vectors(x):
         with torch.no_grad():
-            maps = lenet["pytorch"].features[:3](torch.from_numpy(x)).double().flatten(2).numpy()
+            maps = lenet["pytorch"].features[:3](on_device(x))
+            maps = maps.double().flatten(2).numpy(force=True)
         roots = np.sqrt(maps)
         centred = (roots - roots.mean(2, keepdims=True)).reshape(len(x), -1)
         return centred / np.linalg.norm(centred, axis=1, keepdims=True)
@@ -245,7 +246,9 @@ def test_an_error_before_the_layer_passes_and_leaves_nothing_behind(lenet, digit
     nip = fitted(make_classifier("pytorch", model), digits["bank"][0][:40])
     before = traces("pytorch", model)
     with pytest.raises(RuntimeError, match="size"):
-        nip._adapter.activations(torch.zeros(2, 3, 28, 28), [Layer("features.3", "input")])
+        nip._adapter.activations(
+            torch.zeros(2, 3, 28, 28, device=device()), [Layer("features.3", "input")]
+        )
     assert traces("pytorch", model) == before
 
 
@@ -260,17 +263,17 @@ def test_activation_is_what_the_layer_gives_as_channels_of_places(lenet, digits)
         for framework in FRAMEWORKS
     }
     with torch.no_grad():
-        maps = model.features[:4]((torch.from_numpy(x) - 0.1) / 0.5)
+        maps = model.features[:4]((on_device(x) - 0.1) / 0.5)
         vectors = model.classifier[0](model.flatten(model.features[4:](maps)))
-        logits = model((torch.from_numpy(x) - 0.1) / 0.5)
+        logits = model((on_device(x) - 0.1) / 0.5)
     layers = [Layer("classifier.0"), Layer("features.3")]
     for framework, adapter in adapters.items():
         images = adapter.tensor(to_framework(x, framework))
         outputs, on_the_way = adapter.logits_and_activations(images, layers)
-        np.testing.assert_allclose(adapter.numpy(outputs), logits.numpy(), atol=1e-4)
+        np.testing.assert_allclose(adapter.numpy(outputs), logits.numpy(force=True), atol=1e-4)
         for found in (on_the_way, adapter.activations(images, layers)):
             for each, values in zip(found, (vectors[:, None], maps), strict=True):
-                np.testing.assert_allclose(adapter.numpy(each), values.numpy(), atol=1e-5)
+                np.testing.assert_allclose(adapter.numpy(each), values.numpy(force=True), atol=1e-5)
 
 
 def test_of_a_layer_called_twice_the_first_call_counts(digits):
@@ -286,7 +289,7 @@ def test_of_a_layer_called_twice_the_first_call_counts(digits):
         def forward(self, x):
             return self.head(self.relu(self.second(self.relu(self.first(x)))).flatten(1))
 
-    model, x = Shared(), torch.from_numpy(digits["test"][0][:3])
+    model, x = Shared(), on_device(digits["test"][0][:3])
     adapter = NIPPreprocessor.for_estimator(make_classifier("pytorch", model))._adapter
     layers = [Layer("relu"), Layer("first")]
     expected = [model.first(x).relu(), model.first(x)]

@@ -272,7 +272,7 @@ class LeavesPyTorch(HalvePyTorch):
     """By way of NumPy: attacks get no gradient."""
 
     def forward(self, x, y=None):
-        return torch.from_numpy(x.detach().numpy() * 0.5), y
+        return torch.from_numpy(x.numpy(force=True) * 0.5).to(x.device), y
 
     def estimate_gradient(self, x, grad):
         return grad * 0.5

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from art_nip.utils.pytorch import device_of
+
 
 def tensor(module: torch.nn.Module, array: npt.NDArray[Any]) -> torch.Tensor:
     """Return an array as a tensor on the device of a module."""
@@ -21,8 +23,8 @@ def array(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
 
 
 def device(module: torch.nn.Module) -> torch.device:
-    """Return the device of a module."""
-    return next((p.device for p in module.parameters()), torch.device("cpu"))
+    """Return the device of a module; one that holds no tensor computes on the host."""
+    return device_of(module) or torch.device("cpu")
 
 
 def foolbox_model(foolbox: Any, module: torch.nn.Module) -> Any:

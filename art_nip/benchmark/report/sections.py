@@ -121,7 +121,10 @@ def _measured(results: Results, threat: str, protocol: str) -> Iterator[Block]:
             yield tables.worst_case(measured, suite, defences, items)
             yield tables.checklist(suite, defences, items)
         alone = [attack for attack in attacks if attack in results.alone]
-        yield tables.robustness(measured, attacks, defences, alone)
+        yield tables.robustness(measured, attacks, defences, alone, results.sizes)
+        unbounded = [attack for attack in alone if attack not in results.sizes]
+        if any((attack, defence, "l2") in measured for attack in unbounded for defence in defences):
+            yield tables.distance(measured, unbounded, defences)
     else:
         metric, axis = "dsr", "DSR"
         yield tables.success(measured, attacks, defences, sweeps)

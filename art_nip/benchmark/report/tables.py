@@ -128,20 +128,33 @@ def _checked(items: Sequence[ChecklistItem], defence: str) -> TableCell:
 
 
 def robustness(
-    measured: Measurements, attacks: Sequence[str], defences: Sequence[str], alone: Sequence[str]
+    measured: Measurements,
+    attacks: Sequence[str],
+    defences: Sequence[str],
+    alone: Sequence[str],
+    sizes: Mapping[str, float],
 ) -> Table:
     """Return the accuracy under adaptive attacks, and under the worst of them.
 
     :param alone: the attacks that belong to no suite: attacks of a suite differ in budget, and have
         a worst case of their own.
+    :param sizes: ε of the attacks that have one. Others go as far as it takes, and would be the
+        worst of any defence.
     """
+    bounded = [attack for attack in alone if attack in sizes]
     notes = (
-        "Worst attack: the lowest accuracy over the attacks of no suite, and under which; ≤ where "
-        "not all of them are there. "
-        if alone
+        "Worst attack: the lowest accuracy over the attacks of no suite that have an ε, and under "
+        "which; ≤ where not all of them are there. "
+        if bounded
         else ""
     )
-    worst = [[_worst(measured, alone, defence) for defence in defences]] if alone else []
+    unbounded = [attack for attack in alone if attack not in sizes]
+    if unbounded:
+        notes += (
+            f"{', '.join(unbounded)}: without an ε, so what is left says little; see below how far "
+            "they had to go. "
+        )
+    worst = [[_worst(measured, bounded, defence) for defence in defences]] if bounded else []
     rows = _by_defence(
         defences,
         *(_rated(measured, attack, defences, "accuracy") for attack in (BENIGN, *attacks)),
@@ -151,11 +164,29 @@ def robustness(
         "Robust accuracy: the share of the images that the defended classifier gets right when "
         "they are attacked through the defence. First, the accuracy on benign images.",
         "defence",
-        ["benign accuracy", *attacks, *(["worst attack"] if alone else [])],
+        ["benign accuracy", *attacks, *(["worst attack"] if bounded else [])],
         rows,
         foot=[_counts(measured, attacks, "accuracy", behind=len(worst))],
         across="attack",
         notes=f"{notes}n: images. {BEST}{_signs(rows)}",
+    )
+
+
+def distance(measured: Measurements, attacks: Sequence[str], defences: Sequence[str]) -> Table:
+    """Return how far attacks without ε had to go through each defence.
+
+    :param attacks: these attacks.
+    """
+    rows = _by_defence(defences, *(_rated(measured, attack, defences, "l2") for attack in attacks))
+    return Table(
+        "How far attacks without ε had to go: the L2 norm of what they add to an image, mean over "
+        "the successful adversarial examples. Through a better defence it is larger.",
+        "defence",
+        attacks,
+        rows,
+        across="attack",
+        notes="In units of the range of pixels. An attack that gave up on some images (accuracy "
+        f"above 0) counts the easier ones only. {BEST}{_signs(rows)}",
     )
 
 

@@ -16,7 +16,9 @@ Tensor = Any
 
 def tensor(values: npt.NDArray[Any], like: Tensor | None = None) -> Tensor:
     """Return an array as a tensor; TensorFlow places it itself."""
-    return tf.convert_to_tensor(values)
+    # Outside of a graph that may be being traced: weights are used again.
+    with tf.init_scope():
+        return tf.convert_to_tensor(values)
 
 
 def array(x: Tensor) -> npt.NDArray[Any]:

@@ -6,6 +6,7 @@ forward pass.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -18,9 +19,11 @@ from art_nip.estimators.base import SMALLEST, SMALLEST_FACTOR_IN_HALF, Estimator
 from art_nip.estimators.layers import Layer
 from art_nip.estimators.pass_counting import note
 from art_nip.estimators.pytorch.hooks import passing_through
-from art_nip.estimators.pytorch.modes import evaluating, plain, uncompiled
+from art_nip.estimators.pytorch.modes import as_written, plain
 from art_nip.estimators.pytorch.tracing import hangs_on_past, trace
 from art_nip.estimators.traced import Traced
+from art_nip.utils.kept import Kept
+from art_nip.utils.pytorch import device_of, to_numpy
 
 
 class PyTorchAdapter(EstimatorAdapter):
@@ -30,7 +33,12 @@ class PyTorchAdapter(EstimatorAdapter):
 
     _goes_elsewhere: bool | None = None
     """Whether what goes into the layer goes elsewhere too: then its influence goes both ways."""
-    _cached_input_dtypes: dict[tuple[torch.dtype, ...], torch.dtype] | None = None
+    _cached_input_dtypes: dict[frozenset[torch.dtype], torch.dtype] | None = None
+
+    def __init__(self, estimator: Any, layer: str | None, confidence: str) -> None:
+        self._device_of_estimator = torch.device(estimator.device)
+        self._moments_kept: Kept[tuple[Tensor, Tensor]] = Kept()
+        super().__init__(estimator, layer, confidence)
 
     @staticmethod
     def unwrapped(model: Any) -> nn.Module:
@@ -49,8 +57,8 @@ class PyTorchAdapter(EstimatorAdapter):
 
     @property
     def device(self) -> torch.device:
-        """The device that the model is on."""
-        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        """The device that the model is on; the classifier's, if the model holds no tensor."""
+        return device_of(self.model) or self._device_of_estimator
 
     def influence(self, x: Tensor) -> Tensor:
         """Return neuron influence; see the base class."""
@@ -66,17 +74,15 @@ class PyTorchAdapter(EstimatorAdapter):
             torch.set_grad_enabled(True)
             return neurons[-1].requires_grad_().clone()
 
-        with self._working(), torch.no_grad():
+        with self._working() as dtype, torch.no_grad():
             with passing_through(self.model, self.layer, start_of_graph):
-                outputs = self._outputs(_free(x))
-            phi = self._only(neurons)
-            with torch.enable_grad():
-                return self._influence(outputs, phi)[0]
+                outputs = self._outputs(_free(x), dtype)
+            return self._influence(outputs, self._only(neurons))[0]
 
     def outputs(self, x: Tensor) -> Tensor:
         """Return what the model gives; see the base class."""
-        with self._working(), torch.no_grad():
-            return self._outputs(_free(x))
+        with self._working() as dtype, torch.no_grad():
+            return self._outputs(_free(x), dtype)
 
     def activations(self, x: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
         """Return what layers give; see the base class."""
@@ -146,8 +152,8 @@ class PyTorchAdapter(EstimatorAdapter):
             versions.append(output._version)
             return clones[-1]
 
-        with self._working(), passing_through(self.model, self.layer, on_the_way):
-            outputs = self._outputs(x)
+        with self._working() as dtype, passing_through(self.model, self.layer, on_the_way):
+            outputs = self._outputs(x, dtype)
         phi = self._only(neurons)
         if phi._version != versions[0]:
             raise ValueError(
@@ -163,12 +169,11 @@ class PyTorchAdapter(EstimatorAdapter):
         return plain(self.device)
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
-        """Return a context in which the model is seen as it was written, in evaluation mode."""
-        with self.undisturbed(), uncompiled(self.model), evaluating(self.model):
-            # Which precision it takes may have to be tried out, before its layers are watched.
-            self._input_dtype()
-            yield
+    def _working(self) -> Iterator[torch.dtype]:
+        """Show the model as it was written, in evaluation mode; yield the precision it takes."""
+        with self.undisturbed(), as_written(self.model):
+            # The precision may have to be tried out, before layers are watched.
+            yield self._input_dtype()
 
     def tensor(self, array: npt.ArrayLike | Tensor) -> Tensor:
         """Return float32 on the model's device; a tensor stays in its graph."""
@@ -188,12 +193,7 @@ class PyTorchAdapter(EstimatorAdapter):
 
     def numpy(self, tensor: Tensor) -> npt.NDArray[Any]:
         """Return a NumPy array."""
-        tensor = tensor.detach().cpu()
-        # NumPy has no bfloat16.
-        array: npt.NDArray[Any] = (
-            tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-        ).numpy()
-        return array
+        return to_numpy(tensor)
 
     def as_input(self, tensor: Tensor) -> Tensor:
         """Return images in the precision in which the model takes them."""
@@ -204,14 +204,21 @@ class PyTorchAdapter(EstimatorAdapter):
         device = self.device
         with self.undisturbed():
             host = torch.from_numpy(array)
-            if device.type == "cuda" and 2 * array.nbytes > torch.cuda.mem_get_info(device)[0]:
-                return host
-            return host.to(device)
+            fits = device.type != "cuda" or 2 * array.nbytes <= free_memory(device)
+            return host.to(device) if fits else host
 
     def rows(self, array: npt.NDArray[Any]) -> Callable[[Tensor], Tensor]:
         """Return the function that fetches rows; see the base class."""
         device, held = self.device, self.held(array)
-        return lambda indices: held[indices.to(held.device)].to(device)
+
+        def fetched(indices: Tensor) -> Tensor:
+            nonlocal held
+            if held.device != device:
+                # Memory may have become free since.
+                held = self.held(array)
+            return held[indices.to(held.device)].to(device)
+
+        return fetched
 
     def _weights(self) -> Iterator[npt.NDArray[Any]]:
         for value in self.model.state_dict().values():
@@ -243,10 +250,10 @@ class PyTorchAdapter(EstimatorAdapter):
                 "The model's weights were made within torch.inference_mode(), so that no gradient "
                 "can be taken. Create or load the model outside of it."
             )
-        with self._working():
+        with self._working() as dtype:
             images = self.tensor(x)
             try:
-                return trace(self.model, self._run, images)
+                return trace(self.model, partial(self._run, dtype=dtype), images)
             except RuntimeError as error:
                 raise ValueError(
                     f"The model does not run on images of shape {tuple(images.shape)} with "
@@ -270,20 +277,20 @@ class PyTorchAdapter(EstimatorAdapter):
             return note
 
         with ExitStack() as stack:
-            stack.enter_context(self._working())
+            dtype = stack.enter_context(self._working())
             for place, layer in enumerate(layers):
                 stack.enter_context(passing_through(self.model, layer, noting(place)))
-            return self._outputs(x)
+            return self._outputs(x, dtype)
 
-    def _run(self, x: Tensor) -> Any:
-        """Return what the model gives for images."""
+    def _run(self, x: Tensor, dtype: torch.dtype) -> Any:
+        """Return what the model gives for images, in the precision in which it takes them."""
         x = self._standardised(x)
         # A copy: the model may work in place, on images that are the caller's.
-        return self.model(x.to(self._input_dtype(), copy=True))
+        return self.model(x.to(dtype, copy=True))
 
-    def _outputs(self, x: Tensor) -> Tensor:
+    def _outputs(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """Return scores in float32, whatever the precision of the model."""
-        outputs: Tensor = self._run(x)
+        outputs: Tensor = self._run(x, dtype)
         if outputs.shape != (len(x), self.nb_classes):
             raise ValueError(
                 f"The model gives scores of shape {tuple(outputs.shape)} for a batch of {len(x)}; "
@@ -294,9 +301,9 @@ class PyTorchAdapter(EstimatorAdapter):
 
     def _input_dtype(self) -> torch.dtype:
         """Return the precision in which the model takes images: float32 wherever it can."""
-        weights = (weight.dtype for weight in self.model.parameters() if weight.is_floating_point())
-        own = tuple(dict.fromkeys(weights))
-        if set(own) <= {torch.float32}:
+        own = frozenset(weight.dtype for weight in self.model.parameters())
+        own = frozenset(dtype for dtype in own if dtype.is_floating_point)
+        if own <= {torch.float32}:
             return torch.float32
         if self._cached_input_dtypes is None:
             self._cached_input_dtypes = {}
@@ -304,10 +311,10 @@ class PyTorchAdapter(EstimatorAdapter):
             self._cached_input_dtypes[own] = self._tried_dtype(own)
         return self._cached_input_dtypes[own]
 
-    def _tried_dtype(self, own: tuple[torch.dtype, ...]) -> torch.dtype:
+    def _tried_dtype(self, own: frozenset[torch.dtype]) -> torch.dtype:
         reasons = []
         x = self._standardised(self.tensor(self._probes[:1]))
-        for dtype in dict.fromkeys((torch.float32, *own)):
+        for dtype in dict.fromkeys((torch.float32, *sorted(own, key=str))):
             try:
                 with torch.no_grad():
                     self.model(x.to(dtype, copy=True))
@@ -323,43 +330,57 @@ class PyTorchAdapter(EstimatorAdapter):
     def _standardised(self, x: Tensor) -> Tensor:
         if self._standardisation is None:
             return x
-        mean, std = self._standardisation.mean, self._standardisation.std
-        return (x - self.tensor(mean)) / self.tensor(std)
+        given = self._standardisation
+        mean, std = self._moments_kept.get(
+            x.device, lambda: (self.tensor(given.mean), self.tensor(given.std))
+        )
+        return (x - mean) / std
 
     def _logits(self, outputs: Tensor) -> Tensor:
-        return outputs.clamp_min(SMALLEST).log() if self._gives_probabilities else outputs
+        if not self._gives_probabilities:
+            return outputs
+        given = outputs.detach()
+        # The logarithm, and of its gradient what float16 can hold; ∂ log y = ∂y / y.
+        logits = given.clamp_min(SMALLEST).log()
+        if not outputs.requires_grad:
+            return logits
+        factor = torch.maximum(given, _least_factor(given)[:, None])
+        return logits + (outputs - given) / factor
 
     def _influence(self, outputs: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
         """Return influence in float32, and the predicted class c."""
-        score, factor, predicted = self._score(outputs)
-        (gradient,) = torch.autograd.grad(score.sum(), phi, retain_graph=phi.grad_fn is not None)
+        slopes, factor, predicted = self._score(outputs.detach())
+        (gradient,) = torch.autograd.grad(
+            outputs, phi, grad_outputs=slopes, retain_graph=phi.grad_fn is not None
+        )
         influence = (gradient.float() * phi.detach().float()).flatten(1) * factor[:, None]
-        return influence.detach().float(), predicted
+        return influence, predicted
 
     def _score(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what to differentiate, the factor from its gradient to that of y_c, and c.
+        """Return the gradient of a score to outputs, the factor from it to that of y_c, and c.
 
-        What is differentiated has gradients about 1, that low precision does not lose: where the
-        model is sure, y_c changes by less than float16 can tell from nothing.
+        The score has gradients about 1, that low precision does not lose: where the model is sure,
+        y_c changes by less than float16 can tell from nothing.
         """
         predicted = outputs.argmax(dim=1, keepdim=True)
-        top = outputs.gather(1, predicted)[:, 0]
         if self._gives_probabilities:
             # ∂y_c = -∂rest, as they sum to 1; 1 - y_c would be lost where y_c is rounded to 1.
-            live = outputs.scatter(1, predicted, 0).sum(dim=1)
-            rest = live.detach()
-            in_half = (outputs == outputs.half()).all(dim=1)
-            least = torch.where(in_half, SMALLEST_FACTOR_IN_HALF, SMALLEST)
-            factor = torch.maximum(top.detach() * rest, least)
+            rest = outputs.scatter(1, predicted, 0).sum(dim=1)
+            top = outputs.gather(1, predicted)[:, 0]
+            factor = torch.maximum(top * rest, _least_factor(outputs))
             factor = torch.where(rest > SMALLEST, factor, torch.ones_like(rest))
-            return -live / factor, factor, predicted[:, 0]
+            slopes = (-1 / factor)[:, None].expand_as(outputs).scatter(1, predicted, 0)
+            return slopes, factor, predicted[:, 0]
         if self._score_is_output:
-            return top, torch.ones_like(top.detach()), predicted[:, 0]
+            slopes = torch.zeros_like(outputs).scatter_(1, predicted, 1)
+            return slopes, torch.ones_like(outputs[:, 0]), predicted[:, 0]
         # y = sigmoid(lead), so ∂y = y (1 - y) ∂lead.
-        rest = outputs.scatter(1, predicted, -torch.inf).logsumexp(dim=1)
-        lead = top - rest
+        others = outputs.scatter(1, predicted, -torch.inf)
+        rest = others.logsumexp(dim=1, keepdim=True)
+        lead = (outputs.gather(1, predicted) - rest)[:, 0]
+        slopes = (others - rest).exp_().neg_().scatter_(1, predicted, 1)
         log = nn.functional.logsigmoid
-        return lead, (log(lead.detach()) + log(-lead.detach())).exp(), predicted[:, 0]
+        return slopes, (log(lead) + log(-lead)).exp(), predicted[:, 0]
 
     def _only(self, neurons: list[Tensor]) -> Tensor:
         if len(neurons) != 1:
@@ -378,6 +399,26 @@ def _free(x: Tensor) -> Tensor:
 def _usable(x: Tensor) -> Tensor:
     """Return a tensor that gradients can be taken of, also if it was made in inference mode."""
     return x.clone() if x.is_inference() else x
+
+
+def _least_factor(outputs: Tensor) -> Tensor:
+    """Return by what gradients to probabilities may be divided at least, for each image.
+
+    :param outputs: probabilities without a gradient, in float32.
+    """
+    in_half = (outputs == outputs.half()).all(dim=1)
+    return torch.where(in_half, SMALLEST_FACTOR_IN_HALF, SMALLEST)
+
+
+def free_memory(device: torch.device) -> int:
+    """Return how many bytes of a GPU can be allocated.
+
+    PyTorch keeps what it has freed, so that the driver counts it as used.
+
+    :param device: a GPU of CUDA.
+    """
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
 
 
 def _maps(output: Tensor) -> Tensor:

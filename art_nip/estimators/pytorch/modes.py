@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,19 +11,25 @@ import torch
 from torch import nn
 
 
-@contextmanager
-def plain(device: torch.device) -> Iterator[None]:
+def plain(device: torch.device) -> AbstractContextManager[Any]:
     """Leave inference mode, in which nothing has a gradient, and autocast.
 
     Autocast is the caller's way to make a model fast; δ in its precision finds other candidates. A
     model that has autocast inside keeps it.
     """
+    kinds = [kind for kind in {"cpu", device.type} - {"meta"} if _autocast_is_on(kind)]
+    if kinds or torch.is_inference_mode_enabled():
+        return _left(kinds)
+    return nullcontext()
+
+
+@contextmanager
+def _left(autocasting: list[str]) -> Iterator[None]:
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
-        for kind in {"cpu", device.type} - {"meta"}:
-            if _autocast_is_on(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
+        for kind in autocasting:
+            stack.enter_context(torch.autocast(kind, enabled=False))
         yield
 
 
@@ -49,7 +55,18 @@ _eager = _Shared()
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def as_written(model: nn.Module) -> Iterator[None]:
+    """Run a model in evaluation mode, and what was compiled in it as it was written.
+
+    :param model: any module; its modes are restored.
+    """
+    modules = list(model.modules())
+    with _uncompiled(modules), _evaluating(model, modules):
+        yield
+
+
+@contextmanager
+def _evaluating(model: nn.Module, modules: list[nn.Module]) -> Iterator[None]:
     """Put the modules that are in training mode into evaluation mode, and back.
 
     Where several threads do so at once, the last one to leave puts them back. A mode is of the
@@ -58,12 +75,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """
     with _lock:
         shared = _evaluated.setdefault(model, _Shared())
-    with _used(shared, lambda: _stop_training(model)):
+    with _used(shared, lambda: _stop_training(modules)):
         yield
 
 
-def _stop_training(model: nn.Module) -> list[Callable[[], None]]:
-    training = [module for module in model.modules() if module.training]
+def _stop_training(modules: list[nn.Module]) -> list[Callable[[], None]]:
+    training = [module for module in modules if module.training]
     # The attribute and not `.eval()`: a model may override that and do more.
     _set_training(training, False)
     return [lambda: _set_training(training, True)] if training else []
@@ -74,17 +91,15 @@ def _set_training(modules: list[nn.Module], training: bool) -> None:
         module.training = training
 
 
-@contextmanager
-def uncompiled(model: nn.Module) -> Iterator[None]:
+def _uncompiled(modules: list[nn.Module]) -> AbstractContextManager[None]:
     """Run what `torch.compile` has compiled in a model as it was written.
 
     Compiled code does not call the layers, so no hook sees them. The setting is one of the process:
     other threads run uncompiled meanwhile, and get the same results.
     """
     set_stance = getattr(torch.compiler, "set_stance", None)
-    if set_stance is None or not any(map(_is_compiled, model.modules())):
-        yield
-        return
+    if set_stance is None or not any(map(_is_compiled, modules)):
+        return nullcontext()
 
     def force_eager() -> list[Callable[[], None]]:
         if _eager.users > 1:
@@ -92,8 +107,7 @@ def uncompiled(model: nn.Module) -> Iterator[None]:
         stance: Any = set_stance("force_eager")
         return [lambda: stance.__exit__(None, None, None)]
 
-    with _used(_eager, force_eager):
-        yield
+    return _used(_eager, force_eager)
 
 
 def _is_compiled(module: nn.Module) -> bool:

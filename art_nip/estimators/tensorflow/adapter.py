@@ -21,8 +21,12 @@ from art_nip.estimators.pass_counting import note
 from art_nip.estimators.tensorflow.tracing import named_layers, trace
 from art_nip.estimators.traced import Traced
 from art_nip.estimators.values import Arguments, Keywords, with_input
+from art_nip.utils.kept import Kept
 
 Tensor = Any
+
+WORD = np.dtype(np.float32)
+"""How bytes are held on a GPU, four at a time: TensorFlow fetches no rows of bytes there."""
 
 
 class TensorFlowAdapter(EstimatorAdapter):
@@ -34,11 +38,15 @@ class TensorFlowAdapter(EstimatorAdapter):
     _cached_looks: dict[tuple[tuple[Layer, ...], bool], Callable[[Tensor], list[Tensor]]] | None = (
         None
     )
-    _cached_mark: Callable[[], list[Tensor]] | None = None
+    _cached_mark: Callable[[], Tensor] | None = None
     _cached_lead_gradient: Callable[[Tensor, Tensor], Tensor] | None = None
     _cached_observer: tuple[Weights, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]] | None = (
         None
     )
+
+    def __init__(self, estimator: Any, layer: str | None, confidence: str) -> None:
+        self._moments_kept: Kept[tuple[Tensor, Tensor]] = Kept()
+        super().__init__(estimator, layer, confidence)
 
     @staticmethod
     def unwrapped(model: Any) -> Any:
@@ -65,8 +73,8 @@ class TensorFlowAdapter(EstimatorAdapter):
         if self._cached_influence is None:
             self._cached_influence = self._compiled(self._influence)
         note(self.model, forward=len(x), backward=len(x))
-        # No tape of the caller's shall record what happens in here.
-        return self._cached_influence(self.constant(x))
+        with _off_tape():
+            return self._cached_influence(self.constant(x))
 
     def outputs(self, x: Tensor) -> Tensor:
         """Return what the model gives; see the base class."""
@@ -104,7 +112,8 @@ class TensorFlowAdapter(EstimatorAdapter):
                 self._lead_gradient, tf.TensorSpec([None], tf.int64)
             )
         note(self.model, forward=len(x), backward=len(x))
-        return self._cached_lead_gradient(self.constant(x), self.integers(classes))
+        with _off_tape():
+            return self._cached_lead_gradient(self.constant(x), self.integers(classes))
 
     def observer(self, weights: Weights) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
         """Return the function that fitting calls; see the base class."""
@@ -138,21 +147,43 @@ class TensorFlowAdapter(EstimatorAdapter):
         """Return images as they are: Keras casts them."""
         return tensor
 
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function as a graph, which is traced at the first call; see the base class."""
+        graph: Callable[..., Any] | None = None
+
+        def run(*tensors: Tensor) -> Any:
+            nonlocal graph
+            if graph is None:
+                signature = [tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in tensors]
+                # Not the function itself: of a partial one, TensorFlow would take the rest too.
+                graph = tf.function(
+                    lambda *given: function(*given), input_signature=signature, autograph=False
+                ).get_concrete_function()
+            return graph(*tensors)
+
+        return run
+
     def held(self, array: npt.NDArray[Any]) -> Tensor:
         """Return an array on the device if it fits there; see the base class."""
         # TensorFlow would copy an array that lies in the host's memory already, and does not tell
-        # how much memory a GPU has left: it is tried.
-        if tf.config.list_logical_devices("GPU"):
+        # how much memory a GPU has left: it is tried, once, as it waits long for what is not there.
+        if on_gpu():
             with suppress(tf.errors.ResourceExhaustedError):
+                tf.zeros([2 * array.nbytes // WORD.itemsize + 1], WORD)
                 return tf.convert_to_tensor(array)
         return array
 
     def rows(self, array: npt.NDArray[Any]) -> Callable[[Tensor], Tensor]:
         """Return the function that fetches rows; see the base class."""
-        held = self.held(array)
-        if tf.is_tensor(held):
-            return lambda indices: tf.gather(held, indices)
-        return lambda indices: tf.convert_to_tensor(held[indices.numpy()])
+        # What is no whole number of words is copied for that, which nothing but a GPU needs.
+        whole = array[:1].nbytes % WORD.itemsize == 0
+        of_bytes = array.dtype == np.uint8 and (whole or on_gpu())
+        held = self.held(in_words(array) if of_bytes else array)
+        if not tf.is_tensor(held):
+            return lambda indices: tf.convert_to_tensor(array[indices.numpy()])
+        if of_bytes:
+            return lambda indices: of_words(tf.gather(held, indices), array.shape[1:])
+        return lambda indices: tf.gather(held, indices)
 
     def undisturbed(self) -> AbstractContextManager[None]:
         """Return a context that changes nothing: TensorFlow has no such modes."""
@@ -164,11 +195,16 @@ class TensorFlowAdapter(EstimatorAdapter):
     def weights_mark(self) -> object:
         """Return one value of each weight, as TensorFlow counts no changes; see the base class."""
         if self._cached_mark is None:
-            weights = [weight for weight in self.model.weights if math.prod(weight.shape)]
+            weights = [weight.value for weight in self.model.weights if math.prod(weight.shape)]
             self._cached_mark = tf.function(
-                lambda: [tf.cast(tf.reshape(w.value, [-1])[0], tf.float32) for w in weights]
+                lambda: (
+                    tf.stack([tf.cast(_first(weight), tf.float32) for weight in weights])
+                    if weights
+                    else tf.zeros([0])
+                )
             ).get_concrete_function()
-        return tuple(value.numpy().item() for value in self._cached_mark())
+        with _off_tape():
+            return self._cached_mark().numpy().tobytes()
 
     def _trace(self, x: npt.NDArray[np.float32]) -> Traced:
         # A model that was not built yet has no layers to list before its first call.
@@ -191,7 +227,8 @@ class TensorFlowAdapter(EstimatorAdapter):
         if wanted not in self._cached_looks:
             self._cached_looks[wanted] = self._compiled(lambda x: self._looked(x, *wanted))
         note(self.model, forward=len(x))
-        return self._cached_looks[wanted](self.constant(x))
+        with _off_tape():
+            return self._cached_looks[wanted](self.constant(x))
 
     def _looked(self, x: Tensor, layers: Sequence[Layer], to_the_end: bool) -> list[Tensor]:
         # What nothing returned hangs on is in the graph that is traced, but never run.
@@ -276,8 +313,16 @@ class TensorFlowAdapter(EstimatorAdapter):
 
     def _run(self, x: Tensor) -> Any:
         """Return what the model gives for images."""
-        if self._standardisation is not None:
-            x = (x - self._standardisation.mean) / self._standardisation.std
+        given = self._standardisation
+        if given is not None:
+
+            def moments() -> tuple[Tensor, Tensor]:
+                # Outside of a graph that may be being traced.
+                with tf.init_scope():
+                    return self.tensor(given.mean), self.tensor(given.std)
+
+            mean, std = self._moments_kept.get("mean and std", moments)
+            x = (x - mean) / std
         return self.model(x, training=False)
 
     def _outputs(self, x: Tensor) -> Tensor:
@@ -285,9 +330,12 @@ class TensorFlowAdapter(EstimatorAdapter):
         return tf.cast(self._run(x), tf.float32)
 
     def _logits(self, outputs: Tensor) -> Tensor:
-        if self._gives_probabilities:
-            return tf.math.log(tf.maximum(outputs, SMALLEST))
-        return outputs
+        if not self._gives_probabilities:
+            return outputs
+        given = tf.stop_gradient(outputs)
+        # The logarithm, and of its gradient what float16 can hold; ∂ log y = ∂y / y.
+        factor = tf.maximum(given, _least_factor(given)[:, None])
+        return tf.math.log(tf.maximum(given, SMALLEST)) + (outputs - given) / factor
 
     def _score(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return what to differentiate, the factor from its gradient to that of y_c, and c.
@@ -302,10 +350,7 @@ class TensorFlowAdapter(EstimatorAdapter):
             # ∂y_c = -∂rest, as they sum to 1; 1 - y_c would be lost where y_c is rounded to 1.
             live = tf.reduce_sum(tf.where(is_top, 0.0, outputs), axis=1)
             rest = tf.stop_gradient(live)
-            rounded = tf.cast(tf.cast(outputs, tf.float16), tf.float32)
-            in_half = tf.reduce_all(outputs == rounded, axis=1)
-            least = tf.where(in_half, SMALLEST_FACTOR_IN_HALF, SMALLEST)
-            factor = tf.maximum(tf.stop_gradient(top) * rest, least)
+            factor = tf.maximum(tf.stop_gradient(top) * rest, _least_factor(outputs))
             factor = tf.where(rest > SMALLEST, factor, tf.ones_like(rest))
             return -live / factor, factor, predicted
         if self._score_is_output:
@@ -315,6 +360,53 @@ class TensorFlowAdapter(EstimatorAdapter):
         lead = top - rest
         log = tf.math.log_sigmoid
         return lead, tf.stop_gradient(tf.exp(log(lead) + log(-lead))), predicted
+
+
+def _off_tape() -> AbstractContextManager[None]:
+    """Return a context that no tape of the caller's records: tapes watch the model's weights."""
+    return tf.init_scope()  # type: ignore[no-any-return]
+
+
+def on_gpu() -> bool:
+    """Return whether TensorFlow computes on a GPU."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def in_words(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return rows of bytes as rows of words, with zeros behind the last byte.
+
+    :param array: shape (M, …).
+    :return: shape (M, words); their values mean nothing.
+    """
+    flat = array.reshape(len(array), -1)
+    spare = -flat.shape[1] % WORD.itemsize
+    whole = np.pad(flat, ((0, 0), (0, spare))) if spare else flat
+    return np.ascontiguousarray(whole).view(WORD)
+
+
+def of_words(words: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return rows of bytes from rows of words.
+
+    :param words: shape (N, words), as `in_words` made them.
+    :param shape: shape of a row of bytes.
+    :return: uint8, shape (N, *shape).
+    """
+    flat = tf.reshape(tf.bitcast(words, tf.uint8), [-1, words.shape[1] * WORD.itemsize])
+    return tf.reshape(flat[:, : math.prod(shape)], [-1, *shape])
+
+
+def _first(variable: Any) -> Tensor:
+    """Return the first value of a variable without reading the others."""
+    if not variable.shape.rank or not variable.dtype.is_floating:
+        return tf.reshape(variable, [-1])[0]
+    return tf.gather_nd(variable, [0] * variable.shape.rank)
+
+
+def _least_factor(outputs: Tensor) -> Tensor:
+    """Return by what gradients to probabilities may be divided at least, for each image."""
+    rounded = tf.cast(tf.cast(outputs, tf.float16), tf.float32)
+    in_half = tf.reduce_all(outputs == rounded, axis=1)
+    return tf.where(in_half, SMALLEST_FACTOR_IN_HALF, SMALLEST)
 
 
 def _influence_of(gradient: Tensor, phi: Tensor, factor: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ class Retrieval(Learner):
 
     Subclasses are frozen dataclasses of parameters that JSON can hold.
     """
+
+    uses_candidates: ClassVar[bool] = True
+    """Whether the reader asks for the ρ̂ of candidates; else fitting computes and keeps none."""
 
     @abstractmethod
     def reader(self, context: Context) -> "Reader":

@@ -34,8 +34,7 @@ class ClassEvidence(Retrieval):
     of [7] are: Δ ← Δ + step · mean(x') · ρ/(max ρ − min ρ), where x' = clip(x + Δ) is the image so
     far, ρ = ∂(z_c − z_r)/∂x' [5], and r the strongest rival of c by the logits z; until
     z_c leads by `lead`. All of it is in units of the clip range, from its low end. The image's ρ̂
-    is Δ/mean(x). There is no candidate; those of the fit stay unused, and need least room with
-    `bank_dtype="uint8"`.
+    is Δ/mean(x). There is no candidate, so that the fit computes and keeps no ρ of benign images.
 
     :param evidence: what gives the other class: "shallow", the default, "views", "graded views", or
         an object: :class:`ShallowEvidence`, :class:`ViewEvidence`, :class:`GradedViewEvidence`,
@@ -46,6 +45,7 @@ class ClassEvidence(Retrieval):
     """
 
     name: ClassVar[str] = "class"
+    uses_candidates: ClassVar[bool] = False
     evidence: Evidence = field(default_factory=ShallowEvidence)
     steps: int = 40
     lead: float = 1.0
@@ -70,6 +70,11 @@ class ClassEvidence(Retrieval):
     ) -> dict[str, npt.NDArray[Any]]:
         """Return what the evidence learns; see the base class."""
         return self.evidence.learn(context, images, labels)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the evidence learns from images; see the base class."""
+        return self.evidence.learns
 
     def check_learned(self, context: Context) -> None:
         """Check what the evidence learned; see the base class."""

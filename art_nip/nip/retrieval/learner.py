@@ -57,6 +57,11 @@ class Learner(ABC):
         """
         return {}
 
+    @property
+    def learns(self) -> bool:
+        """Whether `learn` reads the images."""
+        return type(self).learn is not Learner.learn
+
     def check_learned(self, context: Context) -> None:  # noqa: B027 - most learn nothing
         """Raise a ValueError unless `context.learned` is such as `learn` returns.
 

@@ -20,6 +20,10 @@ from art_nip.utils.arrays import Array, namespace
 VALUES_AT_ONCE = 2**22
 """The number of values of the candidates' vectors compared at once: 16 MiB in float32."""
 
+VALUES_KEPT = 2**24
+"""So many values of the candidates' vectors are kept in float32, 64 MiB; more of them are converted
+at each call."""
+
 
 @dataclass(frozen=True)
 class Nearest(Retrieval):
@@ -81,19 +85,25 @@ class Nearest(Retrieval):
 class _NearestReader(Reader):
     def __init__(self, context: Context, layer: str) -> None:
         super().__init__(context)
-        self._see = _vectors_of(context.adapter, layer)
-        self._tensor = context.adapter.tensor
-        self._vectors = context.adapter.held(context.learned["vectors"])
+        adapter, vectors = context.adapter, context.learned["vectors"]
+        self._places = (Layer.parse(layer),)
+        if vectors.size <= VALUES_KEPT:
+            stored = adapter.tensor(vectors)
+            rows = len(vectors)
+            self._nearest = adapter.compiled(
+                lambda maps: most_similar(neuron_vectors(maps), stored, rows, lambda chunk: chunk)
+            )
+            return
+        held, rows = adapter.held(vectors), max(1, VALUES_AT_ONCE // vectors.shape[1])
+        self._nearest = lambda maps: most_similar(neuron_vectors(maps), held, rows, adapter.tensor)
 
     def candidate(self, x: Array) -> Array:
-        vectors = self._see(x)
-        rows = max(1, VALUES_AT_ONCE // vectors.shape[1])
-        return most_similar(vectors, self._vectors, rows, self._tensor)
+        return self._nearest(self._adapter.activations(x, self._places)[0])
 
 
 def _vectors_of(adapter: EstimatorAdapter, layer: str) -> Callable[[Array], Array]:
-    places = (Layer.parse(layer),)
-    return lambda x: neuron_vectors(adapter.activations(x, places)[0])
+    places, vectors = (Layer.parse(layer),), adapter.compiled(neuron_vectors)
+    return lambda x: vectors(adapter.activations(x, places)[0])
 
 
 def most_similar(

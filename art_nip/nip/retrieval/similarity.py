@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.estimators.base import EstimatorAdapter
-from art_nip.nip.neurons import middle_influence, similarity
+from art_nip.nip import neurons
 from art_nip.nip.retrieval.base import Reader, Retrieval
 from art_nip.nip.retrieval.context import Context
 from art_nip.utils.arrays import Array, namespace
@@ -40,8 +40,14 @@ def similarity_to(
     :param adapter: the model.
     :param fractions: shares of the front, middle and tail part.
     """
-    on_device = adapter.tensor(template)
-    return lambda x: similarity(middle_influence(adapter.influence(x), fractions), on_device)
+    found = adapter.compiled(_similarity_of(adapter.tensor(template), fractions))
+    return lambda x: found(adapter.influence(x))
+
+
+def _similarity_of(template: Array, fractions: Sequence[float]) -> Callable[[Array], Array]:
+    """Return the function from influence to δ."""
+    of_middle = neurons.similarity_to(template)
+    return lambda influence: of_middle(neurons.middle_influence(influence, fractions))
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,10 @@ class _SimilarityReader(Reader):
         super().__init__(context)
         fitted, adapter = context.fit, context.adapter
         order = np.argsort(fitted.bank.similarities, kind="stable")
-        self._similarity = similarity_to(fitted.template, adapter, context.fractions)
-        self._ascending = adapter.tensor(fitted.bank.similarities[order])
+        similarity = _similarity_of(adapter.tensor(fitted.template), context.fractions)
+        ascending = adapter.tensor(fitted.bank.similarities[order])
+        self._place = adapter.compiled(lambda influence: nearest(ascending, similarity(influence)))
         self._candidate_at = adapter.rows(order)
 
     def candidate(self, x: Array) -> Array:
-        return self._candidate_at(nearest(self._ascending, self._similarity(x)))
+        return self._candidate_at(self._place(self._adapter.influence(x)))

@@ -21,14 +21,15 @@ def neuron_vectors(maps: Array) -> Array:
     :return: shape (N, C·P) for P places in all, of length 1 or 0.
     """
     xp = namespace(maps)
-    maps = xp.reshape(maps, (maps.shape[0], maps.shape[1], math.prod(maps.shape[2:])))
+    # Not the number of images, which graphs of TensorFlow do not know.
+    maps = xp.reshape(maps, (-1, maps.shape[1], math.prod(maps.shape[2:])))
     # The sign times the root would not do: attacks need a slope at zero.
     roots = maps / xp.sqrt(xp.abs(maps) + SLOPE_AT_ZERO)
     centred = roots - xp.mean(roots, axis=2, keepdims=True)
     length, whole = _length(centred), _length(roots)
     varies = length > ROUNDING * whole
     vectors = xp.where(varies, centred / xp.where(varies, length, length + 1), centred * 0)
-    return xp.reshape(vectors, (maps.shape[0], maps.shape[1] * maps.shape[2]))
+    return xp.reshape(vectors, (-1, maps.shape[1] * maps.shape[2]))
 
 
 def _length(maps: Array) -> Array:
@@ -60,7 +61,7 @@ def pooled(maps: Array, most: int) -> Array:
     squares = [(count, min(side, size)) for count, size in zip(left, places, strict=True)]
     whole = [slice(None), slice(None), *(slice(count * of) for count, of in squares)]
     xp = namespace(maps)
-    shape = (*maps.shape[:2], *(size for square in squares for size in square))
+    shape = (-1, maps.shape[1], *(size for square in squares for size in square))
     return xp.mean(xp.reshape(maps[tuple(whole)], shape), axis=tuple(range(3, len(shape), 2)))
 
 

@@ -12,6 +12,9 @@ from art_nip.zoo.adversarial import worst
 from art_nip.zoo.suppression import auxiliary_logits
 from art_nip.zoo.training import Images, Labels, Recipe, Step
 
+FIRST_WITH_BFLOAT16 = (8, 0)
+"""The first GPUs that compute in bfloat16: Ampere. Before, it is emulated, and slow."""
+
 
 def seed_weights(seed: int) -> None:
     """Make the next model start from the same weights each time.
@@ -31,7 +34,7 @@ def training_step(model: torch.nn.Module, recipe: Recipe, mean: float, std: floa
     """
     device = next(model.parameters()).device
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)
-    known = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_knows_bfloat16()
+    known = _gpu_knows_bfloat16(device) if device.type == "cuda" else _cpu_knows_bfloat16()
     autocast = recipe.bfloat16 and known
 
     def loss_of(x: Any, labels: Any, told: Any) -> Any:
@@ -50,7 +53,7 @@ def training_step(model: torch.nn.Module, recipe: Recipe, mean: float, std: floa
         x = x.detach().requires_grad_()
         return torch.autograd.grad(loss_of(x, labels, told=None), x)[0]
 
-    def step(images: Images, start: Images, labels: Labels, rate: float) -> float:
+    def step(images: Images, start: Images, labels: Labels, rate: float) -> torch.Tensor:
         for group in optimizer.param_groups:
             group["lr"] = rate
         x = torch.from_numpy(np.ascontiguousarray(images)).to(device)
@@ -66,10 +69,14 @@ def training_step(model: torch.nn.Module, recipe: Recipe, mean: float, std: floa
         loss.backward()
         optimizer.step()
         model.eval()
-        return float(loss.detach())
+        return loss.detach()  # type: ignore[no-any-return]
 
     model.eval()
     return step
+
+
+def _gpu_knows_bfloat16(device: torch.device) -> bool:
+    return torch.cuda.get_device_capability(device) >= FIRST_WITH_BFLOAT16
 
 
 def _cpu_knows_bfloat16() -> bool:

@@ -59,8 +59,8 @@ def training_step(model: keras.Model, recipe: Recipe, mean: float, std: float) -
 
     optimizer.build(model.trainable_variables)
 
-    def step(images: Images, start: Images, labels: Labels, rate: float) -> float:
+    def step(images: Images, start: Images, labels: Labels, rate: float) -> Any:
         optimizer.learning_rate.assign(rate)
-        return float(apply(*map(tf.convert_to_tensor, (images, start, labels))))
+        return apply(*map(tf.convert_to_tensor, (images, start, labels)))
 
     return step

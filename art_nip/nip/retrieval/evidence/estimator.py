@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.estimators.base import EstimatorAdapter
+from art_nip.estimators.probing import are_probabilities, check_outputs, probe_images
 from art_nip.nip.retrieval.context import Context
 from art_nip.nip.retrieval.evidence.base import Evidence, EvidenceReader
-from art_nip.nip.retrieval.evidence.probabilities import are_probabilities, log_mean, softmax
+from art_nip.nip.retrieval.evidence.probabilities import log_mean, softmax
 from art_nip.utils.arrays import Array
 from art_nip.utils.ranges import same_range
 
@@ -62,7 +63,7 @@ class EstimatorEvidence(Evidence):
 
     def reader(self, context: Context) -> EvidenceReader:
         """Return the evidence at work; see the base class."""
-        return _EstimatorReader(context.adapter, self.estimator)
+        return _EstimatorReader(context, self.estimator)
 
     def as_dict(self) -> dict[str, Any]:
         """Raise a ValueError: JSON cannot hold a classifier."""
@@ -74,14 +75,18 @@ class EstimatorEvidence(Evidence):
 
 
 class _EstimatorReader(EvidenceReader):
-    def __init__(self, adapter: EstimatorAdapter, estimator: Any) -> None:
+    def __init__(self, context: Context, estimator: Any) -> None:
         super().__init__()
-        self._adapter, self._estimator = adapter, estimator
+        self._adapter, self._estimator = context.adapter, estimator
+        # Once, of made-up images: the logits of a single image may look like probabilities.
+        probes = probe_images(context.adapter.input_shape, context.clip_values)
+        scores = check_outputs(np.asarray(estimator.predict(probes)), context.adapter.nb_classes)
+        self._gives_probabilities = are_probabilities(scores)
 
     def log_posterior(self, x: Array, logits: Array, maps: list[Array]) -> Array:
         outputs = np.asarray(self._estimator.predict(self._adapter.numpy(x)), np.float32)
         found = self._adapter.tensor(outputs)
-        return log_mean([found if are_probabilities(outputs) else softmax(found)])
+        return log_mean([found if self._gives_probabilities else softmax(found)])
 
     def gradient(
         self, adapter: EstimatorAdapter, x: Array, logits: Array, classes: npt.NDArray[np.int64]

@@ -24,11 +24,6 @@ def log_mean(probabilities: list[Array]) -> Array:
     return namespace(probabilities[0]).log(mean + PROBABILITY_OFFSET)
 
 
-def are_probabilities(outputs: npt.NDArray[Any]) -> bool:
-    """Return whether outputs, shape (N, nb_classes), are not negative and sum to 1 in each row."""
-    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-4))
-
-
 def lead(logits: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     """Return by how much each image's class is ahead of all others, shape (N,).
 

@@ -158,7 +158,7 @@ class ShallowEvidence(Evidence):
             (tensor(learned[f"weights.{place}"]), tensor(learned[f"bias.{place}"]))
             for place in range(len(layers))
         ]
-        return _ShallowReader(layers, discriminants)
+        return _ShallowReader(layers, discriminants, context.adapter)
 
     def _places(self) -> tuple[Layer, ...]:
         return tuple(map(Layer.parse, self.layers))
@@ -166,13 +166,20 @@ class ShallowEvidence(Evidence):
 
 class _ShallowReader(EvidenceReader):
     def __init__(
-        self, layers: tuple[Layer, ...], discriminants: Sequence[tuple[Array, Array]]
+        self,
+        layers: tuple[Layer, ...],
+        discriminants: Sequence[tuple[Array, Array]],
+        adapter: EstimatorAdapter,
     ) -> None:
         super().__init__(layers)
         self._discriminants = discriminants
+        self._of_maps = adapter.compiled(self._posterior)
 
     def log_posterior(self, x: Array, logits: Array, maps: list[Array]) -> Array:
-        matmul = namespace(x).matmul
+        return self._of_maps(*maps)
+
+    def _posterior(self, *maps: Array) -> Array:
+        matmul = namespace(maps[0]).matmul
         return log_mean(
             [
                 softmax(matmul(_vectors(of_layer), weights) + bias)

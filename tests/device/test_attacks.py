@@ -1,0 +1,30 @@
+"""Every named attack goes through NIP on a device as on the host."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from art_nip import attacks
+from art_nip.utils.seeds import seeded
+from tests.attacks.test_registry import QUICK
+from tests.nip.helpers import fitted_on
+
+THROUGH = ("eot", "bpda", "apgd", "steering")
+"""Attacks that are made to go through defences."""
+
+
+@pytest.mark.parametrize(
+    ("name", "retrieval"),
+    [*((name, "similarity") for name in attacks.NAMES), *((name, "class") for name in THROUGH)],
+)
+def test_as_on_the_host(pair, bank, few, name, retrieval):
+    x, y = (part[:3] for part in few)
+    found = []
+    for classifier in pair:
+        defended = fitted_on(classifier, bank, retrieval).attach(classifier)
+        with warnings.catch_warnings(), seeded(0):
+            warnings.simplefilter("ignore")
+            found.append(attacks.get(name).create(defended, **QUICK[name]).generate(x, y))
+    assert not np.array_equal(found[0], x) or name == "noise"
+    np.testing.assert_allclose(*found, atol=1e-4)
