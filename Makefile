@@ -9,7 +9,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 ON_DEVICE := $(BIN)/python -m pytest -p tests.device.plugin -n $(WORKERS) --dist loadfile
 
-.PHONY: demo paper test test-device test-tools lint clean
+.PHONY: demo paper test test-device test-tools lint docs clean
 
 demo: .venv/demo-$(FRAMEWORK)
 	$(BIN)/art-nip demo --framework $(FRAMEWORK)
@@ -19,7 +19,7 @@ paper: .venv/demo-$(FRAMEWORK)
 	$(BIN)/art-nip paper --framework $(FRAMEWORK) $(PAPER)
 
 # One thread for each worker: the models are small, and threads that share cores wait for each other.
-test: lint
+test: lint docs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 	OMP_NUM_THREADS=1 $(ON_DEVICE) tests/device
 
@@ -38,6 +38,11 @@ lint: .venv/dev
 	$(BIN)/mypy --strict art_nip
 	$(BIN)/lint-imports
 	$(BIN)/vulture
+
+# The pages, in build/docs; and the examples in them, which are run.
+docs: .venv/dev
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
+	$(BIN)/sphinx-build -q -W --keep-going -b doctest docs build/doctest
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

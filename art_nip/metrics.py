@@ -229,7 +229,7 @@ def top_k_neuron_consistency(
 ) -> npt.NDArray[np.float64]:
     """Return the TKNC of each image: how many of its k most important neurons stay so.
 
-    That is |A ∩ B| / |A ∪ B| of the two sets of k neurons; equal influence ranks by index. What
+    That is ``|A ∩ B| / |A ∪ B|`` of the two sets of k neurons; equal influence ranks by index. What
     counts is the order of the neurons, which does not depend on the range of the images.
 
     :param benign: Neuron influence of the benign images, shape (N, n), as `nip.influence` gives it.

@@ -37,7 +37,7 @@ def rates(
     :param values: For each attack and defence the rate and its interval, all in [0, 1]. A defence
         that is missing under an attack, or NaN, has no point there.
     :param defences: All defences of the run. The position of a defence in it sets its colour and
-    marker, so that they are the same in every figure; the first is the baseline, in grey.
+        marker, so that they are the same in every figure; the first is the baseline, in grey.
     :param measure: What the rates are, for the axis.
     :param title: Heading.
     :raises ValueError: If there is no rate, or a defence that `defences` lacks.

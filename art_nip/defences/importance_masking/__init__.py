@@ -46,7 +46,7 @@ class ImportanceMasking(Transformer):  # type: ignore[misc]
     script for ResNet-18, 50 neurons of 512.
 
     Our choices: the paper measures importance by leaving a neuron out, or by what CLIP says that it
-    sees; here it is |∂y_c/∂φ · φ| with y_c the logit, the mean over images of class c: what leaving
+    sees; here it is ``|∂y_c/∂φ · φ|`` with y_c the logit, the mean over images of class c: what leaving
     it out changes to first order, and exactly where only one dense layer follows. Neurons are
     single values, where the paper masks whole channels of convolutional layers. The first pass gets
     no noise, as it does in the paper's script.
