@@ -60,6 +60,9 @@ def _keeping() -> Iterator[list[Answers]]:
 class SharesPass:
     """A mixin for ART's classifiers: the model predicts only what NIP has no answer for."""
 
+    keeps_predictions = True
+    """What `predict` gives is what the class behind this gives; `as_module` asks."""
+
     def predict(
         self,
         x: npt.NDArray[Any],

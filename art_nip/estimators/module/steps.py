@@ -59,11 +59,13 @@ def _function(kind: type, name: str) -> Any:
 
 
 def _keeps_predictions(base: type) -> bool:
-    """Return whether a class is what makes a clone in this package, and leaves `predict` alone.
+    """Return whether a class is what makes a clone in this package, and predictions stay the same.
 
-    These convert or copy the arrays that ART is given, and change nothing that a module does.
+    These convert or copy the arrays that ART is given, or say that they save `predict` work only.
     """
-    return base.__module__.startswith("art_nip.") and "predict" not in vars(base)
+    if not base.__module__.startswith("art_nip."):
+        return False
+    return "predict" not in vars(base) or bool(vars(base).get("keeps_predictions", False))
 
 
 def check_shape(shape: tuple[int, ...], input_shape: tuple[int, ...]) -> None:
