@@ -102,7 +102,7 @@ class SimulatedTensor(torch.Tensor):
 
 
 # EagerPy, and so Foolbox, knows tensors by the name of their package.
-SimulatedTensor.__module__ = "torch"
+SimulatedTensor.__module__, SimulatedTensor.__qualname__ = "torch", "Tensor"
 
 
 def compute(operation: Any, *args: Any, **kwargs: Any) -> Any:

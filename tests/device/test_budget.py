@@ -19,8 +19,8 @@ BUDGETS = {
     "similarity": (0, 0, 1),
     "nearest": (0, 0, 1),
     "shallow": (4, 6, 1),
-    "views": (6, 4, 1),
-    "graded views": (7, 5, 1),
+    "views": (6, 6, 1),
+    "graded views": (7, 7, 1),
 }
 """The largest numbers of uploads, downloads and waits for a batch of NIP.
 

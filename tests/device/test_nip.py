@@ -31,7 +31,7 @@ def everything(nip: NIPPreprocessor, classifier: Any, x: np.ndarray, y: np.ndarr
         "predict": defended.predict(x),
         "loss_gradient": defended.loss_gradient(x, np.eye(10, dtype=np.float32)[y]),
         "class_gradient": defended.class_gradient(x[:2]),
-        "lead": nip.surrogate_losses(x, (y + 1) % 10)[-1],
+        "lead": nip.surrogate_losses(x, y, (y + 1) % 10)[-1].gradient(),
     }
     is_class = isinstance(nip.retrieval, ClassEvidence)
     found["found"] = nip.evidence(x) if is_class else nip.retrieve(x)

@@ -1,4 +1,4 @@
-"""Models by where they come from, as ART classifiers.
+"""Models by where they come from, as ART classifiers::
 
     load(torchvision="resnet50", classes=[0, 217, 482])
     load(timm="resnet18.a1_in1k")
