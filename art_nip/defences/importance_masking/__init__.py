@@ -48,8 +48,8 @@ class ImportanceMasking(Transformer):  # type: ignore[misc]
     Our choices: the paper measures importance by leaving a neuron out, or by what CLIP says that it
     sees; here it is ``|∂y_c/∂φ · φ|`` with y_c the logit, the mean over images of class c: what
     leaving it out changes to first order, and exactly where only one dense layer follows. Neurons
-    are single values, where the paper masks whole channels of convolutional layers. The first pass gets
-    no noise, as it does in the paper's script.
+    are single values, where the paper masks whole channels of convolutional layers. The first pass
+    gets no noise, as it does in the paper's script.
 
     What to expect: the class of the first pass chooses the mask, which favours this class in the
     second pass. The paper adds a few points to adversarially trained models. On GTSRB's ResNet-20,
