@@ -1,10 +1,12 @@
 """Writing files that are there whole or not at all, and opening those that are not whole."""
 
+import glob
 import mmap
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +15,83 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+if sys.platform != "win32":
+    import fcntl
+
+RANDOM_PART = 8
+"""How many letters `tempfile` puts into a name."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to, which takes the place of `path` when all is written.
 
-    If the writing fails nothing is left of it; if it is killed the old file is still there.
+    If the writing fails nothing is left of it; if it is killed the old file is still there, and
+    what was written beside it, until `clear_leftovers` is called.
 
-    :param path: the file; its folder exists.
+    :param path: the file; its folder exists. Of a link, the file that it leads to is replaced.
+    :raises ValueError: if it is there, and no file: a folder, or a device.
     """
-    # Beside the file, since only within one file system a file takes another's place at once.
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp lets nobody else read it
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink()
-        raise
+    path = destination(path)
+    with _locked_temporary(path) as temporary:
+        try:
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())  # mkstemp lets nobody else read it
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink()
+            raise
+
+
+def destination(path: Path) -> Path:
+    """Return the file that a path leads to, through links.
+
+    :raises ValueError: if something is there that is no file.
+    """
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        raise ValueError(
+            f"{path} is a folder; give the name of a file in it."
+            if target.is_dir()
+            else f"{path} is a device, and no file can take its place; give the name of a file."
+        )
+    return target
+
+
+def clear_leftovers(path: Path) -> None:
+    """Remove what processes left beside a file that were killed as they wrote it.
+
+    :param path: the file. What living processes write beside it is left alone.
+    """
+    if sys.platform == "win32":  # nothing tells there whether its writer lives
+        return
+    path = destination(path)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.{'?' * RANDOM_PART}.tmp"):
+        with suppress(OSError), open(leftover, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink()
+
+
+@contextmanager
+def _locked_temporary(path: Path) -> Iterator[Path]:
+    """Give an empty file beside another, with a lock on it as long as this process lives."""
+    while True:
+        # Beside it, since only within one file system a file takes another's place at once.
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        if sys.platform == "win32":  # an open file cannot be moved there
+            os.close(handle)
+            yield Path(name)
+            return
+        try:
+            with suppress(OSError):  # some file systems have no locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.path.exists(name):  # until it was locked, it was taken for a leftover
+                yield Path(name)
+                return
+        finally:
+            os.close(handle)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

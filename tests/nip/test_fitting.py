@@ -242,6 +242,8 @@ def test_a_killed_fit_leaves_the_old_file(fitted_nips, lenet, tmp_path):
     assert NIPPreprocessor.load(path, make_classifier("pytorch", lenet["pytorch"])).is_fitted
     (left,) = (entry for entry in tmp_path.iterdir() if entry != path)
     assert os.path.getsize(left) > 0
+    fitted_nips["pytorch"].save(path)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_where_no_file_can_be_no_image_is_read(classifier, bank, tmp_path):
