@@ -3,11 +3,13 @@
 import glob
 import mmap
 import os
+import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -33,16 +35,13 @@ def replacing(path: Path) -> Iterator[Path]:
     :raises ValueError: if it is there, and no file: a folder, or a device.
     """
     path = destination(path)
-    with _locked_temporary(path) as temporary:
-        try:
-            yield temporary
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())  # mkstemp lets nobody else read it
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink()
-            raise
+    with _locked_folder(path) as folder:
+        temporary = folder / path.name
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # safetensors lets nobody else read it
+        temporary.replace(path)
 
 
 def destination(path: Path) -> Path:
@@ -69,29 +68,44 @@ def clear_leftovers(path: Path) -> None:
         return
     path = destination(path)
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.{'?' * RANDOM_PART}.tmp"):
-        with suppress(OSError), open(leftover, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            leftover.unlink()
+        with suppress(OSError), _opened(leftover) as folder:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(leftover)
 
 
 @contextmanager
-def _locked_temporary(path: Path) -> Iterator[Path]:
-    """Give an empty file beside another, with a lock on it as long as this process lives."""
+def _locked_folder(path: Path) -> Iterator[Path]:
+    """Give a folder beside a file, with a lock on it as long as this process lives.
+
+    safetensors has temporary files of its own, which are in it too.
+    """
+    # Beside it, since only within one file system a file takes another's place at once.
+    made = partial(TemporaryDirectory, prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     while True:
-        # Beside it, since only within one file system a file takes another's place at once.
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        if sys.platform == "win32":  # an open file cannot be moved there
-            os.close(handle)
-            yield Path(name)
-            return
-        try:
-            with suppress(OSError):  # some file systems have no locks
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            if os.path.exists(name):  # until it was locked, it was taken for a leftover
+        with made() as name, ExitStack() as stack:
+            if sys.platform == "win32" or _is_locked(name, stack):
                 yield Path(name)
                 return
-        finally:
-            os.close(handle)
+
+
+def _is_locked(folder: str, stack: ExitStack) -> bool:
+    """Lock a new folder; return False if it has seemed a leftover to another process by then."""
+    try:
+        opened = stack.enter_context(_opened(folder))
+    except FileNotFoundError:
+        return False
+    with suppress(OSError):  # some file systems have no locks
+        fcntl.flock(opened, fcntl.LOCK_EX)
+    return os.path.exists(folder)
+
+
+@contextmanager
+def _opened(folder: str | Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -112,10 +126,14 @@ def write_arrays(
     :param path: the file; its folder exists.
     :param arrays: by name.
     :param metadata: of the file.
+    :raises OSError: if it cannot be written, as on a full disk.
     """
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with replacing(path) as temporary:
-        save_file(contiguous, temporary, dict(metadata) if metadata else None)
+        try:
+            save_file(contiguous, temporary, dict(metadata) if metadata else None)
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written: {error}.") from error
 
 
 @contextmanager

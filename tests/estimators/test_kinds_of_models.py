@@ -41,7 +41,7 @@ def test_a_sequential_of_which_art_does_not_call_the_forward_is_refused(digits):
     with pytest.raises(ValueError, match="ART calls the layers one after the other"):
         make_classifier("pytorch", model)
     estimator = PyTorchClassifier(model, nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0, 1))
-    with pytest.raises(ValueError, match="Make the class an .* that holds the Sequential"):
+    with pytest.raises(ValueError, match=r"Make the class an .* that holds the Sequential"):
         adapter(estimator)
     held = make_classifier("pytorch", nn.DataParallel(model))
     logits, _ = adapter(held, "2").logits_and_activations(on_device(digits["test"][0][:5]), ())

@@ -1,12 +1,17 @@
 """Files that are there whole or not at all."""
 
 import os
+import signal
 import sys
 import threading
 
+import numpy as np
 import pytest
 
-from art_nip.utils.files import clear_leftovers, replacing, write_bytes
+from art_nip.utils.files import clear_leftovers, reading, replacing, write_arrays, write_bytes
+
+if sys.platform != "win32":
+    import resource
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither")
 
@@ -18,7 +23,7 @@ def test_of_a_link_the_file_that_it_leads_to_is_replaced(tmp_path):
     link.symlink_to(target)
     for content in (b"new", b"newer"):
         with replacing(link) as temporary:
-            assert temporary.parent == disk
+            assert temporary.parent.parent == disk
             temporary.write_bytes(content)
         assert link.is_symlink()
         assert target.read_bytes() == content
@@ -42,11 +47,13 @@ def test_leftovers_of_the_dead_are_removed_and_what_the_living_write_is_not(tmp_
     path = tmp_path / "bank[1]"
     left = tmp_path / ".bank[1].abcdefgh.tmp"
     others = [tmp_path / name for name in (".bank1.abcdefgh.tmp", ".bank[1].tmp", "bank[1].old")]
-    for file in (left, *others):
+    left.mkdir()
+    for file in (left / "bank[1]", *others):
         file.touch()
     with replacing(path) as temporary:
         temporary.write_bytes(b"whole")
         clear_leftovers(path)
+        assert not left.exists()
         assert temporary.is_file()
     assert path.read_bytes() == b"whole"
     assert set(tmp_path.iterdir()) == {path, *others}
@@ -56,19 +63,34 @@ def test_leftovers_of_the_dead_are_removed_and_what_the_living_write_is_not(tmp_
 def test_many_can_write_one_file_at_once(tmp_path):
     path, faults = tmp_path / "file", []
 
-    def write(content):
+    def write(array):
         try:
-            for _ in range(50):
+            for _ in range(20):
                 clear_leftovers(path)
-                write_bytes(path, content)
+                write_arrays(path, {"x": array})
         except Exception as error:
             faults.append(error)
 
-    threads = [threading.Thread(target=write, args=(bytes([n]) * 1000,)) for n in range(4)]
+    threads = [threading.Thread(target=write, args=(np.full(1000, n),)) for n in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert not faults
-    assert len(set(path.read_bytes())) == 1
+    with reading(path, "") as file:
+        assert np.ptp(file.get_tensor("x")) == 0
     assert os.listdir(tmp_path) == ["file"]
+
+
+@posix_only
+def test_what_is_too_large_for_the_disk_is_an_error_of_the_disk(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"bank cannot be written: .*too large"):
+            write_arrays(tmp_path / "bank", {"x": np.zeros(10_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not os.listdir(tmp_path)
