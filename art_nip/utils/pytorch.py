@@ -41,6 +41,22 @@ def device_of(module: torch.nn.Module) -> torch.device | None:
     return next((weight.device for weight in weights), None)
 
 
+def check_runs_as_written(model: Any) -> None:
+    """Raise a ValueError if ART's classifiers would not call the `forward` that a model has.
+
+    Of a Sequential they call the layers one after the other themselves.
+
+    :param model: the model of a `PyTorchClassifier`.
+    """
+    sequential = torch.nn.Sequential
+    if isinstance(model, sequential) and type(model).forward is not sequential.forward:
+        raise ValueError(
+            f"The model, a {type(model).__name__}, is an nn.Sequential with a forward of its own, "
+            "and ART calls the layers one after the other instead of it: its predictions are "
+            "others. Make the class an nn.Module that holds the Sequential."
+        )
+
+
 def has_float64(device: torch.device) -> bool:
     """Return whether a device computes in float64; Apple's GPUs do not.
 

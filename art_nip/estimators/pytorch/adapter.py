@@ -25,7 +25,7 @@ from art_nip.estimators.pytorch.modes import as_written, plain
 from art_nip.estimators.pytorch.tracing import hangs_on_past, trace
 from art_nip.estimators.traced import Traced
 from art_nip.utils.kept import Kept
-from art_nip.utils.pytorch import device_of, to_numpy
+from art_nip.utils.pytorch import check_runs_as_written, device_of, to_numpy
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -43,6 +43,7 @@ class PyTorchAdapter(EstimatorAdapter):
     _cached_input_dtypes: dict[frozenset[torch.dtype], torch.dtype] | None = None
 
     def __init__(self, estimator: Any, layer: str | None, confidence: str) -> None:
+        check_runs_as_written(estimator.model)
         self._device_of_estimator = torch.device(estimator.device)
         self._moments_kept: Kept[tuple[Tensor, Tensor]] = Kept()
         super().__init__(estimator, layer, confidence)
@@ -61,6 +62,12 @@ class PyTorchAdapter(EstimatorAdapter):
         if not isinstance(model, nn.Module):
             raise TypeError(f"The estimator's model is a {type(model).__name__}, not an nn.Module.")
         return model
+
+    def _is_same(self, model: nn.Module) -> bool:
+        # ART's classifiers, when copied or pickled, make a shallow copy of their model.
+        return model is self.model or (
+            type(model) is type(self.model) and vars(model)["_modules"] is self.model._modules
+        )
 
     @property
     def device(self) -> torch.device:
