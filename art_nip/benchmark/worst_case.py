@@ -33,6 +33,7 @@ class Outcome:
         attacked or not.
     :param broken: the same, but attacked images count only within the budget.
     :param benign: facts of classifying benign images.
+    :param flags: what AutoAttack warned of.
     """
 
     suite: str
@@ -43,6 +44,7 @@ class Outcome:
     wrong: dict[Role, Mask]
     broken: dict[Role, Mask]
     benign: dict[str, Any]
+    flags: tuple[str, ...] = ()
 
     def broken_by(self, roles: Iterable[Role]) -> Mask | None:
         """Return which images any of these attacks breaks; None if none of them has results."""
@@ -77,16 +79,19 @@ def outcomes(run: Run) -> Iterator[Outcome]:
         benign_wrong = unattacked.arrays["classes"][:n] != y
         wrong: dict[Role, Mask] = {}
         broken: dict[Role, Mask] = {}
+        flags: list[str] = []
         for cell in cells:
             crafted, predictions = run.crafted(cell), run.predictions(cell)
             role = grid.attacks[cell.attack].role
             if crafted is None or predictions is None or predictions.error or role is None:
                 continue
+            flags += crafted.facts.get("flags", [])
             wrong[role] = benign_wrong | (predictions.arrays["classes"] != y)
             broken[role] = benign_wrong | (wrong[role] & (crafted.linf <= eps + ROUNDING_SHARE))
         if broken:
             yield Outcome(
-                suite, defence, protocol, eps, benign_wrong, wrong, broken, unattacked.facts
+                *(suite, defence, protocol, eps, benign_wrong, wrong, broken, unattacked.facts),
+                tuple(flags),
             )
 
 

@@ -1,6 +1,7 @@
 """The adaptive suite: what belongs to it, the worst case over it, and the checklist of it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -202,6 +203,8 @@ def test_the_checklist_sees_through_a_defence_without_gradients(ran):
     found = statuses(benchmark._store.folder)
     assert found["rounding", "gradients are not zero"] == Status.FAILED
     assert found["dimming", "the same image gets the same answer"] == Status.FAILED
+    assert found["rounding", "AutoAttack raises no flag"] == Status.FAILED
+    assert found["none", "AutoAttack raises no flag"] == Status.PASSED
     for defence in ("none", "ss", "nip", "trained"):
         assert found[defence, "gradients are not zero"] == Status.PASSED
         assert found[defence, "the same image gets the same answer"] == Status.PASSED
@@ -269,12 +272,30 @@ def findings(outcome, facts, kind=Kind.PREPROCESSOR, offers=False):
         ("random noise adds nothing", {"noise": 4, "pgd": 1}, Status.FAILED),
         ("transferred examples add nothing", {"transfer": 7, "square": 7}, Status.PASSED),
         ("transferred examples add nothing", {"transfer": 7, "square": 2}, Status.FAILED),
+        ("transferred examples add nothing", {"transfer": 7, "autoattack": 7}, Status.PASSED),
+        ("AutoAttack raises no flag", {"pgd": 7}, Status.NOT_RUN),
+        ("AutoAttack raises no flag", {"autoattack": 7}, Status.PASSED),
     ],
 )
 def test_items_pass_and_fail(item, given, expected):
     status, evidence = findings(outcome(**given), {})[item]
     assert status == expected
     assert evidence
+
+
+def test_flags_of_autoattack_are_evidence():
+    flagged = replace(outcome(autoattack=7), flags=("gradients are zero", "it is random"))
+    status, evidence = findings(flagged, {})["AutoAttack raises no flag"]
+    assert status == Status.FAILED
+    assert evidence == "gradients are zero; it is random"
+
+
+def test_autoattack_is_for_pytorch(lenet):
+    for framework in ("pytorch", "tensorflow"):
+        classifier = make_classifier(framework, lenet[framework])
+        roles = {entry.role for entry in attack_entries(["adaptive"], classifier)}
+        assert (Role.AUTOATTACK in roles) == (framework == "pytorch")
+        assert roles | {Role.AUTOATTACK} == set(Role)
 
 
 @pytest.mark.parametrize(
