@@ -189,7 +189,7 @@ def test_autoattack_takes_the_version_for_random_defences(lenet, plain, few, mon
 
 
 def test_what_traces_the_process_goes_on(plain, few):
-    def tracing(frame: Any, event: str, argument: Any) -> None:
+    def tracing(*_: Any) -> None:
         pass
 
     before = sys.gettrace()

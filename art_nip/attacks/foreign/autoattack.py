@@ -4,6 +4,7 @@ with an ensemble of diverse parameter-free attacks", 2020).
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -143,7 +144,7 @@ class AutoAttack(ForeignAttack):
         if self.version != "auto":
             return self.version
         found: list[str] = []
-        checks.check_randomized(module, images, labels, logger=_Warnings(found))
+        checks.check_randomized(module, images, labels, logger=_kept(found))
         return "rand" if found else "standard"
 
     def _adapt(self, attack: Any) -> None:
@@ -157,13 +158,12 @@ class AutoAttack(ForeignAttack):
             targeted.n_target_classes = min(targeted.n_target_classes, nb_classes - 1)
         attack.fab.n_iter, attack.square.n_queries = self.max_iter, self.max_queries
         for apgd in (attack.apgd, attack.apgd_targeted):
-            apgd.n_iter = apgd.n_iter_orig = self.max_iter
             # As its constructor derives them from the number of steps.
-            apgd.n_iter_2, apgd.n_iter_min, apgd.size_decr = (
-                max(int(share * self.max_iter), 1) for share in (0.22, 0.06, 0.03)
-            )
+            shares = {"n_iter_2": 0.22, "n_iter_min": 0.06, "size_decr": 0.03}
+            derived = {name: max(int(share * self.max_iter), 1) for name, share in shares.items()}
+            vars(apgd).update(n_iter=self.max_iter, n_iter_orig=self.max_iter, **derived)
         for part in (attack, attack.apgd, attack.apgd_targeted):
-            part.logger = _Warnings(self._flags)
+            vars(part).update(logger=_kept(self._flags))
 
     def _check_params(self) -> None:
         super()._check_params()
@@ -191,24 +191,18 @@ class AutoAttack(ForeignAttack):
             check_whole("seed", self.seed, least=0)
 
 
-class _Warnings:
-    """A logger that keeps what it is warned of, and nothing else.
+def _kept(found: list[str]) -> logging.Logger:
+    """Return a logger that adds to a list what it is warned of, and shows nothing."""
 
-    :param found: where to keep it.
-    """
-
-    def __init__(self, found: list[str]) -> None:
-        self._found = found
-
-    def warning(self, text: str) -> None:
+    def keep(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
         meanings = (meaning for word, meaning in FLAGS.items() if word in text)
-        self._found.append(next(meanings, text))
+        found.append(next(meanings, text))
+        return False
 
-    def info(self, text: str) -> None:
-        pass
-
-    def debug(self, text: str) -> None:
-        pass
+    logger = logging.Logger(__name__, logging.WARNING)
+    logger.addFilter(keep)
+    return logger
 
 
 @contextmanager
