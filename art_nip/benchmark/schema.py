@@ -70,6 +70,7 @@ class Role(Word):
     BPDA = "bpda"
     AUXILIARY = "auxiliary"
     STEERING = "steering"
+    AUTOATTACK = "autoattack"
     SQUARE = "square"
     HOPSKIPJUMP = "hopskipjump"
     NOISE = "noise"
