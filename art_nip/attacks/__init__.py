@@ -14,9 +14,10 @@ from art_nip.attacks.registry import MINIMAL, NAMES, PAPER, NamedAttack, get
 if TYPE_CHECKING:  # what `__getattr__` gives, for those who check types
     from art_nip.attacks.apgd import AutoProjectedGradientDescent as AutoProjectedGradientDescent
     from art_nip.attacks.auna import AdditiveUniformNoise as AdditiveUniformNoise
-    from art_nip.attacks.autoattack import AutoAttack as AutoAttack
+    from art_nip.attacks.autoattack import ARTAutoAttack as ARTAutoAttack
     from art_nip.attacks.boundary import BoundaryAttack as BoundaryAttack
     from art_nip.attacks.deepfool import DeepFool as DeepFool
+    from art_nip.attacks.foreign.autoattack import AutoAttack as AutoAttack
     from art_nip.attacks.hopskipjump import HopSkipJump as HopSkipJump
     from art_nip.attacks.jsma import SaliencyMapMethod as SaliencyMapMethod
     from art_nip.attacks.minimum_norm import MinimumNorm as MinimumNorm

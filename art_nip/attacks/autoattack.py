@@ -14,7 +14,7 @@ from art_nip.attacks.deepfool import DeepFool
 Array = npt.NDArray[Any]
 
 
-class AutoAttack(evasion.AutoAttack):  # type: ignore[misc]
+class ARTAutoAttack(evasion.AutoAttack):  # type: ignore[misc]
     """AutoAttack of Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble
     of diverse parameter-free attacks" (2020), in ART's choice: APGD on cross-entropy and on the
     difference of logits ratio (left out where there are two classes), DeepFool (its authors take

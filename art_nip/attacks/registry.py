@@ -1,6 +1,7 @@
 """Attacks by name, with parameters that come near the sizes of the paper's table II.
 
-Each is an ART attack that takes true labels, in either framework, against any defended classifier.
+Each is an ART attack that takes true labels, in either framework (`autoattack` in PyTorch only),
+against any defended classifier.
 A new attack is a file of this package and a line below.
 """
 
@@ -121,12 +122,13 @@ class NamedAttack:
         """
         # Imported here: with them comes ART, and with it PyTorch.
         from art_nip.attacks.base import UnitRangeAttack
+        from art_nip.attacks.foreign.base import ForeignAttack
         from art_nip.attacks.in_unit_range import InUnitRange
         from art_nip.estimators.single_precision import single_precision
 
         fixed = {name: value for name, value in FIXED.items() if name in self._signature()}
         kind, settings = self.kind, {**parameters, **fixed}
-        if issubclass(kind, UnitRangeAttack):
+        if issubclass(kind, (UnitRangeAttack, ForeignAttack)):
             return kind(single_precision(estimator), **settings)
         return InUnitRange(estimator, kind, settings)
 
@@ -283,8 +285,16 @@ _ATTACKS = {
             paper=True,
         ),
         NamedAttack(
+            # Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of
+            # diverse parameter-free attacks" (2020), their own code: for PyTorch
             "autoattack",
-            f"{_OURS}.autoattack.AutoAttack",
+            f"{_OURS}.foreign.autoattack.AutoAttack",
+            {**_EPS, "version": "auto", "straight_through": True},
+            limit=50,
+        ),
+        NamedAttack(
+            "autoattack-art",
+            f"{_OURS}.autoattack.ARTAutoAttack",
             # Its authors' first step is 2 ε, and they start once.
             {**_EPS, "eps_step": 16 / 255, "nb_restarts": 1},
             limit=50,

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from art.estimators.classification.classifier import ClassGradientsMixin
-from art.estimators.estimator import BaseEstimator, LossGradientsMixin
+from art.estimators.classification.classifier import ClassifierMixin
+from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
 from art_nip.attacks.base import Floats, Mask, Rows, UnitRangeAttack
@@ -20,8 +20,6 @@ from art_nip.utils.validation import check_whole
 
 STEPS_BETWEEN_CHECKS = 5
 """After how many steps the classifier is asked which images fool it already."""
-
-TINY = np.finfo(np.float32).tiny
 
 LAST_STEP = 1 / 40
 """The last step, as a share of the first; the steps between fall by one factor."""
@@ -57,7 +55,7 @@ class SteeringAttack(UnitRangeAttack):
         *UnitRangeAttack.attack_params,
         *("eps", "eps_step", "max_iter", "targets", "restarts", "seed", "verbose"),
     ]
-    _estimator_requirements = (BaseEstimator, LossGradientsMixin, ClassGradientsMixin)
+    _estimator_requirements = (BaseEstimator, ClassifierMixin)
 
     def __init__(
         self,
@@ -134,7 +132,8 @@ class SteeringAttack(UnitRangeAttack):
 
     def _ranked(self, scores: Floats, labels: Rows) -> Rows:
         """Return the nearest classes of each image but its own, shape (N, targets)."""
-        others = scores.copy()
+        # Below every other class, also below those that score nothing or no number.
+        others = np.nan_to_num(scores, nan=np.finfo(np.float32).min)
         others[np.arange(len(labels)), labels] = -np.inf
         ranked: Rows = np.argsort(-others, axis=1, kind="stable")
         return ranked[:, : min(self.targets, scores.shape[1] - 1)]
@@ -144,10 +143,15 @@ class SteeringAttack(UnitRangeAttack):
     ) -> tuple[Floats, Mask]:
         """Return where the steps lead, and which images fool the classifier there."""
         moved, fooled = start.copy(), np.zeros(len(x), np.bool_)
-        sizes = np.geomspace(self.eps_step, LAST_STEP * self.eps_step, self.max_iter)
+        sizes = self.eps_step * np.geomspace(1, LAST_STEP, self.max_iter)
         for step, size in enumerate(sizes.astype(np.float32), start=1):
             going = np.flatnonzero(~fooled)
             losses = self._losses(moved[going], labels[going], classes[going])
+            if len(losses) <= max(map(max, way)):
+                raise ValueError(
+                    f"surrogate_losses returned {len(losses)} losses, and more before: return as "
+                    "many at every call, with a gradient of zeros where one leads nowhere."
+                )
             direction = self._direction([losses[place] for place in way[step % len(way)]])
             moved[going] = self._within(moved[going] + size * np.sign(direction), x[going])
             if step % STEPS_BETWEEN_CHECKS == 0 or step == self.max_iter:
@@ -163,12 +167,8 @@ class SteeringAttack(UnitRangeAttack):
         """Return the sum of the gradients of losses, all of one mean size."""
         span = PixelRange.of(self.estimator.clip_values).span
         # What has no gradient somewhere must not make NaN of an image.
-        gradients = [np.nan_to_num(loss.gradient() * span) for loss in losses]
-        axes = tuple(range(1, gradients[0].ndim))
-        total: Floats = sum(
-            gradient / (np.abs(gradient).mean(axis=axes, keepdims=True) + TINY)
-            for gradient in gradients
-        )
+        gradients = [_sized(np.nan_to_num(loss.gradient() * span)) for loss in losses]
+        total: Floats = np.sum(gradients, axis=0)
         return total
 
     def _within(self, moved: Floats, x: Floats) -> Floats:
@@ -186,6 +186,22 @@ class SteeringAttack(UnitRangeAttack):
 
 def _log_softmax(scores: Floats) -> Floats:
     """Return scores of different kinds on one scale, that of log-probabilities."""
-    ahead = scores - scores.max(axis=1, keepdims=True)
+    # Scores that are no numbers tell nothing: no class is ahead.
+    known = np.where(np.isnan(scores).any(axis=1, keepdims=True), 0, scores)
+    top = known.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # ∞ − ∞, where 0 is taken
+        ahead = np.where(known == top, 0, known - top)
     found: Floats = ahead - np.log(np.exp(ahead).sum(axis=1, keepdims=True))
     return found
+
+
+def _sized(gradient: Floats) -> Floats:
+    """Return gradients of mean size 1, those that are zero as they are; shape (N, *input_shape)."""
+    axes = tuple(range(1, gradient.ndim))
+    # By the largest value first: means overflow where gradients are huge, and vanish where tiny.
+    one = np.float32(1)
+    largest = np.abs(gradient).max(axis=axes, keepdims=True)
+    scaled: Floats = gradient / np.where(largest > 0, largest, one)
+    mean = np.abs(scaled).mean(axis=axes, keepdims=True)
+    sized: Floats = scaled / np.where(mean > 0, mean, one)
+    return sized

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,12 @@ import numpy.typing as npt
 
 from art_nip.attacks.gradient_estimators import averaged, with_auxiliary
 from art_nip.estimators.clones import clone
+from art_nip.utils.frameworks import Framework, code_of, framework_of
 from art_nip.utils.surrogates import Classes, Floats, OffersSurrogateLosses, SurrogateLoss
+from art_nip.utils.validation import class_indices
 from art_nip.zoo.suppression import suppressing_layers
+
+TO_RETURN = "return a SurrogateLoss for each part of the defence that an attack must lead"
 
 AUXILIARY_WEIGHT = 2.0
 """Weight of the auxiliary loss; the loss itself has 1, as in training."""
@@ -50,16 +55,67 @@ def surrogate_losses(
     :param x: images in its range, shape (N, *input_shape).
     :param y: their true classes, shape (N,).
     :param targets: the class to lead each image to, shape (N,).
-    :raises ValueError: if there is none after all.
+    :return: their arrays are float32, also where tensors were offered.
+    :raises TypeError: if something else was offered.
+    :raises ValueError: if there is none after all, or, from the functions of a loss, if an array
+        has another shape than it must have.
     """
     parts = offers(classifier)
-    losses = [loss for part in parts for loss in part.surrogate_losses(x, y, targets, classifier)]
+    losses = [
+        _checked(loss, type(part).__name__, x.shape, classifier.nb_classes)
+        for part in parts
+        for loss in _listed(part.surrogate_losses(x, y, targets, classifier), type(part).__name__)
+    ]
     if not losses:
         raise ValueError(
             f"surrogate_losses of {', '.join(type(part).__name__ for part in parts)} returned no "
-            "loss: return a SurrogateLoss for each part of the defence that an attack must lead."
+            f"loss: {TO_RETURN}."
         )
     return losses
+
+
+def _listed(given: Any, of: str) -> list[SurrogateLoss]:
+    """Return what an offer returned as a list; `of` is who made it."""
+    listed = list(given) if isinstance(given, Iterable) else [given]
+    wrong = next((loss for loss in listed if not isinstance(loss, SurrogateLoss)), None)
+    if wrong is not None or not isinstance(given, Iterable):
+        what = type(given if wrong is None else wrong).__name__
+        raise TypeError(f"surrogate_losses of {of} returned a {what} for a loss: {TO_RETURN}.")
+    return listed
+
+
+def _checked(
+    loss: SurrogateLoss, of: str, shape: tuple[int, ...], nb_classes: int
+) -> SurrogateLoss:
+    """Return a loss whose arrays are float32, of the shapes that they must have.
+
+    Those of others would be stretched to the images, or lead to classes that are not meant.
+    """
+
+    def made(function: Callable[[], Any], name: str, wanted: tuple[int, ...]) -> Floats:
+        array = _as_floats(function(), f"{name} of a surrogate loss of {of}")
+        if array.shape != wanted:
+            raise ValueError(
+                f"{name} of a surrogate loss of {of} returned shape {array.shape}; for images of "
+                f"shape {shape} and {nb_classes} classes return {wanted}."
+            )
+        return array
+
+    return SurrogateLoss(
+        partial(made, loss.scores, "scores", (shape[0], nb_classes)),
+        partial(made, loss.gradient, "gradient", shape),
+    )
+
+
+def _as_floats(given: Any, what: str) -> Floats:
+    """Return an array or a tensor of any framework and device as float32."""
+    framework = framework_of(given)
+    if framework not in (None, Framework.NUMPY):
+        given = code_of("art_nip.utils", framework).to_numpy(given)
+    try:
+        return np.asarray(given, np.float32)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{what} returned no array of numbers: {error}.") from error
 
 
 def loss_of(
@@ -76,7 +132,8 @@ def loss_of(
     :param batch_size: how many images it sees at once.
     """
     images = np.asarray(x, np.float32)
-    labels = np.eye(stand_in.nb_classes, dtype=np.float32)[targets]
+    classes = class_indices(targets, len(images), stand_in.nb_classes)
+    labels = np.eye(stand_in.nb_classes, dtype=np.float32)[classes]
     led_by = averaged(stand_in, draws) if draws > 1 else stand_in
 
     def scores() -> Floats:

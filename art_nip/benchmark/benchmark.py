@@ -28,6 +28,7 @@ from art_nip.benchmark.fingerprints import own_code, versions
 from art_nip.benchmark.grid import IMAGES_TO_INSPECT, Cell, Grid
 from art_nip.benchmark.images import evaluated, known, shared
 from art_nip.benchmark.machine import machine
+from art_nip.benchmark.paired import number_of_images
 from art_nip.benchmark.protection import protected
 from art_nip.benchmark.resolve import (
     attack_entries,
@@ -149,6 +150,9 @@ class Benchmark:
     def plan(self, x: Any, y: npt.ArrayLike | None = None, bank: Any = None) -> pd.DataFrame:
         """Return the cells of the grid, and compute nothing.
 
+        Unless `verbose` is off, say how many images it takes to show that a worst case differs from
+        that of no defence by three points.
+
         :param x: as in :meth:`run`.
         :param y: as in :meth:`run`.
         :param bank: as in :meth:`run`.
@@ -156,6 +160,11 @@ class Benchmark:
             the store has everything that the cell needs.
         """
         with self._grid(x, y, bank) as grid:
+            if self._verbose and len(grid.defences) > 1:
+                suites = {entry.suite: label for label, entry in grid.attacks.items()}
+                for suite in filter(None, suites):
+                    text = number_of_images(suite, grid.attacked(suites[suite]))
+                    tqdm.write(text, file=sys.stderr)
             return self._planned(grid)
 
     def _planned(self, grid: Grid) -> pd.DataFrame:
@@ -192,7 +201,10 @@ class Benchmark:
             `l2`, `linf` over the successful examples, in units of the range of the images; of
             defences against oblivious attacks `dsr`, of the successful examples; of the adaptive
             suite (rows with its label as the attack) `worst_case_accuracy`, over the images that
-            are right whichever of its attacks within the budget they meet; `psnr` and `tknc`
+            are right whichever of its attacks within the budget they meet, and of each defence
+            `worst_case_difference`, how far that is above the defence "none" (with the interval of
+            a paired difference), and `worst_case_p`, p of the exact McNemar test of the two, by
+            Holm's method for all defences of the suite and protocol; `psnr` and `tknc`
             (k = 5) between what the model sees and the benign images; `seconds_per_image`,
             `forward_passes`, `backward_passes` of classifying in benign rows, of crafting in those
             of attacks.

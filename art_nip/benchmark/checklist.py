@@ -57,7 +57,7 @@ def checklist(run: Run, suites: Sequence[Outcome]) -> list[ChecklistItem]:
 def _findings(
     outcome: Outcome, facts: dict[str, Any], nb_classes: int, defence: DefenceEntry
 ) -> dict[str, Finding]:
-    direct = [*suite.BY_GRADIENT, *suite.WITHOUT_GRADIENT]
+    direct = [*suite.BY_GRADIENT, Role.AUTOATTACK, *suite.WITHOUT_GRADIENT]
     return {
         "several steps beat one": _adds_nothing(outcome, [Role.FGSM], [Role.PGD]),
         "more steps and restarts add nothing": _adds_nothing(
@@ -71,6 +71,7 @@ def _findings(
         "transferred examples add nothing": _adds_nothing(
             outcome, [Role.TRANSFER], direct, also=list(suite.OUTSIDE_THE_BUDGET)
         ),
+        "AutoAttack raises no flag": _unflagged(outcome),
         "an attack was made for this defence": _made_for_it(outcome, defence),
         "gradients are not zero": _nonzero(facts),
         "gradients are those of the loss": _true_slopes(facts),
@@ -112,6 +113,15 @@ def _unbounded(outcome: Outcome, chance: float) -> Finding:
         Status.PASSED if left <= chance else Status.FAILED,
         f"accuracy {left:.2f}, chance {chance:.2f}",
     )
+
+
+def _unflagged(outcome: Outcome) -> Finding:
+    if Role.AUTOATTACK not in outcome.wrong:
+        return Status.NOT_RUN, f"no result of {Role.AUTOATTACK}, which is for PyTorch"
+    if outcome.flags:
+        return Status.FAILED, "; ".join(outcome.flags)
+    left = 1 - outcome.wrong[Role.AUTOATTACK].mean()
+    return Status.PASSED, f"none; accuracy: {Role.AUTOATTACK} {left:.2f}"
 
 
 def _made_for_it(outcome: Outcome, defence: DefenceEntry) -> Finding:

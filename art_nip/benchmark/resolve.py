@@ -25,6 +25,7 @@ from art_nip.benchmark.schema import BENIGN, NONE, Kind, Role, Threat
 from art_nip.benchmark.serialization import Detached, alike, packed, unpacked
 from art_nip.estimators.clones import defended
 from art_nip.nip.preprocessor import NIPPreprocessor
+from art_nip.utils.frameworks import framework_of
 from art_nip.utils.surrogates import OffersSurrogateLosses
 from art_nip.utils.validation import check_choice, check_whole, plain
 from art_nip.zoo.suppression import suppressing_layers
@@ -303,6 +304,7 @@ def _attack_entries(given: Any, classifier: Any) -> list[AttackEntry]:
             through=member.through,
         )
         for member in adaptive.members(**parameters)
+        if member.frameworks is None or framework_of(classifier) in member.frameworks
     ]
 
 

@@ -80,6 +80,7 @@ class Role(Word):
     BPDA = "bpda"
     AUXILIARY = "auxiliary"
     STEERING = "steering"
+    AUTOATTACK = "autoattack"
     SQUARE = "square"
     HOPSKIPJUMP = "hopskipjump"
     NOISE = "noise"

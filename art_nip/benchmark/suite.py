@@ -13,6 +13,7 @@ from numbers import Real
 from typing import Any
 
 from art_nip.benchmark.schema import Kind, Role
+from art_nip.utils.frameworks import Framework
 from art_nip.utils.validation import check_choice, check_whole
 
 SUITE = "adaptive"
@@ -38,6 +39,7 @@ class Member:
     :param parameters: parameters of that attack.
     :param kinds: the kinds of defences that it is made for.
     :param by_surrogates: whether it is for those only that offer surrogate losses.
+    :param frameworks: those of the classifiers that it attacks; None for all.
     :param through: whether it goes through the defence; else it is crafted on the undefended
         classifier, and transferred.
     """
@@ -47,6 +49,7 @@ class Member:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     kinds: tuple[Kind, ...] = KINDS
     by_surrogates: bool = False
+    frameworks: tuple[Framework, ...] | None = None
     through: bool = True
 
 
@@ -77,6 +80,12 @@ def members(eps: float, max_iter: int, queries: int) -> Iterator[Member]:
     yield Member(Role.APGD_TARGETED, "apgd", {**apgd, "max_iter": steps, "targets": 3})
     yield Member(Role.BPDA, "bpda", pgd, kinds=(Kind.PREPROCESSOR, Kind.NIP))
     yield Member(Role.AUXILIARY, "eot", {**longer, "auxiliary": 2.0}, kinds=(Kind.SUPPRESSING,))
+    yield Member(
+        Role.AUTOATTACK,
+        "autoattack",
+        {**size, "max_iter": steps, "max_queries": queries},
+        frameworks=(Framework.PYTORCH,),
+    )
     # From long steps to short ones.
     steering = {**size, "eps_step": eps / 2, "max_iter": 2 * steps}
     yield Member(Role.STEERING, "steering", steering, by_surrogates=True)

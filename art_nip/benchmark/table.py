@@ -15,7 +15,7 @@ from art_nip.benchmark.grid import Cell
 from art_nip.benchmark.results import Crafted, Run
 from art_nip.benchmark.schema import BENIGN, COLUMNS, NONE, Threat
 from art_nip.benchmark.store import Result
-from art_nip.benchmark.worst_case import Outcome
+from art_nip.benchmark.worst_case import Outcome, differences
 from art_nip.metrics import (
     Proportion,
     accuracy,
@@ -40,12 +40,21 @@ def tidy(run: Run, suites: Sequence[Outcome]) -> pd.DataFrame:
         (cell.attack, cell.defence, cell.protocol, cell.threat): cell for cell in run.grid.cells
     }
     rows = [row for cell in run.grid.cells for row in _rows(cell, cells, run)]
-    for outcome in suites:
-        worst = _rate("worst_case_accuracy", Proportion.of(outcome.robust))
-        where = (outcome.suite, outcome.defence, str(outcome.protocol), str(Threat.ADAPTIVE))
-        rows.append((*where, *worst, math.nan, outcome.eps, ""))
+    rows += [
+        _of_suite(outcome, _rate("worst_case_accuracy", Proportion.of(outcome.robust)))
+        for outcome in suites
+    ]
+    for outcome, found in differences(suites):
+        figure = ("worst_case_difference", found.value, found.low, found.high, found.n)
+        rows.append(_of_suite(outcome, figure))
+        rows.append(_of_suite(outcome, ("worst_case_p", found.p, math.nan, math.nan, found.n)))
     table: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS))
     return table
+
+
+def _of_suite(outcome: Outcome, figure: Figure) -> tuple[Any, ...]:
+    where = (outcome.suite, outcome.defence, str(outcome.protocol), str(Threat.ADAPTIVE))
+    return (*where, *figure, math.nan, outcome.eps, "")
 
 
 def _rows(cell: Cell, cells: Mapping[Any, Cell], run: Run) -> Iterator[tuple[Any, ...]]:

@@ -20,6 +20,7 @@ from art.defences.transformer.transformer import Transformer
 from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
+from art_nip.attacks.foreign.autoattack import AutoAttack
 from art_nip.attacks.labels import labels_for
 from art_nip.benchmark.gradient_checks import inspect
 from art_nip.benchmark.images import writable
@@ -200,6 +201,8 @@ class Crafting:
         facts: dict[str, Any] = {"seconds": seconds}
         if passes is not None:
             facts |= {"forward": passes.forward, "backward": passes.backward}
+        if isinstance(attack, AutoAttack):
+            facts["flags"] = list(attack.flags)
         # Kept, so that no table has to read all images again.
         between = self.x, adversarial, workbench.classifier.clip_values
         sizes = {"l2": l2_norm(*between), "linf": linf_norm(*between)}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from art_nip.benchmark.grid import Cell
+from art_nip.benchmark.paired import PairedDifference, holm
 from art_nip.benchmark.results import Run
-from art_nip.benchmark.schema import BENIGN, Protocol, Role, Threat
+from art_nip.benchmark.schema import BENIGN, NONE, Protocol, Role, Threat
 
 Mask = npt.NDArray[np.bool_]
 
@@ -32,6 +33,7 @@ class Outcome:
         attacked or not.
     :param broken: the same, but attacked images count only within the budget.
     :param benign: facts of classifying benign images.
+    :param flags: what AutoAttack warned of.
     """
 
     suite: str
@@ -42,6 +44,7 @@ class Outcome:
     wrong: dict[Role, Mask]
     broken: dict[Role, Mask]
     benign: dict[str, Any]
+    flags: tuple[str, ...] = ()
 
     def broken_by(self, roles: Iterable[Role]) -> Mask | None:
         """Return which images any of these attacks breaks; None if none of them has results."""
@@ -76,17 +79,42 @@ def outcomes(run: Run) -> Iterator[Outcome]:
         benign_wrong = unattacked.arrays["classes"][:n] != y
         wrong: dict[Role, Mask] = {}
         broken: dict[Role, Mask] = {}
+        flags: list[str] = []
         for cell in cells:
             crafted, predictions = run.crafted(cell), run.predictions(cell)
             role = grid.attacks[cell.attack].role
             if crafted is None or predictions is None or predictions.error or role is None:
                 continue
+            flags += crafted.facts.get("flags", [])
             wrong[role] = benign_wrong | (predictions.arrays["classes"] != y)
             broken[role] = benign_wrong | (wrong[role] & (crafted.linf <= eps + ROUNDING_SHARE))
         if broken:
             yield Outcome(
-                suite, defence, protocol, eps, benign_wrong, wrong, broken, unattacked.facts
+                *(suite, defence, protocol, eps, benign_wrong, wrong, broken, unattacked.facts),
+                tuple(flags),
             )
+
+
+def differences(suites: Sequence[Outcome]) -> Iterator[tuple[Outcome, PairedDifference]]:
+    """Yield how far each worst case is from that of no defence, where both have results.
+
+    The p-values are adjusted for the number of defences of a suite and protocol.
+    """
+    groups: dict[tuple[str, Protocol], list[Outcome]] = {}
+    bare: dict[tuple[str, Protocol], Outcome] = {}
+    for outcome in suites:
+        key = outcome.suite, outcome.protocol
+        if outcome.defence == NONE:
+            bare[key] = outcome
+        else:
+            groups.setdefault(key, []).append(outcome)
+    for key, defended in groups.items():
+        if key not in bare:
+            continue
+        found = [PairedDifference.of(each.robust, bare[key].robust) for each in defended]
+        adjusted = holm([difference.p for difference in found])
+        for outcome, difference, p in zip(defended, found, adjusted, strict=True):
+            yield outcome, replace(difference, p=p)
 
 
 def _any(masks: Sequence[Mask]) -> Mask:

@@ -45,16 +45,26 @@ def robust_accuracies(table: pd.DataFrame) -> str:
 def worst_cases(table: pd.DataFrame) -> str:
     """Return the worst-case accuracies of a benchmark, if there are any.
 
+    Behind them stands how far they are above that of no defence.
+
     :param table: the table that `Benchmark.run` returns.
     """
     lines = []
+    index = ["attack", "protocol", "defence"]
+    found = table[table["metric"] == "worst_case_difference"].set_index(index)
+    ps = table[table["metric"] == "worst_case_p"].set_index(index)["value"]
     for (suite, protocol), rows in table[table["metric"] == "worst_case_accuracy"].groupby(
         ["attack", "protocol"], sort=False
     ):
         lines.append(f"Worst-case accuracy in %, {protocol}, suite {suite!r}")
-        lines += [
-            f"{row.defence}  {_percent(row.value, row.low, row.high)}" for row in rows.itertuples()
-        ]
+        for row in rows.itertuples():
+            line = f"{row.defence}  {_percent(row.value, row.low, row.high)}"
+            key = (suite, protocol, row.defence)
+            if key in found.index:
+                other = found.loc[key]
+                difference = _percent(other["value"], other["low"], other["high"], sign="+")
+                line += f"  difference to none {difference}, {_p_value(ps[key])}"
+            lines.append(line)
         lines.append("")
     return "\n".join(lines)
 
@@ -84,8 +94,18 @@ def _square(rows: pd.DataFrame) -> pd.DataFrame:
     return square
 
 
-def _percent(value: float, low: float, high: float) -> str:
-    """Return a rate and its interval, or "-" if there is no rate."""
+def _p_value(p: float) -> str:
+    """Return a p-value as text."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _percent(value: float, low: float, high: float, sign: str = "") -> str:
+    """Return a rate and its interval, or "-" if there is no rate.
+
+    :param sign: "+" for a sign before positive numbers too.
+    """
     if math.isnan(value):
         return "-"
-    return f"{100 * value:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+    # Rounding may leave a minus before zero.
+    rate, least, most = (f"{round(100 * number) + 0.0:{sign}.0f}" for number in (value, low, high))
+    return f"{rate} [{least}, {most}]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy.typing as npt
@@ -13,6 +14,12 @@ from art_nip.utils.arrays import Array
 
 class TensorFlowDefence(ImageDefence, PreprocessorTensorFlowV2):  # type: ignore[misc]
     """A defence on TensorFlow tensors."""
+
+    def _undisturbed(self, x: Array | None = None) -> AbstractContextManager[Any]:
+        from art_nip.utils.tensorflow import check_eager
+
+        check_eager(type(self).__name__)
+        return super()._undisturbed(x)
 
     def _tensor(self, values: npt.NDArray[Any], like: Array | None = None) -> Array:
         import tensorflow as tf

@@ -375,6 +375,20 @@ class EstimatorAdapter(ABC):
         ours, theirs = map(self._moments, (self._standardisation, Standardisation.of(estimator)))
         return all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
+    def is_of(self, estimator: Any) -> bool:
+        """Return whether an ART estimator shows images to the same model in the same way.
+
+        ART lets both be set anew on an estimator at any time.
+        """
+        try:
+            is_same = self._is_same(self.unwrapped(estimator.model))
+            return is_same and self.standardises_as(estimator)
+        except TypeError:  # of a model, or a preprocessing, that no adapter can look through
+            return False
+
+    def _is_same(self, model: Any) -> bool:
+        return model is self.model
+
     def _moments(self, given: Standardisation | None) -> list[npt.NDArray[np.float32]]:
         """Return mean and std of every value of an image, in whichever form they were given."""
         moments = (0.0, 1.0) if given is None else (given.mean, given.std)

@@ -16,7 +16,7 @@ class Standardisation:
 
     @classmethod
     def of(cls, estimator: Any) -> "Standardisation | None":
-        """Read it off an ART estimator; None if there is none.
+        """Read it off an ART estimator; None if there is none, or it changes nothing.
 
         :raises TypeError: if the estimator's `preprocessing` is anything but (mean, std).
         """
@@ -32,8 +32,10 @@ class Standardisation:
                 "preprocessing_defences before NIP."
             )
         batch = np.empty((1, *estimator.input_shape), np.float32)
-        return cls(
+        found = cls(
             *broadcastable_mean_std(
                 batch, np.asarray(preprocessing.mean), np.asarray(preprocessing.std)
             )
         )
+        # ART has 0 and 1 for none.
+        return None if np.all(found.mean == 0) and np.all(found.std == 1) else found

@@ -25,7 +25,30 @@ def attached(nip: NIPPreprocessor, estimator: Any) -> Any:
     if nip.retrieval.asks_model:
         defended = sharing(defended)
     defended.clone_for_refitting = _refuse_to_clone
-    return defended
+    return clones.clone_with(KeepsScale, defended)
+
+
+class KeepsScale:
+    """A mixin for ART's classifiers: images stay to the model what they are to its NIP."""
+
+    def set_params(self, **kwargs: Any) -> None:
+        """Change parameters as ART does; all of them, or none if one is not allowed.
+
+        :raises ValueError: if NIP takes images in another range, or by another mean and std.
+        """
+        from art_nip.nip.preprocessor import NIPPreprocessor
+
+        this: Any = self
+        before = {**vars(this), "preprocessing_operations": [*this.preprocessing_operations]}
+        try:
+            super().set_params(**kwargs)  # type: ignore[misc]
+            for defence in this.preprocessing_defences or []:
+                if isinstance(defence, NIPPreprocessor):
+                    check_images_alike(defence._adapter, defence.parameters.clip_values, this)
+        except BaseException:
+            vars(this).clear()
+            vars(this).update(before)
+            raise
 
 
 def _moved_to(nip: NIPPreprocessor, estimator: Any) -> NIPPreprocessor:

@@ -17,6 +17,7 @@ from art_nip.nip.bank import CodesInMemory, Fitted
 from art_nip.nip.parameters import Parameters
 from art_nip.nip.partner import changed_since, check_images_alike
 from art_nip.nip.retrieval.registry import check_loadable
+from art_nip.utils.files import clear_leftovers, destination
 
 if TYPE_CHECKING:
     from art_nip.nip.preprocessor import NIPPreprocessor
@@ -36,7 +37,7 @@ def fit_to_file(
     :raises FileNotFoundError: if the file's folder does not exist.
     :raises ValueError: if a file cannot hold the retrieval, or as of `fitting.fit`.
     """
-    check_place(path)
+    path = place_for(path)
     check_loadable(parameters.retrieval)
     if not parameters.retrieval.uses_candidates:
         codes = CodesInMemory(adapter.input_shape, parameters.bank_dtype, 0)
@@ -51,17 +52,24 @@ def fit_to_file(
     return _mapped(arrays, adapter, parameters, fitted.fingerprint)
 
 
-def check_place(path: Path) -> None:
-    """Raise a FileNotFoundError or a ValueError unless a file can be written to a path."""
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; give the name of a file in it.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {path.parent} to write {path.name} into.")
+def place_for(path: Path) -> Path:
+    """Return the file to write for a path; raise an error unless it can be written.
+
+    What is left beside it of fits that were killed is removed.
+
+    :raises FileNotFoundError: if its folder does not exist.
+    :raises ValueError: if something is there that is no file.
+    """
+    target = destination(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {target.parent} to write {target.name} into.")
+    clear_leftovers(target)
+    return target
 
 
 def save(path: Path, adapter: EstimatorAdapter, parameters: Parameters, fitted: Fitted) -> None:
     """Save a fit; see :meth:`art_nip.NIPPreprocessor.save`."""
-    check_place(path)
+    path = place_for(path)
     metadata = _metadata(adapter, parameters, fitted.fingerprint)
     check_loadable(parameters.retrieval)
     changed = changed_since(fitted, adapter, parameters.clip_values)

@@ -44,6 +44,7 @@ from art_nip.utils.validation import (
     check_flag,
     check_images,
     check_shape,
+    class_indices,
     is_predicting,
     numeric,
 )
@@ -392,6 +393,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :param classifier: anything: NIP knows its model. Its other defences count as the identity.
         """
         images = self._adapter.tensor(self._checked(x))
+        targets = class_indices(targets, len(images), self._adapter.nb_classes)
         at_work = self._ready()
         found = at_work.reader.surrogate_losses(images, targets, at_work.added)
         return [

@@ -20,6 +20,17 @@ def namespace(array: Array) -> Any:
 
     :param array: a NumPy array, a PyTorch tensor or an eager or symbolic TensorFlow tensor.
     """
+    # Asked many times for each image, and the same for all arrays of a class.
+    kind = type(array)
+    if kind not in _namespaces:
+        _namespaces[kind] = _namespace(array)
+    return _namespaces[kind]
+
+
+_namespaces: dict[type, Any] = {}
+
+
+def _namespace(array: Array) -> Any:
     if framework_of(array) is Framework.TENSORFLOW:
         return code_of("art_nip.utils", Framework.TENSORFLOW).namespace()
     return array_api_compat.array_namespace(array)

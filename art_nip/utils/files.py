@@ -1,11 +1,15 @@
 """Writing files that are there whole or not at all, and opening those that are not whole."""
 
+import glob
 import mmap
 import os
-import tempfile
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,28 +17,95 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+if sys.platform != "win32":
+    import fcntl
+
+RANDOM_PART = 8
+"""How many letters `tempfile` puts into a name."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to, which takes the place of `path` when all is written.
 
-    If the writing fails nothing is left of it; if it is killed the old file is still there.
+    If the writing fails nothing is left of it; if it is killed the old file is still there, and
+    what was written beside it, until `clear_leftovers` is called.
 
-    :param path: the file; its folder exists.
+    :param path: the file; its folder exists. Of a link, the file that it leads to is replaced.
+    :raises ValueError: if it is there, and no file: a folder, or a device.
     """
-    # Beside the file, since only within one file system a file takes another's place at once.
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    path = destination(path)
+    with _locked_folder(path) as folder:
+        temporary = folder / path.name
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp lets nobody else read it
+        temporary.chmod(0o666 & ~_umask())  # safetensors lets nobody else read it
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink()
-        raise
+
+
+def destination(path: Path) -> Path:
+    """Return the file that a path leads to, through links.
+
+    :raises ValueError: if something is there that is no file.
+    """
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        raise ValueError(
+            f"{path} is a folder; give the name of a file in it."
+            if target.is_dir()
+            else f"{path} is a device, and no file can take its place; give the name of a file."
+        )
+    return target
+
+
+def clear_leftovers(path: Path) -> None:
+    """Remove what processes left beside a file that were killed as they wrote it.
+
+    :param path: the file. What living processes write beside it is left alone.
+    """
+    if sys.platform == "win32":  # nothing tells there whether its writer lives
+        return
+    path = destination(path)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.{'?' * RANDOM_PART}.tmp"):
+        with suppress(OSError), _opened(leftover) as folder:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(leftover)
+
+
+@contextmanager
+def _locked_folder(path: Path) -> Iterator[Path]:
+    """Give a folder beside a file, with a lock on it as long as this process lives.
+
+    safetensors has temporary files of its own, which are in it too.
+    """
+    # Beside it, since only within one file system a file takes another's place at once.
+    made = partial(TemporaryDirectory, prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    while True:
+        with made() as name, ExitStack() as stack:
+            if sys.platform == "win32" or _is_locked(name, stack):
+                yield Path(name)
+                return
+
+
+def _is_locked(folder: str, stack: ExitStack) -> bool:
+    """Lock a new folder; return False if it has seemed a leftover to another process by then."""
+    try:
+        opened = stack.enter_context(_opened(folder))
+    except FileNotFoundError:
+        return False
+    with suppress(OSError):  # some file systems have no locks
+        fcntl.flock(opened, fcntl.LOCK_EX)
+    return os.path.exists(folder)
+
+
+@contextmanager
+def _opened(folder: str | Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -55,10 +126,14 @@ def write_arrays(
     :param path: the file; its folder exists.
     :param arrays: by name.
     :param metadata: of the file.
+    :raises OSError: if it cannot be written, as on a full disk.
     """
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with replacing(path) as temporary:
-        save_file(contiguous, temporary, dict(metadata) if metadata else None)
+        try:
+            save_file(contiguous, temporary, dict(metadata) if metadata else None)
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written: {error}.") from error
 
 
 @contextmanager

@@ -42,6 +42,18 @@ def hardware() -> list[str]:
     return [*names, *versions, f"TF32 {setting} in TensorFlow"]
 
 
+def check_eager(what: str) -> None:
+    """Raise a RuntimeError within a graph that is being traced.
+
+    :param what: what cannot be in one: it decides in Python by the values of tensors.
+    """
+    if not tf.executing_eagerly():
+        raise RuntimeError(
+            f"{what} runs eagerly, as ART's defences do: call it outside tf.function, and in Keras "
+            "compile the model with run_eagerly=True."
+        )
+
+
 @cache
 def namespace() -> Any:
     """Return functions of TensorFlow, spelled as in the Python array API standard."""

@@ -1,11 +1,13 @@
 """Attacks of other libraries as ART attacks: in every range, through defences, counted, refused."""
 
+import sys
 from typing import Any
 
 import foolbox
 import numpy as np
 import pytest
 from art.defences.preprocessor import JpegCompression
+from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from art.estimators.classification import BlackBoxClassifierNeuralNetwork, PyTorchClassifier
 
 from art_nip.attacks import foreign
@@ -94,6 +96,109 @@ def test_autoattack_of_its_authors(plain, few):
     assert right(plain, found, y) == 0
     with seeded(3):
         np.testing.assert_array_equal(attack.generate(x, y), found)
+
+
+def sized(classifier: Any, **keywords: Any) -> foreign.AutoAttack:
+    given = {"max_iter": 3, "max_queries": 20, "version": "auto", "seed": 0}
+    return foreign.AutoAttack(classifier, EPS, **(given | keywords))
+
+
+def test_autoattack_has_the_sizes_that_it_is_given(plain, few, monkeypatch):
+    import pyautoattack
+
+    met = {}
+
+    def run(self, images, labels, batch_size):
+        met.update(
+            names=self.attacks_to_run,
+            steps={self.apgd.n_iter, self.apgd_targeted.n_iter, self.fab.n_iter},
+            queries=self.square.n_queries,
+            targets={self.apgd_targeted.n_target_classes, self.fab.n_target_classes},
+            norm=self.norm,
+        )
+        return images, labels
+
+    monkeypatch.setattr(pyautoattack.AutoAttack, "run_standard_evaluation", run)
+    standard = ["apgd-ce", "apgd-t", "fab-t", "square"]
+    foreign.AutoAttack(plain, EPS).generate(*few)
+    whole = {"names": standard, "steps": {100}, "queries": 5000, "targets": {9}, "norm": "Linf"}
+    assert met == whole
+    sized(plain, norm=2).generate(*few)
+    assert met == whole | {"steps": {3}, "queries": 20, "norm": "L2"}
+
+
+class Dimming(PreprocessorPyTorch):
+    """A random defence."""
+
+    def forward(self, x: Any, y: Any = None) -> Any:
+        import torch
+
+        return x * (0.7 + 0.3 * torch.rand(len(x), 1, 1, 1, device=x.device)), y
+
+
+class Rounding(PreprocessorPyTorch):
+    """A defence without a gradient."""
+
+    def forward(self, x: Any, y: Any = None) -> Any:
+        return x.round(), y
+
+
+class Descending(PreprocessorPyTorch):
+    """A defence that takes a gradient when it predicts."""
+
+    def forward(self, x: Any, y: Any = None) -> Any:
+        import torch
+
+        with torch.enable_grad():
+            given = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(given.square().sum(), given)
+        return x - 0.01 * gradient, y
+
+
+def test_autoattack_says_what_makes_it_doubtful(lenet, plain, few):
+    def flags(defence: Any, **keywords: Any) -> tuple[str, ...]:
+        classifier = make_classifier("pytorch", lenet["pytorch"], preprocessing_defences=defence)
+        attack = sized(classifier, version="custom", attacks=["apgd-dlr"], **keywords)
+        assert attack.flags == ()
+        attack.generate(*few)
+        return attack.flags
+
+    assert flags(Dimming()) == ("the same image gets different answers",)
+    assert flags(Descending()) == ("the defence takes gradients when it predicts",)
+    # What one defence did is not counted for the next.
+    assert flags(None) == ()
+    assert flags(Rounding(), batch_size=5) == ("gradients are zero",)
+
+
+def test_autoattack_takes_the_version_for_random_defences(lenet, plain, few, monkeypatch):
+    import pyautoattack
+
+    made = []
+    constructor = pyautoattack.AutoAttack.__init__
+
+    def remembering(self: Any, *given: Any, **keywords: Any) -> None:
+        made.append(keywords["version"])
+        constructor(self, *given, **keywords)
+
+    monkeypatch.setattr(pyautoattack.AutoAttack, "__init__", remembering)
+    random = make_classifier("pytorch", lenet["pytorch"], preprocessing_defences=Dimming())
+    for classifier in (plain, random):
+        found = sized(classifier).generate(*few)
+        assert right(classifier, found, few[1]) < right(classifier, *few) / 2
+    assert made == ["standard", "rand"]
+
+
+def test_what_traces_the_process_goes_on(plain, few):
+    def tracing(*_: Any) -> None:
+        pass
+
+    before = sys.gettrace()
+    sys.settrace(tracing)
+    try:
+        by_autoattack(plain).generate(*few)
+        assert sys.gettrace() is tracing
+    finally:
+        sys.settrace(before)
 
 
 def test_ranges_of_each_channel():

@@ -25,7 +25,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "pwa": {},
     "pixel": {"th": 400, "max_iter": 1},
     "boundary": {"max_iter": 3},
-    "autoattack": {"eps": 0.2, "max_iter": 3, "nb_restarts": 1, "max_queries": 10},
+    "autoattack": {"eps": 0.3, "max_iter": 4, "max_queries": 10},
+    "autoattack-art": {"eps": 0.2, "max_iter": 3, "nb_restarts": 1, "max_queries": 10},
     "square": {"eps": 0.3, "max_iter": 30},
     "cw": {"binary_search_steps": 1, "max_iter": 20, "learning_rate": 0.1},
     "hopskipjump": {"max_iter": 1, "max_eval": 50, "init_eval": 20},
@@ -35,7 +36,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "noise": {"eps": 0.9, "draws": 5},
     "steering": {"eps": 0.3, "eps_step": 0.05, "max_iter": 10},
 }
-OF_ANY_CLASSIFIER = tuple(name for name in QUICK if name != "steering")
+OF_ANY_CLASSIFIER = tuple(name for name in QUICK if name not in ("autoattack", "steering"))
 N = 4
 
 
@@ -77,8 +78,8 @@ def test_names():
         "boundary",
     )  # fmt: skip
     assert set(attacks.NAMES) == {
-        *attacks.PAPER, "autoattack", "square", "cw", "hopskipjump", "eot", "bpda", "apgd", "noise",
-        "steering",
+        *attacks.PAPER, "autoattack", "autoattack-art", "square", "cw", "hopskipjump", "eot",
+        "bpda", "apgd", "noise", "steering",
     }  # fmt: skip
     assert set(attacks.NAMES) == set(QUICK)
 
@@ -114,8 +115,23 @@ def test_attack(name, classifier, images, capsys):
     np.testing.assert_array_equal(adversarial, attacked(name, classifier, x, np.eye(10)[y]))
 
 
+def test_autoattack_is_that_of_its_authors(lenet, digits):
+    x, y = (part[:N] for part in digits["test"])
+    classifier = make_classifier("pytorch", lenet["pytorch"])
+    attack = attacks.get("autoattack").create(classifier, eps=0.3, max_iter=4, max_queries=10)
+    assert isinstance(attack, attacks.AutoAttack)
+    assert type(attack).__module__ == "art_nip.attacks.foreign.autoattack"
+    found = attack.generate(x, y)
+    check_images(found, x)
+    assert linf_norm(x, found).max() <= 0.3 + 1e-5
+    assert (classes(classifier, found) != y).all()
+    other = make_classifier("tensorflow", lenet["tensorflow"])
+    with pytest.raises(ValueError, match=r"'autoattack': .*models of PyTorch.*'autoattack-art'"):
+        attacks.get("autoattack").create(other)
+
+
 # One of each way to ask a classifier: losses, their gradients, those of classes, predictions.
-VARIED = ("mifgsm", "pgd", "deepfool", "uap", "boundary", "autoattack", "cw", "hopskipjump")
+VARIED = ("mifgsm", "pgd", "deepfool", "uap", "boundary", "autoattack-art", "cw", "hopskipjump")
 
 
 @pytest.mark.parametrize("name", [*VARIED, "steering"])
@@ -138,6 +154,15 @@ def numpy_defended(classifier: Any, defence: str) -> Any:
         "jpeg": lambda: art.JpegCompression((0, 1), 80, channels_first=channels_first),
     }
     return single_precision(defended(classifier, defences[defence]()))
+
+
+def test_autoattack_goes_through_defences(lenet, digits, fitted_nips):
+    x, y = (part[:N] for part in digits["test"])
+    classifier = make_classifier("pytorch", lenet["pytorch"])
+    for each in (fitted_nips["pytorch"].attach(classifier), numpy_defended(classifier, "jpeg")):
+        found = attacked("autoattack", each, x, y)
+        check_images(found, x)
+        assert (classes(each, found) != y).any()
 
 
 @pytest.mark.parametrize("name", VARIED)

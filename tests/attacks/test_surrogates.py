@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
+from art.estimators.classification import BlackBoxClassifier
 
-from art_nip import attacks, zoo
+from art_nip import NIPPreprocessor, attacks, zoo
 from art_nip.attacks.steering import SteeringAttack
 from art_nip.attacks.surrogates import loss_of, offers, standing_in, surrogate_losses
 from art_nip.estimators.clones import defended
 from art_nip.utils.surrogates import SurrogateLoss
-from tests.helpers import make_classifier
+from tests.helpers import make_classifier, to_framework
+from tests.models import small
 
 EPS = 0.15
 SETTINGS = {"eps": EPS, "eps_step": 0.08, "max_iter": 10, "targets": 2, "seed": 0}
@@ -113,3 +115,122 @@ def test_losses_of_a_stand_in_come_in_batches(lenet, digits):
     signs = (np.sign(each.gradient()) for each in (whole, parts))
     assert (next(signs) == next(signs)).mean() > 0.99
     np.testing.assert_allclose(whole.scores(), parts.scores(), atol=1e-5)
+
+
+class Saying(Hiding):
+    """The same, by someone who may say anything."""
+
+    def __init__(self, offer):
+        super().__init__()
+        self._offer = offer
+
+    def surrogate_losses(self, x, y, targets, classifier):
+        return self._offer(x, y, targets)
+
+
+def led(offer, n=2, **parameters):
+    """Return adversarial examples of a few images, and the images."""
+    undefended = make_classifier("pytorch", small("pytorch"), (3, 16, 16), 4)
+    classifier = defended(undefended, Saying(offer))
+    x = np.random.default_rng(0).random((n, 3, 16, 16), np.float32)
+    settings = {**SETTINGS, "max_iter": 2, "verbose": False, **parameters}
+    return SteeringAttack(classifier, **settings).generate(x), x
+
+
+def saying(scores=lambda x: np.zeros((len(x), 4), np.float32), gradient=np.ones_like):
+    return lambda x, y, targets: [SurrogateLoss(lambda: scores(x), lambda: gradient(x))]
+
+
+@pytest.mark.parametrize(
+    ("offer", "message"),
+    [
+        (
+            saying(lambda x: np.zeros(len(x))),
+            r"scores .* of Saying returned shape \(2,\).*\(2, 4\)",
+        ),
+        (saying(lambda x: np.zeros((len(x), 9))), r"scores .* returned shape \(2, 9\)"),
+        (saying(lambda x: np.zeros((1, 4))), r"scores .* returned shape \(1, 4\)"),
+        (saying(lambda x: "high"), r"scores .* returned no array of numbers"),
+        # These would be stretched to the images in silence.
+        (saying(gradient=lambda x: x[:1]), r"gradient .* returned shape \(1, 3, 16, 16\)"),
+        (saying(gradient=lambda x: x[:, :1]), r"gradient .* returned shape \(2, 1, 16, 16\)"),
+        (saying(gradient=lambda x: None), r"gradient .* returned shape \(\)"),
+        (lambda *_: None, r"returned a NoneType for a loss: return a SurrogateLoss"),
+        (lambda *given: saying()(*given)[0], r"returned a SurrogateLoss for a loss"),
+        (lambda *_: [(0, 1)], r"returned a tuple for a loss"),
+        # Alone, together and in turn, two losses are asked for; later there is one.
+        (
+            lambda x, y, targets: saying()(x, y, targets) * (1 + (y is targets)),
+            r"returned 1 losses, and more before: return as many at every call",
+        ),
+    ],
+)
+def test_what_is_offered_wrongly_is_refused(offer, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        led(offer)
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        saying(lambda x: torch.zeros(len(x), 4, requires_grad=True)),
+        saying(lambda x: [[0, 0, 0, 0]] * len(x)),
+        saying(gradient=lambda x: torch.ones(x.shape, dtype=torch.float64)),
+        # Their mean is beyond float32, or below all that it tells from zero.
+        saying(gradient=lambda x: np.full_like(x, 3e38)),
+        saying(gradient=lambda x: np.full_like(x, np.inf)),
+        saying(gradient=lambda x: np.full_like(x, 1e-42)),
+    ],
+)
+def test_what_can_be_understood_is_followed(offer):
+    settings = {"n": 12, "eps": 0.3, "eps_step": 0.1, "max_iter": 4}
+    adversarial, x = led(offer, **settings)
+    still, _ = led(saying(gradient=np.zeros_like), **settings)
+    np.testing.assert_array_equal(still, x)
+    expected, _ = led(saying(), **settings)
+    np.testing.assert_array_equal(adversarial, expected)
+    assert (adversarial != x).any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_no_numbers_lead_to_another_class(value):
+    asked = []
+
+    def offer(x, y, targets):
+        if targets is not y:
+            asked.append((y.copy(), targets.copy()))
+        return saying(lambda x: np.full((len(x), 4), value))(x, y, targets)
+
+    led(offer, targets=3)
+    assert asked
+    assert all((labels != classes).all() for labels, classes in asked)
+
+
+def test_one_that_gives_no_gradient_may_offer_losses():
+    model = small("pytorch")
+
+    class Offering(BlackBoxClassifier):
+        def surrogate_losses(self, x, y, targets, classifier):
+            return saying()(x, y, targets)
+
+    def predict(x):
+        return model(torch.from_numpy(x)).detach().numpy()
+
+    classifier = Offering(predict, (3, 16, 16), 4, clip_values=(0, 1))
+    x = np.random.default_rng(0).random((2, 3, 16, 16), np.float32)
+    found = SteeringAttack(classifier, **{**SETTINGS, "eps_step": 0.0}, verbose=False).generate(x)
+    assert found.shape == x.shape
+
+
+def test_targets_that_are_no_classes_are_refused(framework, lenet, digits):
+    classifier = make_classifier(framework, lenet[framework])
+    x = to_framework(digits["test"][0][:2], framework)
+    nip = NIPPreprocessor.for_estimator(classifier, retrieval="class", verbose=False)
+    nip.fit(to_framework(digits["bank"][0][:60], framework))
+    for offer in (
+        lambda targets: nip.surrogate_losses(x, None, targets),
+        lambda targets: loss_of(classifier, x, targets),
+    ):
+        for targets in (np.array([0, -1]), np.array([0, 10]), np.array([0])):
+            with pytest.raises(ValueError, match="Labels"):
+                offer(targets)

@@ -1,6 +1,7 @@
 """The adaptive suite: what belongs to it, the worst case over it, and the checklist of it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -141,6 +142,38 @@ def test_the_worst_case_is_that_of_each_image(ran):
     assert unbounded.value < worst["adaptive", "none"].value
 
 
+def test_each_worst_case_is_compared_with_that_of_no_defence(ran):
+    _, table, *_ = ran
+    worst = values(table, "worst_case_accuracy")
+    found, ps = values(table, "worst_case_difference"), values(table, "worst_case_p")
+    assert set(found) == set(ps) == set(worst) - {("adaptive", "none")}
+    for key, row in found.items():
+        expected = worst[key].value - worst["adaptive", "none"].value
+        assert row.value == pytest.approx(expected)
+        assert row.low < row.value < row.high
+        assert (row.n, row.eps) == (ps[key].n, ps[key].eps) == (N, EPS)
+        # Eight images can show nothing, least of all for five defences.
+        assert 2 / 2**N < ps[key].value <= 1
+
+
+def test_a_plan_says_how_many_images_show_a_small_difference(ran, undefended, tmp_path, capsys):
+    benchmark, _, x, y, bank = ran
+    benchmark.plan(x, y, bank=bank)
+    assert capsys.readouterr().err == ""
+    for given, expected in (({}, ""), ({"ss": "ss"}, "'adaptive' attacks 8 images. It takes 920")):
+        loud = Benchmark(
+            undefended,
+            [Attack("adaptive", parameters=SMALL, limit=N)],
+            given,
+            threats=["adaptive"],
+            store=tmp_path,
+        )
+        loud.plan(x, y)
+        printed = capsys.readouterr().err
+        assert expected in printed
+        assert bool(printed) == bool(expected)
+
+
 def test_transferred_examples_are_crafted_once(ran):
     benchmark, _, x, y, bank = ran
     with benchmark._grid(x, y, bank) as grid:
@@ -170,6 +203,8 @@ def test_the_checklist_sees_through_a_defence_without_gradients(ran):
     found = statuses(benchmark._store.folder)
     assert found["rounding", "gradients are not zero"] == Status.FAILED
     assert found["dimming", "the same image gets the same answer"] == Status.FAILED
+    assert found["rounding", "AutoAttack raises no flag"] == Status.FAILED
+    assert found["none", "AutoAttack raises no flag"] == Status.PASSED
     for defence in ("none", "ss", "nip", "trained"):
         assert found[defence, "gradients are not zero"] == Status.PASSED
         assert found[defence, "the same image gets the same answer"] == Status.PASSED
@@ -189,7 +224,13 @@ def test_the_report_has_the_worst_case_first(ran):
     assert section.index("Checklist") < section.index("Robust accuracy")
     worst = values(table, "worst_case_accuracy")["adaptive", "ss"]
     row = next(line for line in section.splitlines() if line.startswith("| ss |"))
+    row = row.replace("\xa0", " ")
     assert f"{worst.value:.2f}" in row
+    difference = values(table, "worst_case_difference")["adaptive", "ss"]
+    assert f"{difference.value:.2f} [{difference.low:.2f}, {difference.high:.2f}]" in row
+    assert f"| {values(table, 'worst_case_p')['adaptive', 'ss'].value:.3f} |" in row
+    bare = next(line for line in section.splitlines() if line.startswith("| none |"))
+    assert "|  |  |" in bare
     assert "Unfinished" not in page
     # The attacks of a suite differ in budget: the worst of them says nothing.
     assert (
@@ -231,12 +272,30 @@ def findings(outcome, facts, kind=Kind.PREPROCESSOR, offers=False):
         ("random noise adds nothing", {"noise": 4, "pgd": 1}, Status.FAILED),
         ("transferred examples add nothing", {"transfer": 7, "square": 7}, Status.PASSED),
         ("transferred examples add nothing", {"transfer": 7, "square": 2}, Status.FAILED),
+        ("transferred examples add nothing", {"transfer": 7, "autoattack": 7}, Status.PASSED),
+        ("AutoAttack raises no flag", {"pgd": 7}, Status.NOT_RUN),
+        ("AutoAttack raises no flag", {"autoattack": 7}, Status.PASSED),
     ],
 )
 def test_items_pass_and_fail(item, given, expected):
     status, evidence = findings(outcome(**given), {})[item]
     assert status == expected
     assert evidence
+
+
+def test_flags_of_autoattack_are_evidence():
+    flagged = replace(outcome(autoattack=7), flags=("gradients are zero", "it is random"))
+    status, evidence = findings(flagged, {})["AutoAttack raises no flag"]
+    assert status == Status.FAILED
+    assert evidence == "gradients are zero; it is random"
+
+
+def test_autoattack_is_for_pytorch(lenet):
+    for framework in ("pytorch", "tensorflow"):
+        classifier = make_classifier(framework, lenet[framework])
+        roles = {entry.role for entry in attack_entries(["adaptive"], classifier)}
+        assert (Role.AUTOATTACK in roles) == (framework == "pytorch")
+        assert roles | {Role.AUTOATTACK} == set(Role)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from art.estimators.classification import PyTorchClassifier
 
 from art_nip import NIPPreprocessor
 from tests.helpers import make_classifier, on_device, to_framework
@@ -24,6 +25,27 @@ def test_data_parallel_is_looked_through(lenet, digits):
     x = digits["test"][0][:10]
     assert np.array_equal(nips[0](x)[0], nips[1](x)[0])
     assert np.array_equal(nips[1].attach(parallel).predict(x), nips[0].attach(plain).predict(x))
+
+
+def test_a_sequential_of_which_art_does_not_call_the_forward_is_refused(digits):
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+
+    class Scaled(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x / 2)
+
+    model = Scaled(nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 10))
+    with pytest.raises(ValueError, match="ART calls the layers one after the other"):
+        make_classifier("pytorch", model)
+    estimator = PyTorchClassifier(model, nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0, 1))
+    with pytest.raises(ValueError, match=r"Make the class an .* that holds the Sequential"):
+        adapter(estimator)
+    held = make_classifier("pytorch", nn.DataParallel(model))
+    logits, _ = adapter(held, "2").logits_and_activations(on_device(digits["test"][0][:5]), ())
+    np.testing.assert_allclose(held.predict(digits["test"][0][:5]), logits.cpu(), atol=1e-6)
 
 
 def test_an_in_place_layer_behind_the_neurons_does_not_change_them(digits):

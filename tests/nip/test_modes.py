@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from art_nip import NIPPreprocessor
+from art_nip import NIPPreprocessor, defences
 from tests.helpers import make_classifier, on_device
 from tests.nip.helpers import fitted
 
@@ -70,3 +70,14 @@ def test_a_mode_of_the_caller_changes_nothing(made, retrieval, mode, tmp_path):
     found["afterwards"] = nip(x)[0]
     for way, defended in found.items():
         np.testing.assert_allclose(defended, expected, atol=1e-5, err_msg=way)
+
+
+@pytest.mark.parametrize("name", ["nip", "stl", "tvm"])
+def test_graphs_of_tensorflow_are_refused(name, lenet, digits):
+    import tensorflow as tf
+
+    classifier = make_classifier("tensorflow", lenet["tensorflow"])
+    x = np.moveaxis(digits["test"][0][:2], 1, -1)
+    defence = fitted(classifier, x) if name == "nip" else defences.get(name).create(classifier)
+    with pytest.raises(RuntimeError, match=r"runs eagerly.*call it outside tf\.function"):
+        tf.function(lambda images: defence.forward(images)[0])(tf.constant(x))

@@ -251,3 +251,26 @@ def test_a_module_has_all_that_the_defended_classifier_has(nip, classifier, fram
     expected = nip.attach(classifier).predict(x)
     np.testing.assert_allclose(nip._adapter.numpy(module(tensor)), expected, atol=1e-5)
     assert type(module) is type(as_module(classifier))
+
+
+@pytest.mark.parametrize("retrieval", ["similarity", "class"])
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"clip_values": (0.0, 255.0)}, r"takes images of clip_values \(0.0, 1.0\)"),
+        ({"preprocessing": (0.5, 0.25)}, "another preprocessing of mean and std"),
+        ({"preprocessing": (0.5, 0.25), "none_such": 1}, "none_such"),
+    ],
+)
+def test_a_defended_classifier_keeps_its_scale(framework, retrieval, changed, message):
+    """With another, the model would see other images than NIP, and no error would show it."""
+    classifier = make_classifier(framework, small(framework), SMALL_SHAPE[framework], 4)
+    x = np.random.default_rng(0).random((20, *SMALL_SHAPE[framework]), np.float32)
+    defended = fitted(classifier, x, None, retrieval).attach(classifier)
+    before = defended.predict(x)
+    with pytest.raises(ValueError, match=message):
+        defended.set_params(**changed)
+    np.testing.assert_array_equal(defended.predict(x), before)
+    defended.set_params(preprocessing_defences=None, preprocessing=(0.5, 0.25))
+    classifier.set_params(preprocessing=(0.5, 0.25))
+    np.testing.assert_array_equal(defended.predict(x), classifier.predict(x))

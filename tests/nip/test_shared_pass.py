@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from art.defences.postprocessor import Rounded
 
+from art_nip import zoo
 from art_nip.attacks.in_unit_range import in_unit_range
 from art_nip.defences import FeatureDistillationPyTorch, FeatureDistillationTensorFlowV2
 from art_nip.estimators.clones import clone
@@ -135,6 +136,22 @@ def test_other_retrievals_and_other_classes_predict_as_they_did(framework, lenet
     np.testing.assert_allclose(doubled.predict(images["test"][0][:20]), expected, atol=1e-4)
 
 
+def test_what_is_set_anew_on_a_defended_classifier_counts(class_nip, classifier, framework, mixed):
+    images, _ = class_nip(mixed)
+    defended = class_nip.attach(classifier)
+    defended.set_params(preprocessing=(0.3, 0.5))
+    expected = classifier.predict((images - 0.3) / 0.5)
+    np.testing.assert_allclose(defended.predict(mixed), expected, atol=1e-4)
+
+    other = make_classifier(
+        framework,
+        zoo.create("lenet5", framework=framework, input_shape=mixed.shape[1:], nb_classes=10),
+    )
+    defended = class_nip.attach(classifier)
+    defended._model = other._model
+    np.testing.assert_allclose(defended.predict(mixed), other.predict(images), atol=1e-5)
+
+
 def test_no_image_is_the_same_error_as_undefended(class_nip, classifier, mixed):
     defended = class_nip.attach(classifier)
 
@@ -152,7 +169,10 @@ def test_copies_and_pickles_of_a_defended_classifier(digits, lenet):
     classifier = make_classifier("pytorch", lenet["pytorch"])
     nip = fitted(classifier, *(part[:150] for part in digits["bank"]), "class")
     defended, x = nip.attach(classifier), digits["test"][0][:10]
-    expected = defended.predict(x)
+    with counting(defended) as wanted:
+        expected = defended.predict(x)
     for other in (copy.deepcopy(defended), pickle.loads(pickle.dumps(defended))):
         assert type(other) is type(defended)
-        np.testing.assert_allclose(other.predict(x), expected, atol=1e-6)
+        with counting(other) as passes:
+            np.testing.assert_allclose(other.predict(x), expected, atol=1e-6)
+        assert vars(passes) == vars(wanted)

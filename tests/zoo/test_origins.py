@@ -114,6 +114,40 @@ def test_a_model_by_origin_travels_and_has_a_fingerprint_of_its_weights(own, fra
     assert len({fingerprint(first), *map(fingerprint, others)}) == 4
 
 
+def of_precision(framework, dtype):
+    """Return a model whose weights are in another precision than images are."""
+    model = small(framework, dtype=dtype)
+    if framework == "pytorch":
+        import torch
+
+        model = model.to(getattr(torch, dtype))
+    return model
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_weights_in_any_precision_take_the_images_of_art(framework, dtype, tmp_path):
+    model = of_precision(framework, dtype)
+    path = tmp_path / ("own.pt" if framework == "pytorch" else "own.weights.h5")
+    if framework == "pytorch":
+        import torch
+
+        torch.save(model.state_dict(), path)
+        model = model.float()
+    else:
+        model.save_weights(path)
+    classifier = origins.load(
+        checkpoint=path,
+        factory=f"{__name__}:of_precision",
+        arguments={"framework": framework, "dtype": dtype},
+        input_shape=SMALL_SHAPE[framework],
+        mean=0,
+        std=1,
+    )
+    x = images(framework)
+    expected = logits(framework, model, x)
+    np.testing.assert_allclose(classifier.predict(x), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["nested", "parallel", "safetensors", "one of several"])
 def test_files_of_pytorch_in_their_usual_forms(kind, tmp_path):
     import torch
@@ -148,9 +182,10 @@ def test_files_of_pytorch_in_their_usual_forms(kind, tmp_path):
 def test_files_that_hold_no_weights_of_the_model(tmp_path):
     import torch
 
-    def refusal(content):
+    def refusal(content=None):
         path = tmp_path / "w.pt"
-        torch.save(content, path)
+        if content is not None:
+            torch.save(content, path)
         with pytest.raises(ValueError, match=r"w\.pt") as error:
             origins.load(
                 checkpoint=path,
@@ -167,6 +202,9 @@ def test_files_that_hold_no_weights_of_the_model(tmp_path):
     assert "holds the weights of another model" in refusal({"0.weight": torch.zeros(1)})
     assert "which could be code and is not read" in refusal(small("pytorch"))
     assert "holds no single set of weights" in refusal([1, 2])
+    for content in (b"hi", b"", b"\x80\x04."):
+        (tmp_path / "w.pt").write_bytes(content)
+        assert "which could be code and is not read" in refusal()
     broken = {**weights, "5.bias": torch.full((4,), torch.nan)}
     assert "gives NaN or infinite values" in refusal(broken)
 

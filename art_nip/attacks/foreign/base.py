@@ -56,6 +56,9 @@ class ForeignAttack(EvasionAttack, ABC):  # type: ignore[misc]
     frameworks: ClassVar[tuple[Framework, ...]] = (Framework.PYTORCH,)
     """For whose models it is."""
 
+    instead: ClassVar[str] = ""
+    """What to do with a classifier of another framework, as a sentence."""
+
     eps: float | None
     """The largest perturbation, where the attack has one: a share of the clip range."""
 
@@ -70,7 +73,7 @@ class ForeignAttack(EvasionAttack, ABC):  # type: ignore[misc]
             labels = " and ".join(known.label for known in self.frameworks)
             raise TypeError(
                 f"{self.library} attacks models of {labels}, and this is a "
-                f"{type(classifier).__name__}."
+                f"{type(classifier).__name__}. {self.instead}".rstrip()
             )
         if classifier.clip_values is None:
             raise ValueError(

@@ -22,7 +22,7 @@ import art_nip
 
 PACKAGES = (
     *("art-nip", "adversarial-robustness-toolbox", "numpy"),
-    *("torch", "tensorflow", "tensorflow-cpu", "keras"),
+    *("torch", "tensorflow", "tensorflow-cpu", "keras", "pyautoattack"),
 )
 
 VERSIONED = {"art", "art_nip", "numpy", "torch", "tensorflow", "keras"}

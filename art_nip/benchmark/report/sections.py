@@ -27,7 +27,7 @@ INTERVALS = (
     "In brackets, 95\u00a0%: Wilson's for rates, the normal approximation's for means. They cover "
     "chance in the choice of the images, not another training of the model or another seed. All "
     "defences meet the same images, so the difference of two can be surer than their intervals "
-    "look."
+    "look: the worst cases are compared image by image."
 )
 IMAGES_TO_SHOW = 4
 

@@ -79,6 +79,8 @@ def worst_case(
         defences,
         _rated(measured, BENIGN, defences, "accuracy"),
         _rated(measured, suite, defences, "worst_case_accuracy"),
+        _compared(measured, suite, defences, "worst_case_difference", _number(2)),
+        _compared(measured, suite, defences, "worst_case_p", _p_value),
         [(math.nan, _checked(items, defence)) for defence in defences],
     )
     row = next((measured[key] for key in measured if key[2] == "worst_case_accuracy"), None)
@@ -87,10 +89,14 @@ def worst_case(
         f"Worst-case accuracy under the suite {suite!r}: the share of the images that the defended "
         f"classifier gets right whichever attack of the suite they meet.{budget}",
         "defence",
-        ["benign accuracy", "worst-case accuracy", "checklist"],
+        ["benign accuracy", "worst-case accuracy", "difference to none", "p", "checklist"],
         rows,
         notes="none is the classifier alone under the same budget: a defence is worth what it adds "
-        f"to that. Checklist: items passed; those failed are counted too. {BEST}{_signs(rows)}",
+        "to that. Difference to none: over the same images, with the interval of a paired "
+        "difference (Bonett and Price, 2012). p: how probable a difference so large is by chance "
+        "alone (exact McNemar test), adjusted for the number of defences by Holm's method; the "
+        "intervals are not. Checklist: items passed; those failed are counted too. "
+        f"{BEST}{_signs(rows)}",
     )
 
 
@@ -343,6 +349,23 @@ def _rated(
         value = math.nan if row is None else row.value
         scored.append((value, _cell(measured, attack, defence, metric, _number(2))))
     return scored
+
+
+def _compared(
+    measured: Measurements, suite: str, defences: Sequence[str], metric: str, show: Show
+) -> list[Scored]:
+    """Return a comparison of each defence with none; no value of it is the best."""
+    return [
+        (
+            math.nan,
+            TableCell("") if defence == NONE else _cell(measured, suite, defence, metric, show),
+        )
+        for defence in defences
+    ]
+
+
+def _p_value(row: Row) -> TableCell:
+    return TableCell("< 0.001" if row.value < 0.001 else f"{row.value:.3f}")
 
 
 def _with_none(measured: Measurements) -> Measurements:

@@ -25,7 +25,13 @@ from art_nip.estimators.pytorch.modes import as_written, plain
 from art_nip.estimators.pytorch.tracing import hangs_on_past, trace
 from art_nip.estimators.traced import Traced
 from art_nip.utils.kept import Kept
-from art_nip.utils.pytorch import device_of, to_numpy
+from art_nip.utils.pytorch import (
+    buffers_of,
+    check_runs_as_written,
+    device_of,
+    parameters_of,
+    to_numpy,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -43,6 +49,7 @@ class PyTorchAdapter(EstimatorAdapter):
     _cached_input_dtypes: dict[frozenset[torch.dtype], torch.dtype] | None = None
 
     def __init__(self, estimator: Any, layer: str | None, confidence: str) -> None:
+        check_runs_as_written(estimator.model)
         self._device_of_estimator = torch.device(estimator.device)
         self._moments_kept: Kept[tuple[Tensor, Tensor]] = Kept()
         super().__init__(estimator, layer, confidence)
@@ -61,6 +68,12 @@ class PyTorchAdapter(EstimatorAdapter):
         if not isinstance(model, nn.Module):
             raise TypeError(f"The estimator's model is a {type(model).__name__}, not an nn.Module.")
         return model
+
+    def _is_same(self, model: nn.Module) -> bool:
+        # ART's classifiers, when copied or pickled, make a shallow copy of their model.
+        return model is self.model or (
+            type(model) is type(self.model) and vars(model)["_modules"] is self.model._modules
+        )
 
     @property
     def device(self) -> torch.device:
@@ -262,7 +275,7 @@ class PyTorchAdapter(EstimatorAdapter):
 
         Changes by way of `.data` are not counted.
         """
-        weights = chain(self.model.parameters(), self.model.buffers())
+        weights = chain(parameters_of(self.model), buffers_of(self.model))
         return tuple((w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights)
 
     def _check_neurons(self) -> None:
@@ -333,7 +346,7 @@ class PyTorchAdapter(EstimatorAdapter):
 
     def _input_dtype(self) -> torch.dtype:
         """Return the precision in which the model takes images: float32 wherever it can."""
-        own = frozenset(weight.dtype for weight in self.model.parameters())
+        own = frozenset(weight.dtype for weight in parameters_of(self.model))
         own = frozenset(dtype for dtype in own if dtype.is_floating_point)
         if own <= {torch.float32}:
             return torch.float32

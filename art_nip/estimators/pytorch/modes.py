@@ -17,7 +17,8 @@ def plain(device: torch.device) -> AbstractContextManager[Any]:
     Autocast is the caller's way to make a model fast; δ in its precision finds other candidates. A
     model that has autocast inside keeps it.
     """
-    kinds = [kind for kind in {"cpu", device.type} - {"meta"} if _autocast_is_on(kind)]
+    of_device = () if device.type in ("cpu", "meta") else (device.type,)
+    kinds = [kind for kind in ("cpu", *of_device) if _autocast_is_on(kind)]
     if kinds or torch.is_inference_mode_enabled():
         return _left(kinds)
     return nullcontext()
@@ -54,13 +55,26 @@ _evaluated: WeakKeyDictionary[nn.Module, _Shared] = WeakKeyDictionary()
 _eager = _Shared()
 
 
-@contextmanager
-def as_written(model: nn.Module) -> Iterator[None]:
+def as_written(model: nn.Module) -> AbstractContextManager[None]:
     """Run a model in evaluation mode, and what was compiled in it as it was written.
 
     :param model: any module; its modes are restored.
     """
     modules = list(model.modules())
+    return nullcontext() if _is_as_written(model, modules) else _made_as_written(model, modules)
+
+
+def _is_as_written(model: nn.Module, modules: list[nn.Module]) -> bool:
+    """Return whether there is nothing to change, nor anything that others will restore."""
+    with _lock:
+        shared = _evaluated.get(model)
+        if shared is not None and shared.users:
+            return False
+        return not any(module.training or _is_compiled(module) for module in modules)
+
+
+@contextmanager
+def _made_as_written(model: nn.Module, modules: list[nn.Module]) -> Iterator[None]:
     with _uncompiled(modules), _evaluating(model, modules):
         yield
 
@@ -111,7 +125,7 @@ def _uncompiled(modules: list[nn.Module]) -> AbstractContextManager[None]:
 
 
 def _is_compiled(module: nn.Module) -> bool:
-    return module._compiled_call_impl is not None or hasattr(module, "_orig_mod")
+    return module._compiled_call_impl is not None or "_orig_mod" in module._modules
 
 
 @contextmanager

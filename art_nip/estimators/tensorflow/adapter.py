@@ -22,6 +22,7 @@ from art_nip.estimators.tensorflow.tracing import named_layers, trace
 from art_nip.estimators.traced import Traced
 from art_nip.estimators.values import Arguments, Keywords, with_input
 from art_nip.utils.kept import Kept
+from art_nip.utils.tensorflow import check_eager
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -137,6 +138,7 @@ class TensorFlowAdapter(EstimatorAdapter):
     def tensor(self, array: npt.ArrayLike | Tensor) -> Tensor:
         """Return float32 on TensorFlow's device; a tensor stays on its tape."""
         if tf.is_tensor(array):
+            check_eager("NIP")
             return tf.cast(array, tf.float32)
         return tf.convert_to_tensor(np.asarray(array, np.float32))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,12 +58,15 @@ class LogitsOfOutput(nn.Module):
 def outputs(model: nn.Module, x: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
     """Return what a model gives for images, in evaluation mode.
 
+    It is left in that mode, with its weights in float32, whatever they were stored in: ART gives
+    images in no other precision.
+
     :raises NoLogitsError: if it is not one tensor.
     """
-    model.eval()
-    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    model.eval().float()
+    device = next((weight.device for weight in model.parameters()), None)
     with torch.no_grad():
-        result = model(torch.from_numpy(x).to(like))
+        result = model(torch.from_numpy(x).to(device))
     if not isinstance(result, Tensor):
         raise NoLogitsError(f"a {type(result).__name__}")
     array: npt.NDArray[Any] = result.float().cpu().numpy()
@@ -105,7 +107,9 @@ def _weights(path: Path, entry: str | None) -> Mapping[str, Tensor]:
     try:
         # No code of the file is run.
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # of a file of text, for example, a KeyError
         raise ValueError(
             f"{path} is damaged, or holds more than weights, which could be code and is not read. "
             "Write it anew with torch.save(model.state_dict(), path)."
