@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,11 @@ def fooled(subject: Loaded, x_adv: Images) -> Any:
     return successful(y, y, subject.classifier.predict(x_adv).argmax(axis=1))
 
 
-def defence(subject: Loaded, name: str, **parameters: Any) -> Any:
+@cache
+def defence(subject: Loaded, name: str) -> Any:
     """Return a named defence of the subject's classifier, fitted on its bank if it learns."""
     named = defences.get(name)
-    made = named.create(subject.classifier, **parameters)
+    made = named.create(subject.classifier)
     if named.learns:
         made.fit(*subject.bank)
     return made
