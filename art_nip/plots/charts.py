@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from art_nip.plots.drawing import FAINT, INK, Floats, empty_figure, text
+from art_nip.plots.drawing import FAINT, Floats, empty_figure, legend_below, quiet_axes, text
 from art_nip.utils.optional import require
 
 if TYPE_CHECKING:
@@ -151,17 +151,5 @@ def _style(defence: str, defences: Sequence[str]) -> dict[str, Any]:
 
 def _finish(figure: Figure, axis: Axes, drawn: Mapping[str, Any]) -> None:
     handles: Any = axis.containers  # which a legend takes, though its type does not say so
-    figure.legend(
-        handles,
-        [text(defence) for defence in drawn],
-        loc="outside lower center",
-        ncols=min(4, len(drawn)),
-        frameon=False,
-        fontsize=9,
-        labelcolor=INK,
-    )
-    axis.xaxis.label.set_color(INK)
-    axis.yaxis.label.set_color(INK)
-    axis.tick_params(labelcolor=INK, labelsize=9, length=0)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.spines[["left", "bottom"]].set_color(FAINT)
+    legend_below(figure, handles, list(drawn))
+    quiet_axes(axis)

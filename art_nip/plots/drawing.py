@@ -11,6 +11,9 @@ import numpy.typing as npt
 from art_nip.utils.optional import require
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -42,3 +45,32 @@ def text(name: str) -> str:
     """Return a name, wrapped into lines and escaped for matplotlib."""
     # matplotlib would read a pair of dollar signs as a formula.
     return textwrap.fill(name, 22).replace("$", r"\$")
+
+
+def legend_below(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
+    """Write the names of what is drawn below all axes.
+
+    :param handles: what a legend takes: lines, containers of error bars.
+    :param names: the name of each.
+    """
+    figure.legend(
+        handles,
+        [text(name) for name in names],
+        loc="outside lower center",
+        ncols=min(4, len(names)),
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+    )
+
+
+def quiet_axes(axis: Axes, size: float = 9) -> None:
+    """Draw axes in grey, without the lines above and to the right.
+
+    :param size: of the labels of ticks.
+    """
+    axis.xaxis.label.set_color(INK)
+    axis.yaxis.label.set_color(INK)
+    axis.tick_params(labelcolor=INK, labelsize=size, length=0)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["left", "bottom"]].set_color(FAINT)

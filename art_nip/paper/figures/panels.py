@@ -9,7 +9,7 @@ import numpy as np
 
 from art_nip.plots import Rate
 from art_nip.plots.charts import COLOURS, MARKERS
-from art_nip.plots.drawing import FAINT, INK, empty_figure, text
+from art_nip.plots.drawing import FAINT, INK, empty_figure, legend_below, quiet_axes, text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,7 @@ def dots(panels: Mapping[str, Series], measure: str, *, rate: bool = True) -> Fi
         axis.set_yticks(range(len(places)), [text(place) for place in places])
         if rate:
             axis.set(xlim=(-0.03, 1.03))
-        axis.set_xlabel(measure, color=INK)
+        axis.set_xlabel(measure)
         axis.grid(axis="x", color=FAINT, alpha=0.35, linewidth=0.6)
         _finish(axis, heading)
     _legend(figure, axes)
@@ -67,7 +67,7 @@ def lines(panels: Mapping[str, Series], along: str, measure: str) -> Figure:
         turned = {"rotation": 45, "ha": "right"} if longest > 4 else {}
         axis.set_xticks(range(len(places)), places, **turned)
         axis.set(ylim=(-0.03, 1.03))
-        axis.set_xlabel(along, color=INK)
+        axis.set_xlabel(along)
         axis.grid(axis="y", color=FAINT, alpha=0.35, linewidth=0.6)
         _finish(axis, heading)
     axes[0].set_ylabel(measure, color=INK)
@@ -97,9 +97,7 @@ def _style(turn: int) -> dict[str, Any]:
 
 def _finish(axis: Axes, heading: str) -> None:
     axis.set_title(heading, color=INK, size=10.5)
-    axis.tick_params(labelcolor=INK, labelsize=8.5, length=0)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.spines[["left", "bottom"]].set_color(FAINT)
+    quiet_axes(axis, 8.5)
 
 
 def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
@@ -107,12 +105,4 @@ def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
     for axis in axes:
         for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
             found.setdefault(name, handle)
-    figure.legend(
-        list(found.values()),
-        [text(name) for name in found],
-        loc="outside lower center",
-        ncols=min(4, len(found)),
-        frameon=False,
-        fontsize=9,
-        labelcolor=INK,
-    )
+    legend_below(figure, list(found.values()), list(found))
