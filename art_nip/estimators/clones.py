@@ -31,20 +31,27 @@ def clone_with(mixin: type, estimator: Any) -> Any:
 
 @cache
 def _mixed(mixin: Any, given: Any) -> Any:
+    mixins, base = vars(given).get("_made_of", ((), given))
+    made_of = ((mixin, *mixins), base)
+
     def reduced(self: Any, protocol: Any) -> tuple[Any, ...]:
         # By its name pickle would find the class that it is made from.
-        return _blank, (mixin, given), *given.__reduce_ex__(self, protocol)[2:]
+        return _blank, made_of, *base.__reduce_ex__(self, protocol)[2:]
 
     names = {
         "__module__": given.__module__,
         "__qualname__": given.__qualname__,
         "__reduce_ex__": reduced,
+        "_made_of": made_of,
     }
     return types.new_class(given.__name__, (mixin, given), {}, lambda body: body.update(names))
 
 
-def _blank(mixin: type, given: type) -> Any:
-    return object.__new__(_mixed(mixin, given))
+def _blank(mixins: tuple[type, ...], base: type) -> Any:
+    kind = base
+    for mixin in reversed(mixins):
+        kind = _mixed(mixin, kind)
+    return object.__new__(kind)
 
 
 def defended(estimator: Any, defence: Any, in_front: bool = False) -> Any:

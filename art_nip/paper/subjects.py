@@ -46,8 +46,8 @@ SUBJECTS = {
     "cifar10-vgg19": Subject(
         "VGG-19, CIFAR-10", "cifar10", TrainedModel("vgg19-small", (3, 32, 32), 10, 0.5, 0.25)
     ),
-    "gtsrb-lenet5": Subject("LeNet-5, GTSRB", "gtsrb"),
     "cifar10-alexnet": Subject("AlexNet, CIFAR-10", "cifar10"),
+    "gtsrb-lenet5": Subject("LeNet-5, GTSRB", "gtsrb"),
     "gtsrb-resnet20": Subject("ResNet-20, GTSRB", "gtsrb"),
     "imagenette-vgg19": Subject("VGG-19, Imagenette", "imagenette"),
     "imagenette-mobilenet": Subject("MobileNet, Imagenette", "imagenette"),

@@ -130,7 +130,13 @@ def test_a_module_of_sequential_that_art_unrolls(few):
             return 2 * super().forward(x)
 
     torch.manual_seed(0)
-    classifier = make_classifier("pytorch", Doubled(nn.Flatten(), nn.Linear(784, 10)))
+    classifier = PyTorchClassifier(
+        Doubled(nn.Flatten(), nn.Linear(784, 10)),
+        nn.CrossEntropyLoss(),
+        (1, 28, 28),
+        10,
+        clip_values=(0, 1),
+    )
     assert_as_art(as_module(classifier), classifier, *few)
 
 

@@ -163,7 +163,7 @@ def test_attach_makes_a_new_classifier(nip, classifier, images):
     x = images["test"][0][:30]
     before, operations = classifier.predict(x), list(classifier.preprocessing_operations)
     defended = nip.attach(classifier)
-    assert type(defended) is type(classifier)
+    assert isinstance(defended, type(classifier))
     assert defended.model is classifier.model
     assert defended.preprocessing_defences == [nip]
     assert classifier.preprocessing_defences is None
