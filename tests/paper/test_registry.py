@@ -10,6 +10,8 @@ from art_nip.paper.registry import EXHIBITS
 from art_nip.paper.run import make
 from art_nip.paper.setting import Setting
 
+pytestmark = pytest.mark.slow
+
 MADE = {
     "ladder": ["ladder.md", "ladder.png"],
     **{f"table-{number}": [f"table-{number}.md"] for number in range(1, 5)},
