@@ -58,7 +58,7 @@ EXPLANATION = """\
 held-out: what learns was fitted on other images than those attacked, as in real use.
 leaked: it was fitted on the benign originals of the very images attacked, which nobody who is
 attacked has. The paper's DSR near 100 % arises only so, where a retrieval finds an image's own
-original again, as "NIP nearest" does (README.md has this for the paper's VGG-19).
+original again, as "NIP nearest" does (docs/results/ladder.md has this for three models).
 "NIP class" asks a second classifier, of early layers; all of its gain comes from there.
 oblivious: the attacks do not know of the defence. Attacks that go through a defence get past it
 far more often; `art-nip benchmark` measures those too."""
