@@ -197,9 +197,8 @@ def _with_eps() -> list[str]:
 
 @cache
 def _small_classifier() -> Any:
-    package = {Framework.PYTORCH: "torch", Framework.TENSORFLOW: "tensorflow"}
-    for framework, name in package.items():
-        if find_spec(name) is not None:
+    for framework in (Framework.PYTORCH, Framework.TENSORFLOW):
+        if find_spec(framework.package) is not None:
             make: Callable[[], Any] = code_of("art_nip.attacks", framework).small_classifier
             return make()
     raise ImportError("Attacks need PyTorch or TensorFlow: pip install 'art-nip[pytorch]'.")

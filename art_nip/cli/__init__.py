@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for package in packages:
             require(package, to=purpose, install="art-nip[benchmark]")
         # Imported only now: the frameworks take seconds, for which `--help` need not wait.
-        import_module("art_nip.utils.frameworks").share_gpus()
+        from art_nip.utils.frameworks import share_gpus
+
+        share_gpus()
         return int(import_module(f"art_nip.cli.{arguments.command}").run(arguments))
     except (ImportError, OSError, ValueError) as error:
         print(f"art-nip: {error}", file=sys.stderr)

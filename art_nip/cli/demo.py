@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     verbose = not arguments.quiet
     framework = Framework(arguments.framework)
     require(
-        {Framework.PYTORCH: "torch", Framework.TENSORFLOW: "tensorflow"}[framework],
+        framework.package,
         to=f"run the demo in {framework.label}",
         install=f"art-nip[{framework}]",
     )

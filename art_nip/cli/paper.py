@@ -15,11 +15,11 @@ TINY_LIMIT, LIMIT = 20, 500
 
 def run(arguments: argparse.Namespace) -> int:
     """Make what was asked for, print where it is, and return the exit status."""
-    package = {Framework.PYTORCH: "torch", Framework.TENSORFLOW: "tensorflow"}
+    framework = Framework(arguments.framework)
     require(
-        package[Framework(arguments.framework)],
-        to=f"make the paper's tables in {Framework(arguments.framework).label}",
-        install=f"art-nip[{arguments.framework}]",
+        framework.package,
+        to=f"make the paper's tables in {framework.label}",
+        install=f"art-nip[{framework}]",
     )
     setting = Setting(
         out=arguments.out,

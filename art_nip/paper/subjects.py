@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from safetensors.numpy import load_file
 
 from art_nip import zoo
-from art_nip.data import load
+from art_nip.data import Images, Labels, load
 from art_nip.estimators.base import adapter_for
 from art_nip.metrics import predicted_classes
 from art_nip.paper.setting import Setting, digest_of
@@ -20,9 +19,6 @@ from art_nip.utils.validation import check_choice
 from art_nip.zoo import classifiers, training
 from art_nip.zoo.classifiers import TrainedModel, as_classifier
 from art_nip.zoo.training import Recipe
-
-Images = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
 
 BANK, TINY_BANK = 1000, 100
 """How many benign images, of the training part, held-out defences are fitted on."""

@@ -56,7 +56,7 @@ def rates(
         axis.axhspan(place - 0.5, place + 0.5, color=FAINT, alpha=0.12, linewidth=0)
     for turn, (defence, found) in enumerate(drawn.items()):
         shift = 0.8 * ((turn + 0.5) / len(drawn) - 0.5)
-        places, middles, errors = _errors(found)
+        places, middles, errors = errors_of(found)
         style = _style(defence, defences)
         axis.errorbar(middles, places + shift, xerr=errors, linestyle="none", **style)
     axis.set(xlim=(-0.02, 1.02), ylim=(len(values) - 0.5, -0.5))
@@ -99,7 +99,7 @@ def sweep(
         # Points are shifted a little, or the intervals would hide each other.
         points = 2 * (turn - (len(drawn) - 1) / 2)
         beside = transforms.ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)
-        places, middles, errors = _errors(sorted(found))
+        places, middles, errors = errors_of(sorted(found))
         style = _style(defence, defences) | {"transform": axis.transData + beside}
         axis.errorbar(places, middles, yerr=errors, linewidth=1.3, **style)
     axis.set(ylim=(-0.02, 1.02))
@@ -131,10 +131,10 @@ def _drawn(
     return drawn
 
 
-def _errors(points: Sequence[tuple[float, Rate]]) -> tuple[Floats, Floats, Floats]:
+def errors_of(points: Sequence[tuple[float, Rate]]) -> tuple[Floats, Floats, Floats]:
     """Return places, rates, and how far the intervals reach below and above, as matplotlib asks."""
     places = np.array([place for place, _ in points], dtype=float)
-    value, low, high = np.array([rate for _, rate in points], dtype=float).T
+    value, low, high = np.array([rate for _, rate in points], dtype=float).reshape(-1, 3).T
     # In a table of rounded numbers, an end of an interval can be on the wrong side of the value.
     return places, value, np.maximum([value - low, high - value], 0)
 

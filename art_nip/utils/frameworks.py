@@ -34,6 +34,11 @@ class Framework(str, Enum):
         """The name as its authors write it."""
         return {"numpy": "NumPy", "pytorch": "PyTorch", "tensorflow": "TensorFlow"}[self.value]
 
+    @property
+    def package(self) -> str:
+        """The name by which Python imports it."""
+        return {"numpy": "numpy", "pytorch": "torch", "tensorflow": "tensorflow"}[self.value]
+
 
 def framework_of(thing: Any) -> Framework | None:
     """Return the framework that something is of, or None if it is of none.
@@ -89,8 +94,7 @@ def is_loaded(framework: Framework | str) -> bool:
 
     :param framework: which one.
     """
-    package = {"numpy": "numpy", "pytorch": "torch", "tensorflow": "tensorflow"}[str(framework)]
-    return sys.modules.get(package) is not None
+    return sys.modules.get(Framework(framework).package) is not None
 
 
 def loaded_code_of(package: str) -> list[ModuleType]:

@@ -1,6 +1,5 @@
 """The smallest ε of attacks: against closed forms, brute force and Foolbox; in every form."""
 
-import warnings
 from typing import Any
 
 import foolbox
@@ -21,11 +20,7 @@ WITHOUT_EPS = tuple(name for name in attacks.NAMES if name not in WITH_EPS)
 SLOW = {"autoattack": {"max_iter": 2, "max_queries": 5}, "square": {"max_iter": 10}}
 
 
-@pytest.fixture(autouse=True)
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 def attacked(name: str, classifier: Any, x: Any, y: Any, **parameters: Any) -> np.ndarray:

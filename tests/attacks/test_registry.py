@@ -1,7 +1,6 @@
 """The benchmark's attacks: every name, in both frameworks, on bare and defended classifiers."""
 
 import json
-import warnings
 from typing import Any
 
 import numpy as np
@@ -40,11 +39,7 @@ OF_ANY_CLASSIFIER = tuple(name for name in QUICK if name not in ("autoattack", "
 N = 4
 
 
-@pytest.fixture(autouse=True)
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 def attacked(name: str, classifier: Any, x: Any, y: Any, **parameters: Any) -> np.ndarray:

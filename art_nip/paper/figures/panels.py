@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from art_nip.plots import Rate
-from art_nip.plots.charts import COLOURS, MARKERS
-from art_nip.plots.drawing import FAINT, INK, empty_figure, legend_below, quiet_axes, text
+from art_nip.plots.charts import COLOURS, MARKERS, errors_of
+from art_nip.plots.drawing import FAINT, INK, Floats, empty_figure, legend_below, quiet_axes, text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,9 +29,9 @@ def dots(panels: Mapping[str, Series], measure: str, *, rate: bool = True) -> Fi
     for axis, (heading, panel) in zip(axes, panels.items(), strict=True):
         for turn, (name, points) in enumerate(panel.items()):
             shift = 0.5 * ((turn + 0.5) / len(panel) - 0.5)
-            value, error = _errors(list(points.values()))
-            at = np.array([places.index(place) for place in points]) + shift
-            axis.errorbar(value, at, xerr=error, linestyle="none", label=name, **_style(turn))
+            at, value, error = _drawn(points, places)
+            style = _style(turn)
+            axis.errorbar(value, at + shift, xerr=error, linestyle="none", label=name, **style)
         axis.set(ylim=(len(places) - 0.5, -0.5))
         axis.set_yticks(range(len(places)), [text(place) for place in places])
         if rate:
@@ -60,8 +58,7 @@ def lines(panels: Mapping[str, Series], along: str, measure: str) -> Figure:
     for axis, (heading, panel) in zip(axes, panels.items(), strict=False):
         places = list(_places(panel))
         for turn, (name, points) in enumerate(panel.items()):
-            value, error = _errors(list(points.values()))
-            at = [places.index(place) for place in points]
+            at, value, error = _drawn(points, places)
             axis.errorbar(at, value, yerr=error, label=name, **_style(turn))
         longest = max(map(len, places))
         turned = {"rotation": 45, "ha": "right"} if longest > 4 else {}
@@ -79,9 +76,8 @@ def _places(panel: Series) -> list[str]:
     return list(dict.fromkeys(place for points in panel.values() for place in points))
 
 
-def _errors(points: Sequence[Rate]) -> tuple[Any, Any]:
-    value, low, high = np.array(points, dtype=float).reshape(-1, 3).T
-    return value, np.nan_to_num(np.maximum([value - low, high - value], 0))
+def _drawn(points: Mapping[str, Rate], places: Sequence[str]) -> tuple[Floats, Floats, Floats]:
+    return errors_of([(places.index(place), rate) for place, rate in points.items()])
 
 
 def _style(turn: int) -> dict[str, Any]:
