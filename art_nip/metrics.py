@@ -19,6 +19,10 @@ from art_nip.utils.validation import check_whole
 
 ClipValues = tuple[npt.ArrayLike, npt.ArrayLike]
 
+LEAST_CHANGE = 1e-6
+"""The share of the range by which a value changes at least, if it counts as changed. Rounding in
+float32 is a tenth of it, and images may have been through another range."""
+
 
 @dataclass(frozen=True)
 class Proportion:
@@ -167,6 +171,25 @@ def defence_success_rate(
         labels=labels, benign=benign, adversarial=adversarial, defended=defended
     )
     return Proportion.of((final == y)[successful(y, before, after)], confidence)
+
+
+def l0_norm(
+    benign: npt.ArrayLike, adversarial: npt.ArrayLike, clip_values: ClipValues = (0, 1)
+) -> npt.NDArray[np.int64]:
+    """Return how many values of each image changed, each channel of a pixel counted by itself.
+
+    A change below `LEAST_CHANGE` of the range is rounding.
+
+    :param benign: As in :func:`l2_norm`.
+    :param adversarial: As in :func:`l2_norm`.
+    :param clip_values: As in :func:`l2_norm`.
+    :return: One number per image, int64, shape (N,).
+    :raises ValueError: If the shapes differ, there is no batch axis, or the range is empty.
+    """
+    difference = np.abs(_difference(benign, adversarial, clip_values))
+    changed = ~(difference < LEAST_CHANGE)  # NaN is a change too
+    counts: npt.NDArray[np.int64] = changed.sum(axis=1, dtype=np.int64)
+    return counts
 
 
 def l2_norm(

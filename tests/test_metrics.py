@@ -148,6 +148,15 @@ def test_l2_norm_rejects_different_shapes():
         l2_norm(np.zeros((2, 3)), np.zeros((2, 4)))
 
 
+def test_l0_counts_values_and_not_rounding():
+    benign = np.zeros((3, 2, 2, 3), np.float32)
+    changed = benign.copy()
+    changed[1, 0, 0, :2] = 0.1, -1e-5
+    changed[2] = 1e-7
+    changed[2, 1, 1, 2] = np.nan
+    assert metrics.l0_norm(benign, changed).tolist() == [0, 2, 1]
+
+
 def test_linf_and_psnr_by_hand():
     benign = np.zeros((3, 2, 2, 1), np.float32)
     changed = benign.copy()
@@ -162,7 +171,9 @@ def test_linf_and_psnr_by_hand():
         metrics.psnr(benign, changed[:2])
 
 
-@pytest.mark.parametrize("measure", [metrics.l2_norm, metrics.linf_norm, metrics.psnr])
+@pytest.mark.parametrize(
+    "measure", [metrics.l0_norm, metrics.l2_norm, metrics.linf_norm, metrics.psnr]
+)
 @pytest.mark.parametrize("clip_values", [(0, 0), (1, 0), (math.nan, 1), ([[[0]], [[1]]], 1)])
 def test_a_range_that_holds_nothing(measure, clip_values):
     with pytest.raises(ValueError, match=r"^clip_values=.*; give the range of the images"):
@@ -180,7 +191,9 @@ RANGES = {
 }
 
 
-@pytest.mark.parametrize("measure", [metrics.l2_norm, metrics.linf_norm, metrics.psnr])
+@pytest.mark.parametrize(
+    "measure", [metrics.l0_norm, metrics.l2_norm, metrics.linf_norm, metrics.psnr]
+)
 @pytest.mark.parametrize("clip_values", RANGES.values(), ids=RANGES)
 @given(st.integers(0, 99))
 def test_a_measure_does_not_depend_on_the_range(measure, clip_values, seed):
@@ -193,7 +206,7 @@ def test_a_measure_does_not_depend_on_the_range(measure, clip_values, seed):
 
 def test_whole_numbers_of_pixels_have_the_measures_of_their_pictures():
     benign, changed = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 4, 3), dtype=np.uint8)
-    for measure in (metrics.l2_norm, metrics.linf_norm, metrics.psnr):
+    for measure in (metrics.l0_norm, metrics.l2_norm, metrics.linf_norm, metrics.psnr):
         found = measure(benign, changed, (0, 255))
         np.testing.assert_allclose(found, measure(benign / 255, changed / 255))
 

@@ -20,9 +20,10 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from art_nip.attacks import NAMES
-from art_nip.benchmark import report
+from art_nip.benchmark import records, report
 from art_nip.benchmark.checklist import checklist
 from art_nip.benchmark.engines import Engine
+from art_nip.benchmark.entries import entries
 from art_nip.benchmark.failures import FailedCellsWarning, NoSuccessWarning, causes
 from art_nip.benchmark.fingerprints import own_code, versions
 from art_nip.benchmark.grid import IMAGES_TO_INSPECT, Cell, Grid
@@ -30,6 +31,7 @@ from art_nip.benchmark.images import evaluated, known, shared
 from art_nip.benchmark.machine import machine
 from art_nip.benchmark.paired import number_of_images
 from art_nip.benchmark.protection import protected
+from art_nip.benchmark.report.results import Results
 from art_nip.benchmark.resolve import (
     attack_entries,
     check_made,
@@ -95,6 +97,7 @@ class Benchmark:
     :param address: address of a running Ray or Dask cluster; None starts one on this machine.
     :param name: name of the benchmark in its report; None takes the folder's name.
     :param model: where the model is from, for the report.
+    :param data: name of the data set, for the report and for `art-nip leaderboard`.
     :param verbose: whether to show progress, and how long slow attacks will take.
     :raises ValueError: if a name or a parameter is not allowed, two have one label, something
         cannot be made for this classifier, or the store is of an older version.
@@ -116,6 +119,7 @@ class Benchmark:
         address: str | None = None,
         name: str | None = None,
         model: str | None = None,
+        data: str | None = None,
         verbose: bool = True,
     ) -> None:
         check_classifier(classifier, "A benchmark")
@@ -144,7 +148,7 @@ class Benchmark:
         self._engine = Engine(engine, jobs, address)
         self._store = Store(store)
         self._store.check()
-        self._name = name or Path(store).name
+        self._name, self._data = name or Path(store).name, data
         self._model = f"{model}, {_kind(classifier)}" if model else _kind(classifier)
 
     def plan(self, x: Any, y: npt.ArrayLike | None = None, bank: Any = None) -> pd.DataFrame:
@@ -226,13 +230,15 @@ class Benchmark:
             self._perform(workbench, "classifying", self._classifying(grid))
             self._perform(workbench, "inspecting", self._inspecting(grid))
         finally:
-            self._describe(grid)
+            description = self._describe(grid)
             results = Run(grid, self._store)
             suites = list(outcomes(results))
             table = tidy(results, suites)
             self._store.write_text("table.csv", table.to_csv(index=False))
             items = [asdict(item) for item in checklist(results, suites)]
             self._store.write_json("checklist.json", items)
+            records.write(results, description)
+            self._store.write_json("entry.json", entries(Results(self._store.folder)))
         return table
 
     def _tell_of_no_success(self, table: pd.DataFrame) -> None:
@@ -374,8 +380,8 @@ class Benchmark:
             verbose=self._verbose,
         )
 
-    def _describe(self, grid: Grid) -> None:
-        """Write down what the report needs besides the table."""
+    def _describe(self, grid: Grid) -> Description:
+        """Write down what the report needs besides the table, and return it."""
         bank = grid.banks[Protocol.HELD_OUT]
         adversarial = {
             cell.attack: cell.adversarial
@@ -388,6 +394,8 @@ class Benchmark:
         description = Description(
             name=self._name,
             model=f"{self._model}, fingerprint {grid.classifier_key}",
+            data=self._data,
+            images=grid.images_key(len(grid.x)),
             n_images=len(grid.x),
             n_bank=None if bank is None else len(bank[0]),
             seed=self._seed,
@@ -417,6 +425,7 @@ class Benchmark:
             cells=[CellCount(threat, protocol, n) for (threat, protocol), n in counts.items()],
         )
         self._store.write_json("benchmark.json", description.to_json())
+        return description
 
 
 def _kind(classifier: Any) -> str:

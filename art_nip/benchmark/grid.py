@@ -101,14 +101,14 @@ class Grid:
     def _cells(self, protocols: Sequence[Protocol], threats: Sequence[Threat]) -> Iterator[Cell]:
         for threat, protocol, defence in product(threats, protocols, self.defences.values()):
             ready = self.defence_key(defence, protocol)
-            benign = fingerprint("predictions", ready, self._images_key(len(self.x)))
+            benign = fingerprint("predictions", ready, self.images_key(len(self.x)))
             yield Cell(BENIGN, defence.label, protocol, threat, None, benign + self._code)
             for attack in self.attacks.values():
                 if attack.suite and (threat != Threat.ADAPTIVE or not attack.fits(defence)):
                     continue
                 # An attack through no defence is the same as one that knows of none.
                 through = threat == Threat.ADAPTIVE and defence.label != NONE and attack.through
-                images = self._images_key(self.attacked(attack.label))
+                images = self.images_key(self.attacked(attack.label))
                 adversarial = fingerprint(
                     "adversarial",
                     self._common,
@@ -138,7 +138,7 @@ class Grid:
                 fingerprint(
                     "inspection",
                     self.defence_key(self.defences[cell.defence], cell.protocol),
-                    self._images_key(IMAGES_TO_INSPECT),
+                    self.images_key(IMAGES_TO_INSPECT),
                 )
                 + self._code,
             )
@@ -153,7 +153,8 @@ class Grid:
         fit = self._fits[protocol] if defence.learns else None
         return fingerprint("defence", self._common, defence.identity, fit)
 
-    def _images_key(self, n: int) -> str:
+    def images_key(self, n: int) -> str:
+        """Return the fingerprint of the first n images and their classes."""
         if n not in self._images:
             self._images[n] = fingerprint(self.x[:n], self.y[:n])
         return self._images[n]

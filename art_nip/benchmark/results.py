@@ -11,9 +11,16 @@ import numpy.typing as npt
 
 from art_nip.benchmark.grid import Cell, Grid
 from art_nip.benchmark.store import Result, Store
-from art_nip.metrics import l2_norm, linf_norm
+from art_nip.metrics import l0_norm, l2_norm, linf_norm
 
 T = TypeVar("T")
+
+NORMS: dict[str, Callable[..., npt.NDArray[Any]]] = {
+    "l0": l0_norm,
+    "l2": l2_norm,
+    "linf": linf_norm,
+}
+"""The sizes of perturbations that are kept beside the adversarial examples."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +28,13 @@ class Crafted:
     """Facts and sizes of the adversarial examples of a cell.
 
     :param facts: facts of crafting them.
+    :param l0: how many values of each image the perturbation changes, shape (n,).
     :param l2: L2 norm of each perturbation, in units of the range of the images, shape (n,).
     :param linf: L∞ norm of each perturbation, likewise.
     """
 
     facts: dict[str, Any]
+    l0: npt.NDArray[np.int64]
     l2: npt.NDArray[np.float64]
     linf: npt.NDArray[np.float64]
 
@@ -71,14 +80,10 @@ class Run:
     def _crafted(self, kind: str, key: str) -> Crafted | None:
         if not self.store.has("adversarial", key):
             return None
-        found = self.store.load("adversarial", key, ("l2", "linf"))
+        found = self.store.load("adversarial", key, tuple(NORMS))
         sizes = found.arrays
-        if len(sizes) < 2:  # of a run that did not keep them
+        if len(sizes) < len(NORMS):  # of a run that did not keep them
             images = self.store.load("adversarial", key).arrays["x"]
-            benign = self.grid.x[: len(images)]
-            clip_values = self.grid.clip_values
-            sizes = {
-                "l2": l2_norm(benign, images, clip_values),
-                "linf": linf_norm(benign, images, clip_values),
-            }
-        return Crafted(found.facts, sizes["l2"], sizes["linf"])
+            between = self.grid.x[: len(images)], images, self.grid.clip_values
+            sizes = {name: norm(*between) for name, norm in NORMS.items()}
+        return Crafted(found.facts, **sizes)

@@ -166,6 +166,8 @@ class Description:
     :param channels_first: whether images are (C, H, W).
     :param clip_values: (min, max), numbers or nested lists.
     :param adversarial: keys of the examples crafted without a defence, by the attack's label.
+    :param data: the data set; None if nobody said.
+    :param images: fingerprint of the images evaluated and their classes.
     """
 
     name: str
@@ -177,6 +179,8 @@ class Description:
     channels_first: bool
     clip_values: list[Any]
     adversarial: dict[str, str] = field(default_factory=dict)
+    data: str | None = None
+    images: str | None = None
     model: str | None = None
     n_images: int | None = None
     n_bank: int | None = None

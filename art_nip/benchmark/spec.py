@@ -359,6 +359,7 @@ class Spec(_Section):
             jobs=jobs,
             address=address,
             model=str(given.weights if isinstance(given, Model) else given),
+            data=self.data.name,
             verbose=verbose,
         )
         channels_first = framework == "pytorch"

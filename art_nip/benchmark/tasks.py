@@ -26,17 +26,12 @@ from art_nip.benchmark.gradient_checks import inspect
 from art_nip.benchmark.images import writable
 from art_nip.benchmark.protection import own, protected
 from art_nip.benchmark.resolve import AttackEntry, DefenceEntry
+from art_nip.benchmark.results import NORMS
 from art_nip.benchmark.serialization import Detached, packed, unpacked
 from art_nip.benchmark.store import Result
 from art_nip.estimators.clones import defended
 from art_nip.estimators.pass_counting import counting
-from art_nip.metrics import (
-    l2_norm,
-    linf_norm,
-    predicted_classes,
-    psnr,
-    top_k_neuron_consistency,
-)
+from art_nip.metrics import predicted_classes, psnr, top_k_neuron_consistency
 from art_nip.nip.preprocessor import NIPPreprocessor
 from art_nip.utils.seeds import seeded
 
@@ -187,7 +182,7 @@ class Crafting:
     kind = "adversarial"
 
     def run(self, workbench: Workbench) -> Result:
-        """Return the adversarial examples, `x`, their distances `l2`, `linf`, and their cost."""
+        """Return the adversarial examples, `x`, their distances by `NORMS`, and their cost."""
         if self.verbose and self.attack.limit is not None and self.attack.per_image:
             self._try_one(self._target(workbench))
         target = self._target(workbench)
@@ -205,7 +200,7 @@ class Crafting:
             facts["flags"] = list(attack.flags)
         # Kept, so that no table has to read all images again.
         between = self.x, adversarial, workbench.classifier.clip_values
-        sizes = {"l2": l2_norm(*between), "linf": linf_norm(*between)}
+        sizes = {name: norm(*between) for name, norm in NORMS.items()}
         return Result({"x": adversarial, **sizes}, facts)
 
     def _target(self, workbench: Workbench) -> Any:

@@ -120,6 +120,7 @@ def compare(
             store=out,
             seed=seed,
             name=f"NIP on MNIST: LeNet-5 in {framework.label}",
+            data="mnist",
             verbose=verbose,
         )
         table = benchmark.run(*test, bank=bank)

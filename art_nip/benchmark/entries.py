@@ -1,0 +1,135 @@
+"""`entry.json`: what was measured of each defence, in the shape of RobustBench's `model_info`.
+
+What a benchmark cannot know (authors, venue, link, additional data) is left out, for whoever
+submits an entry to add.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from art_nip.benchmark.report.results import Measurements, Results
+from art_nip.benchmark.schema import BENIGN, Row, Status, Threat
+
+AUTOATTACK = "autoattack"
+"""The attack whose accuracy RobustBench ranks by."""
+
+
+def entries(results: Results) -> list[dict[str, Any]]:
+    """Return an entry for each defence and protocol, and for each budget of what attacks it.
+
+    Only attacks through the defence count: examples that were crafted without it say nothing of an
+    attacker who knows of it.
+
+    :param results: a folder of results.
+    """
+    return [
+        entry
+        for protocol in map(str, results.run.protocols)
+        for defence in results.defences
+        for entry in _of_defence(results, defence, protocol)
+    ]
+
+
+def _of_defence(results: Results, defence: str, protocol: str) -> Iterator[dict[str, Any]]:
+    measured = {
+        **results.measured(Threat.OBLIVIOUS, protocol),
+        **results.measured(Threat.ADAPTIVE, protocol),
+    }
+    benign = measured.get((BENIGN, defence, "accuracy"))
+    if benign is None:
+        return
+    adaptive = results.measured(Threat.ADAPTIVE, protocol)
+    found: dict[float, dict[str, Row]] = {}
+    for field, row in _robust(results, adaptive, defence):
+        found.setdefault(row.eps, {})[field] = row
+    for eps, rows in found.items() or [(math.nan, {})]:
+        yield _entry(results, defence, protocol, eps, {"clean_acc": benign, **rows}, measured)
+
+
+def _robust(results: Results, adaptive: Measurements, defence: str) -> Iterator[tuple[str, Row]]:
+    """Yield RobustBench's name of each robust accuracy of a defence, and its row."""
+    for attack in results.run.attacks:
+        row = adaptive.get((attack.label, defence, "accuracy"))
+        if attack.name == AUTOATTACK and row is not None and not math.isnan(row.eps):
+            yield "autoattack_acc", row
+    for suite in results.suites:
+        row = adaptive.get((suite, defence, "worst_case_accuracy"))
+        if row is not None:
+            yield "external", row
+
+
+def _entry(
+    results: Results,
+    defence: str,
+    protocol: str,
+    eps: float,
+    rows: dict[str, Row],
+    measured: Measurements,
+) -> dict[str, Any]:
+    run = results.run
+    passes = measured.get((BENIGN, defence, "forward_passes"))
+    entry: dict[str, Any] = {"name": defence}
+    if passes is not None:
+        whole = passes.value == int(passes.value)
+        entry["number_forward_passes"] = int(passes.value) if whole else round(passes.value, 2)
+    if run.data is not None:
+        entry["dataset"] = run.data
+    if run.model is not None:
+        entry["architecture"] = run.model.partition(", fingerprint ")[0]
+    if not math.isnan(eps):
+        entry["eps"] = _share(eps)
+    entry |= {field: f"{100 * row.value:.2f}" for field, row in rows.items()}
+    flagged = _flagged(results, defence, protocol, eps)
+    if flagged is not None:
+        entry["unreliable"] = flagged
+    entry["footnote"] = _footnote(protocol, rows)
+    entry["art_nip"] = {
+        "benchmark": run.name,
+        "protocol": protocol,
+        "images": run.images,
+        "n": {field: row.n for field, row in rows.items()},
+        "intervals": {
+            field: [round(100 * row.low, 2), round(100 * row.high, 2)]
+            for field, row in rows.items()
+        },
+        "date": run.date,
+        "versions": run.versions,
+    }
+    return entry
+
+
+def _flagged(results: Results, defence: str, protocol: str, eps: float) -> bool | None:
+    """Return whether AutoAttack itself says that its accuracy is not to be relied on."""
+    measured = results.measured(Threat.ADAPTIVE, protocol)
+    for suite in results.suites:
+        row = measured.get((suite, defence, "worst_case_accuracy"))
+        if row is None or row.eps != eps:
+            continue
+        for item in results.checklist(suite, protocol):
+            if item.defence == defence and item.item == "AutoAttack raises no flag":
+                return None if item.status == Status.NOT_RUN else item.status == Status.FAILED
+    return None
+
+
+def _footnote(protocol: str, rows: dict[str, Row]) -> str:
+    clean = rows["clean_acc"]
+    sentences = [
+        f"Accuracy on {clean.n} images, the defence fitted as the protocol {protocol} says."
+    ]
+    if "autoattack_acc" in rows:
+        sentences.append(f"AutoAttack through the defence, on {rows['autoattack_acc'].n} images.")
+    if "external" in rows:
+        row = rows["external"]
+        sentences.append(
+            f"External: the worst case over art-nip's suite {row.attack!r}, on {row.n} images."
+        )
+    return " ".join(sentences)
+
+
+def _share(eps: float) -> str:
+    """Return ε as RobustBench writes it: 8/255, or a decimal where it is no such share."""
+    steps = eps * 255
+    return f"{round(steps)}/255" if abs(steps - round(steps)) < 1e-6 else f"{eps:g}"
