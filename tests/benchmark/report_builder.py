@@ -162,6 +162,48 @@ class Builder:
         return self.folder
 
 
+ADAPTIVE = ("held-out", "adaptive")
+
+
+def suite(
+    folder, eps=8 / 255, defences=("none", "nip"), failed="AutoAttack raises no flag", p=0.03
+):
+    """A folder with an adaptive suite; of the last defence an item of the checklist failed."""
+    builder = Builder(folder, {"adaptive autoattack": eps, "adaptive pgd": eps}, defences)
+    builder.fill(threats=("adaptive",))
+    builder.eps["adaptive"] = eps
+    for place, defence in enumerate(defences):
+        builder.row("adaptive autoattack", defence, "accuracy", rate(9 + place, 40), ADAPTIVE)
+        builder.row("adaptive", defence, "worst_case_accuracy", rate(7 + place, 40), ADAPTIVE)
+        if defence != "none":
+            difference = (place / 40, place / 40 - 0.05, place / 40 + 0.05, 40)
+            builder.row("adaptive", defence, "worst_case_difference", difference, ADAPTIVE)
+            builder.row("adaptive", defence, "worst_case_p", (p, math.nan, math.nan, 40), ADAPTIVE)
+    del builder.eps["adaptive"]
+    builder.changes = {
+        "data": "gtsrb",
+        "attacks": [
+            {"label": f"adaptive {name}", "name": name, "suite": "adaptive", "eps": eps}
+            for name in ("autoattack", "pgd")
+        ],
+    }
+    builder.write()
+    items = [
+        {
+            "suite": "adaptive",
+            "defence": defence,
+            "protocol": "held-out",
+            "item": item,
+            "status": "failed" if (defence, item) == (defences[-1], failed) else "passed",
+            "evidence": "…",
+        }
+        for defence in defences
+        for item in ("AutoAttack raises no flag", "random noise adds nothing")
+    ]
+    (folder / "checklist.json").write_text(json.dumps(items), encoding="utf-8")
+    return folder
+
+
 class Page(HTMLParser):
     """Reads a page: its tags balance, and its tables by section as rows of texts."""
 

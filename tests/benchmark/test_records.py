@@ -9,7 +9,7 @@ import pytest
 from art_nip.benchmark import Attack, entries, records
 from art_nip.benchmark.report.results import Results
 from tests.benchmark.helpers import PGD, Shift, data, figure, make
-from tests.benchmark.report_builder import Builder, rate
+from tests.benchmark.report_builder import Builder, suite
 from tests.helpers import make_classifier
 
 SETTINGS = {"protocols": ["held-out", "leaked"], "threats": ["oblivious", "adaptive"]}
@@ -114,36 +114,6 @@ def test_numbers_that_are_none_are_null():
     """No JSON has NaN: strict readers refuse the file."""
     assert records._numbers(np.array([np.nan, np.inf, 1 / 3])) == [None, None, 0.333333]
     assert records._numbers(np.array([3, 4])) == [3, 4]
-
-
-ADAPTIVE = ("held-out", "adaptive")
-
-
-def suite(folder, eps=8 / 255, defences=("none", "nip")):
-    """A folder with an adaptive suite of which AutoAttack is a member."""
-    builder = Builder(folder, {"adaptive autoattack": eps, "adaptive pgd": eps}, defences)
-    builder.fill(threats=("adaptive",))
-    builder.eps["adaptive"] = eps
-    for place, defence in enumerate(defences):
-        builder.row("adaptive autoattack", defence, "accuracy", rate(9 + place, 40), ADAPTIVE)
-        builder.row("adaptive", defence, "worst_case_accuracy", rate(7 + place, 40), ADAPTIVE)
-    del builder.eps["adaptive"]
-    builder.changes = {
-        "data": "gtsrb",
-        "attacks": [
-            {"label": f"adaptive {name}", "name": name, "suite": "adaptive", "eps": eps}
-            for name in ("autoattack", "pgd")
-        ],
-    }
-    builder.write()
-    items = [
-        {"suite": "adaptive", "defence": defence, "protocol": "held-out", "item": item,
-         "status": status, "evidence": "…"}
-        for defence, status in zip(defences, ("passed", "failed"), strict=True)
-        for item in ("AutoAttack raises no flag",)
-    ]  # fmt: skip
-    (folder / "checklist.json").write_text(json.dumps(items), encoding="utf-8")
-    return folder
 
 
 def test_an_entry_has_robustbenchs_fields_as_far_as_they_are_known(tmp_path):

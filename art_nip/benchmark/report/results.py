@@ -122,6 +122,15 @@ class Results:
             if (count.threat, count.protocol) == (threat, protocol)
         )
 
+    def missing(self, threat: str, protocol: str) -> int:
+        """Return how many cells of a threat and a protocol have neither results nor an error."""
+        there = {
+            (row.attack, row.defence)
+            for row in self.rows_of(threat, protocol)
+            if row.attack not in self.suites
+        }
+        return max(0, self.cells(threat, protocol) - len(there))
+
     def checklist(self, suite: str, protocol: str) -> list[ChecklistItem]:
         """Return the items of the checklist, see `art_nip.benchmark.checklist`."""
         path = _present(self._folder / "checklist.json")

@@ -8,6 +8,7 @@ from art_nip.benchmark.failures import causes
 from art_nip.benchmark.report import figures, tables
 from art_nip.benchmark.report.document import Block, Document, Facts, Paragraph, Section
 from art_nip.benchmark.report.results import Measurements, Results
+from art_nip.benchmark.report.verdict import verdict
 from art_nip.benchmark.schema import BENIGN, NONE, Protocol, Threat
 
 MEANINGS: dict[str, str] = {
@@ -36,6 +37,7 @@ def document(results: Results) -> Document:
     """Return the report of a folder of results, as far as the run got."""
     run = results.run
     sections = [
+        Section("Verdict", [verdict(results)] if results.rows else []),
         Section("What was run", [_what(results), *_unfinished(results)]),
         Section("How to read it", [_how_to_read(results)]),
     ]
@@ -96,15 +98,11 @@ def _how_to_read(results: Results) -> Facts:
 def _unfinished(results: Results) -> Iterator[Block]:
     """Yield a paragraph for each threat and protocol with cells still to be computed."""
     for threat, protocol in results.settings:
-        there = {
-            (row.attack, row.defence)
-            for row in results.rows_of(threat, protocol)
-            if row.attack not in results.suites
-        }
-        cells = results.cells(threat, protocol)
-        if len(there) < cells:
+        missing = results.missing(threat, protocol)
+        if missing:
+            cells = results.cells(threat, protocol)
             yield Paragraph(
-                f"Unfinished: {cells - len(there)} of {cells} cells (attacks and benign images × "
+                f"Unfinished: {missing} of {cells} cells (attacks and benign images × "
                 f"defences) of {threat} attacks, {protocol}, are not there yet."
             )
 

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from statistics import fmean
 
 from art_nip.benchmark.failures import Cause
 from art_nip.benchmark.report.document import Table, TableCell
 from art_nip.benchmark.report.results import Measurements, Sweep
+from art_nip.benchmark.report.scores import (
+    MISSING,
+    SIGNS,
+    Scored,
+    Show,
+    means,
+    number,
+    p_value,
+    rated,
+    shown,
+    with_none,
+    worst_of,
+)
 from art_nip.benchmark.schema import (
     BENIGN,
     NONE,
@@ -20,37 +32,22 @@ from art_nip.benchmark.schema import (
     Status,
 )
 
-MISSING = TableCell("–")
-FAILED = TableCell("failed")
-NO_SUCCESS = TableCell("n/a")
-NONE_RIGHT = TableCell("none right")
-
-SIGNS = {
-    MISSING: "not measured, or not yet",
-    FAILED: "it raised an error, see Failures",
-    NO_SUCCESS: "no adversarial example succeeded",
-    NONE_RIGHT: "no image was classified right to begin with, so that no attack could succeed",
-}
 BEST = "Bold: the highest value among the defences, as printed; the intervals may well overlap."
-
-Show = Callable[[Row], TableCell]
-Scored = tuple[float, TableCell]
-"""A value to compare and the cell that shows it; NaN is never the best."""
 
 
 def success(
     measured: Measurements, attacks: Sequence[str], defences: Sequence[str], sweeps: Sequence[Sweep]
 ) -> Table:
     """Return how defences do against oblivious attacks: benign accuracy, DSR, and mean DSR."""
-    rates = _with_none(measured)
+    rates = with_none(measured)
     notes = "none puts nothing right, by definition. Mean: over all attacks that have a rate"
     if sweeps:
         notes += ", where those that differ only by ε count as one"
     rows = _by_defence(
         defences,
-        _rated(measured, BENIGN, defences, "accuracy"),
-        *(_rated(rates, attack, defences, "dsr") for attack in attacks),
-        _means(rates, attacks, defences, sweeps),
+        rated(measured, BENIGN, defences, "accuracy"),
+        *(rated(rates, attack, defences, "dsr") for attack in attacks),
+        means(rates, attacks, defences, sweeps),
     )
     return Table(
         "Defence success rate (DSR): the share of the successful adversarial examples that the "
@@ -77,10 +74,10 @@ def worst_case(
     """
     rows = _by_defence(
         defences,
-        _rated(measured, BENIGN, defences, "accuracy"),
-        _rated(measured, suite, defences, "worst_case_accuracy"),
-        _compared(measured, suite, defences, "worst_case_difference", _number(2)),
-        _compared(measured, suite, defences, "worst_case_p", _p_value),
+        rated(measured, BENIGN, defences, "accuracy"),
+        rated(measured, suite, defences, "worst_case_accuracy"),
+        _compared(measured, suite, defences, "worst_case_difference", number(2)),
+        _compared(measured, suite, defences, "worst_case_p", p_value),
         [(math.nan, _checked(items, defence)) for defence in defences],
     )
     row = next((measured[key] for key in measured if key[2] == "worst_case_accuracy"), None)
@@ -103,18 +100,18 @@ def worst_case(
 def checklist(suite: str, defences: Sequence[str], items: Sequence[ChecklistItem]) -> Table:
     """Return the items of the checklist of an adaptive suite, with their evidence."""
     found = {(item.item, item.defence): item for item in items}
-    shown = [defence for defence in defences if any(key[1] == defence for key in found)]
+    listed = [defence for defence in defences if any(key[1] == defence for key in found)]
     rows = []
     for name in dict.fromkeys(item.item for item in items):
         cells = []
-        for defence in shown:
+        for defence in listed:
             item = found.get((name, defence))
             cells.append(TableCell(str(item.status), (item.evidence,)) if item else MISSING)
         rows.append((name, cells))
     return Table(
         f"Checklist of the suite {suite!r}: what must hold before its worst case is believed.",
         "item",
-        shown,
+        listed,
         rows,
         across="defence",
         notes="An item that failed says that a stronger attack may well exist.",
@@ -160,10 +157,10 @@ def robustness(
             f"{', '.join(unbounded)}: without an ε, so what is left says little; see below how far "
             "they had to go. "
         )
-    worst = [[_worst(measured, bounded, defence) for defence in defences]] if bounded else []
+    worst = [[worst_of(measured, bounded, defence) for defence in defences]] if bounded else []
     rows = _by_defence(
         defences,
-        *(_rated(measured, attack, defences, "accuracy") for attack in (BENIGN, *attacks)),
+        *(rated(measured, attack, defences, "accuracy") for attack in (BENIGN, *attacks)),
         *worst,
     )
     return Table(
@@ -183,7 +180,7 @@ def distance(measured: Measurements, attacks: Sequence[str], defences: Sequence[
 
     :param attacks: these attacks.
     """
-    rows = _by_defence(defences, *(_rated(measured, attack, defences, "l2") for attack in attacks))
+    rows = _by_defence(defences, *(rated(measured, attack, defences, "l2") for attack in attacks))
     return Table(
         "How far attacks without ε had to go: the L2 norm of what they add to an image, mean over "
         "the successful adversarial examples. Through a better defence it is larger.",
@@ -201,7 +198,7 @@ def consistency(measured: Measurements, attacks: Sequence[str], defences: Sequen
     rows = [
         (
             defence,
-            [_cell(measured, attack, defence, "tknc", _number(2)) for attack in (BENIGN, *attacks)],
+            [shown(measured, attack, defence, "tknc", number(2)) for attack in (BENIGN, *attacks)],
         )
         for defence in defences
     ]
@@ -232,11 +229,11 @@ def strength(
     """
     metrics: dict[str, tuple[str, Show]] = {
         "images": ("accuracy", lambda row: TableCell(f"{row.n:,}")),
-        "ASR": ("asr", _number(2)),
-        "accuracy left": ("accuracy", _number(2)),
-        "L2": ("l2", _number(2)),
-        "L∞": ("linf", _number(3)),
-        "PSNR, dB": ("psnr", _number(1)),
+        "ASR": ("asr", number(2)),
+        "accuracy left": ("accuracy", number(2)),
+        "L2": ("l2", number(2)),
+        "L∞": ("linf", number(3)),
+        "PSNR, dB": ("psnr", number(1)),
         "s per image": ("seconds_per_image", _amount()),
         "forward passes per image": ("forward_passes", _amount()),
         "backward passes per image": ("backward_passes", _amount()),
@@ -244,7 +241,7 @@ def strength(
     rows = []
     for heading, (attack, defence) in pairs.items():
         size = TableCell(f"{sizes[attack]:.3g}" if attack in sizes else "")
-        cells = [_cell(measured, attack, defence, *metric) for metric in metrics.values()]
+        cells = [shown(measured, attack, defence, *metric) for metric in metrics.values()]
         rows.append((heading, [size, *cells]))
     return Table(
         caption,
@@ -266,7 +263,7 @@ def costs(measured: Measurements, defences: Sequence[str], caption: str) -> Tabl
         "backward passes per image": ("backward_passes", _amount()),
     }
     rows = [
-        (defence, [_cell(measured, BENIGN, defence, *metric) for metric in metrics.values()])
+        (defence, [shown(measured, BENIGN, defence, *metric) for metric in metrics.values()])
         for defence in defences
     ]
     return Table(caption, "defence", [*metrics], rows, notes=_signs(rows).strip())
@@ -303,30 +300,6 @@ def parameters(entries: Sequence[AttackRecord | DefenceRecord], corner: str) -> 
     return Table(f"The {corner}s, by label.", corner, ["is", "with"], rows, texts=True)
 
 
-def _cell(measured: Measurements, attack: str, defence: str, metric: str, show: Show) -> TableCell:
-    row = measured.get((attack, defence, metric))
-    if row is None:
-        return FAILED if (attack, defence, "error") in measured else MISSING
-    if not math.isnan(row.value):
-        return show(row)
-    attacked = measured.get((attack, defence, "asr")) or measured.get((attack, NONE, "asr"))
-    return NONE_RIGHT if attacked is not None and attacked.n == 0 else NO_SUCCESS
-
-
-def _number(decimals: int) -> Show:
-    """Return a function that shows a value, with its interval if it has one."""
-
-    def text(value: float) -> str:
-        # Rounding may leave a minus before zero.
-        return "∞" if math.isinf(value) else f"{round(value, decimals) + 0.0:.{decimals}f}"
-
-    def show(row: Row) -> TableCell:
-        interval = () if math.isnan(row.low) else (f"[{text(row.low)}, {text(row.high)}]",)
-        return TableCell(text(row.value), interval)
-
-    return show
-
-
 def _amount(factor: float = 1) -> Show:
     """Return a function that shows a positive number of any size, to at least three digits."""
 
@@ -339,18 +312,6 @@ def _amount(factor: float = 1) -> Show:
     return show
 
 
-def _rated(
-    measured: Measurements, attack: str, defences: Sequence[str], metric: str
-) -> list[Scored]:
-    """Return a rate of each defence under an attack."""
-    scored = []
-    for defence in defences:
-        row = measured.get((attack, defence, metric))
-        value = math.nan if row is None else row.value
-        scored.append((value, _cell(measured, attack, defence, metric, _number(2))))
-    return scored
-
-
 def _compared(
     measured: Measurements, suite: str, defences: Sequence[str], metric: str, show: Show
 ) -> list[Scored]:
@@ -358,66 +319,10 @@ def _compared(
     return [
         (
             math.nan,
-            TableCell("") if defence == NONE else _cell(measured, suite, defence, metric, show),
+            TableCell("") if defence == NONE else shown(measured, suite, defence, metric, show),
         )
         for defence in defences
     ]
-
-
-def _p_value(row: Row) -> TableCell:
-    return TableCell("< 0.001" if row.value < 0.001 else f"{row.value:.3f}")
-
-
-def _with_none(measured: Measurements) -> Measurements:
-    """Add the DSR of no defence, which is not measured: 0 for each attack that has a DSR."""
-    nothing = {
-        (attack, NONE, "dsr"): replace(
-            row, defence=NONE, value=0 * row.value, low=math.nan, high=math.nan
-        )
-        for (attack, _, metric), row in measured.items()
-        if metric == "dsr"
-    }
-    return {**measured, **nothing}
-
-
-def _means(
-    rates: Measurements, attacks: Sequence[str], defences: Sequence[str], sweeps: Sequence[Sweep]
-) -> list[Scored]:
-    """Return the mean DSR of each defence; NaN if it lacks one that other defences have."""
-    values = {
-        (attack, defence): row.value
-        for (attack, defence, metric), row in rates.items()
-        if metric == "dsr" and not math.isnan(row.value)
-    }
-    rated = [attack for attack in attacks if (attack, NONE) in values]
-    # Attacks of one sweep are alike, and would outvote the others.
-    sweep_of = {label: place for place, sweep in enumerate(sweeps) for label in sweep.sizes}
-    groups: dict[object, list[str]] = {}
-    for attack in rated:
-        groups.setdefault(sweep_of.get(attack, attack), []).append(attack)
-    scored = []
-    for defence in defences:
-        if not rated or any((attack, defence) not in values for attack in rated):
-            scored.append((math.nan, MISSING))
-            continue
-        mean = fmean(
-            fmean(values[attack, defence] for attack in group) for group in groups.values()
-        )
-        scored.append((mean, TableCell(f"{mean:.2f}")))
-    return scored
-
-
-def _worst(measured: Measurements, attacks: Sequence[str], defence: str) -> Scored:
-    keys = [(attack, defence, "accuracy") for attack in attacks]
-    rows = [measured[key] for key in keys if key in measured]
-    if not rows:
-        return math.nan, MISSING
-    lowest = min(rows, key=lambda row: row.value)
-    cell = _number(2)(lowest)
-    cell = replace(cell, details=(*cell.details, lowest.attack))
-    if len(rows) < len(attacks):
-        return math.nan, replace(cell, value=f"≤ {cell.value}")
-    return lowest.value, cell
 
 
 def _by_defence(
@@ -459,5 +364,5 @@ def _counts(
 
 def _signs(rows: Sequence[tuple[str, Sequence[TableCell]]]) -> str:
     """Return the meaning of the signs that a table uses."""
-    shown = {cell for _, cells in rows for cell in cells}
-    return "".join(f" {sign.value}: {meaning}." for sign, meaning in SIGNS.items() if sign in shown)
+    used = {cell for _, cells in rows for cell in cells}
+    return "".join(f" {sign.value}: {meaning}." for sign, meaning in SIGNS.items() if sign in used)
