@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from art_nip.benchmark.report.results import Measurements, Results
+from art_nip.benchmark.report.scores import share
 from art_nip.benchmark.schema import BENIGN, Row, Status, Threat
 
 AUTOATTACK = "autoattack"
@@ -80,7 +81,7 @@ def _entry(
     if run.model is not None:
         entry["architecture"] = run.model.partition(", fingerprint ")[0]
     if not math.isnan(eps):
-        entry["eps"] = _share(eps)
+        entry["eps"] = share(eps)
     entry |= {field: f"{100 * row.value:.2f}" for field, row in rows.items()}
     flagged = _flagged(results, defence, protocol, eps)
     if flagged is not None:
@@ -127,9 +128,3 @@ def _footnote(protocol: str, rows: dict[str, Row]) -> str:
             f"External: the worst case over art-nip's suite {row.attack!r}, on {row.n} images."
         )
     return " ".join(sentences)
-
-
-def _share(eps: float) -> str:
-    """Return ε as RobustBench writes it: 8/255, or a decimal where it is no such share."""
-    steps = eps * 255
-    return f"{round(steps)}/255" if abs(steps - round(steps)) < 1e-6 else f"{eps:g}"

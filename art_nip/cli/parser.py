@@ -47,6 +47,9 @@ def command_line() -> argparse.ArgumentParser:
     )
     _paper(add.add_parser("paper", help="make the paper's tables and figures"))
     _report(add.add_parser("report", help="write the report of a benchmark again, finished or not"))
+    _leaderboard(
+        add.add_parser("leaderboard", help="write one sortable page over many folders of results")
+    )
     return whole
 
 
@@ -171,6 +174,18 @@ def _paper(command: argparse.ArgumentParser) -> None:
 
 def _report(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", type=Path, metavar="FOLDER", help="of the results")
+
+
+def _leaderboard(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "folders", type=Path, nargs="+", metavar="FOLDER", help="of the results of a benchmark"
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("leaderboard.html"),
+        help="file to write (default: %(default)s)",
+    )
 
 
 def _add_framework(command: argparse.ArgumentParser) -> None:

@@ -130,7 +130,9 @@ def test_an_entry_has_robustbenchs_fields_as_far_as_they_are_known(tmp_path):
     assert "40 images" in nip["footnote"]
 
 
-@pytest.mark.parametrize(("eps", "text"), [(0.3, "0.3"), (0.5, "0.5"), (4 / 255, "4/255")])
+@pytest.mark.parametrize(
+    ("eps", "text"), [(0.3, "0.3"), (0.2, "0.2"), (1 / 30, "0.0333333"), (4 / 255, "4/255")]
+)
 def test_sizes_as_robustbench_writes_them(tmp_path, eps, text):
     assert entries.entries(Results(suite(tmp_path / "store", eps)))[0]["eps"] == text
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count, pairwise
 
 MAX_MARKDOWN_COLUMNS = 8
@@ -23,16 +24,22 @@ class TableCell:
     :param value: what it says.
     :param details: remarks on the value, in smaller type.
     :param best: whether the value is to stand out.
+    :param order: what a table is sorted by; NaN comes last, and None takes the text.
     """
 
     value: str
     details: tuple[str, ...] = ()
     best: bool = False
+    order: float | None = None
 
     def html(self) -> str:
-        """Return the content of a td."""
+        """Return a td."""
         value = f"<b>{_html(self.value)}</b>" if self.best else _html(self.value)
-        return value + "".join(f" <small>{_html(detail)}</small>" for detail in self.details)
+        details = "".join(f" <small>{_html(detail)}</small>" for detail in self.details)
+        order = ""
+        if self.order is not None:
+            order = f' data-order="{"" if math.isnan(self.order) else repr(self.order)}"'
+        return f"<td{order}>{value}{details}</td>"
 
     def markdown(self) -> str:
         """Return one line."""
@@ -56,6 +63,8 @@ class Table:
     :param notes: what a reader needs to know to read the table.
     :param texts: whether cells hold words, not numbers.
     :param folded: whether the table is shown on demand only.
+    :param sorted_by: heading of the column that the rows are sorted by, from high to low; such a
+        table can be sorted anew where the page has a script for it.
     """
 
     caption: str
@@ -67,18 +76,23 @@ class Table:
     notes: str = ""
     texts: bool = False
     folded: bool = False
+    sorted_by: str = ""
 
     def html(self, ids: count[int]) -> str:
         """Return a table that scrolls by itself under its first column, which stays."""
         name = f"table-{next(ids)}"
-        headings = "".join(f'<th scope="col">{_html(column)}</th>' for column in self.columns)
+        headings = "".join(
+            f'<th scope="col"{self._of_column(place)}>{_html(column)}</th>'
+            for place, column in enumerate((self.corner, *self.columns))
+        )
         foot = f"<tfoot>{_html_rows(self.foot)}</tfoot>" if self.foot else ""
         notes = f'<p class="notes">{_html(self.notes)}</p>' if self.notes else ""
-        kind = ' class="texts"' if self.texts else ""
+        kinds = {"texts": self.texts, "sortable": self.sorted_by}
+        kind = "".join(f' class="{name}"' for name, is_so in kinds.items() if is_so)
         table = (
             f'<div class="scroll" role="region" aria-labelledby="{name}" tabindex="0">'
             f'<table{kind}><caption><span id="{name}">{_html(self.caption)}</span></caption>'
-            f'<thead><tr><th scope="col">{_html(self.corner)}</th>{headings}</tr></thead>'
+            f"<thead><tr>{headings}</tr></thead>"
             f"<tbody>{_html_rows(self.rows)}</tbody>{foot}</table></div>{notes}"
         )
         if self.folded:
@@ -105,6 +119,15 @@ class Table:
             summary = f"<summary>{_html(self.caption)}</summary>"
             return f"<details>{summary}\n\n{text}\n\n</details>"
         return text
+
+    def _of_column(self, place: int) -> str:
+        """Return the attributes of a heading, by its place behind that of the rows' headings."""
+        if not self.sorted_by or not place:
+            return ""
+        if self.columns[place - 1] == self.sorted_by:
+            return ' aria-sort="descending"'
+        words = all(cells[place - 1].order is None for _, cells in self.rows)
+        return ' class="words"' if words else ""
 
     def _swapped(self) -> Table:
         rows = [*self.rows, *self.foot]
@@ -199,10 +222,23 @@ Block = Table | Picture | Paragraph | Facts
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and what stands under it.
+
+    :param marks: attributes of the section for a script, without "data-".
+    """
 
     heading: str
     blocks: Sequence[Block]
+    marks: Mapping[str, str] = field(default_factory=dict)
+
+    def html(self, number: int, ids: count[int]) -> str:
+        """Return a section, with an id made of its number."""
+        marks = "".join(f' data-{name}="{_html(value)}"' for name, value in self.marks.items())
+        blocks = "\n".join(block.html(ids) for block in self.blocks)
+        return (
+            f'<section id="section-{number}"{marks}><h2>{_html(self.heading)}</h2>\n'
+            f"{blocks}\n</section>"
+        )
 
 
 @dataclass(frozen=True)
@@ -216,10 +252,11 @@ class Document:
     title: str
     sections: Sequence[Section]
 
-    def html(self, style: str) -> str:
+    def html(self, style: str, script: str = "") -> str:
         """Return a page that needs no other file.
 
         :param style: its CSS.
+        :param script: its JavaScript; the page says everything without it.
         """
         ids = count(1)
         links = "".join(
@@ -227,10 +264,7 @@ class Document:
             for number, section in enumerate(self.sections, start=1)
         )
         sections = "\n".join(
-            f'<section id="section-{number}"><h2>{_html(section.heading)}</h2>\n'
-            + "\n".join(block.html(ids) for block in section.blocks)
-            + "\n</section>"
-            for number, section in enumerate(self.sections, start=1)
+            section.html(number, ids) for number, section in enumerate(self.sections, start=1)
         )
         return (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -238,7 +272,9 @@ class Document:
             f"<title>{_html(self.title)}</title>\n<style>\n{style}</style>\n</head>\n"
             f"<body>\n<header><h1>{_html(self.title)}</h1>\n"
             f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>\n'
-            f"<main>\n{sections}\n</main>\n</body>\n</html>\n"
+            f"<main>\n{sections}\n</main>\n"
+            + (f"<script>\n{script}</script>\n" if script else "")
+            + "</body>\n</html>\n"
         )
 
     def markdown(self) -> str:
@@ -257,7 +293,7 @@ def _html(text: str) -> str:
 def _html_rows(rows: Sequence[tuple[str, Sequence[TableCell]]]) -> str:
     return "".join(
         f'<tr><th scope="row">{_html(heading)}</th>'
-        + "".join(f"<td>{cell.html()}</td>" for cell in cells)
+        + "".join(cell.html() for cell in cells)
         + "</tr>\n"
         for heading, cells in rows
     )

@@ -121,3 +121,10 @@ def worst_of(measured: Measurements, attacks: Sequence[str], defence: str) -> Sc
 def p_value(row: Row) -> TableCell:
     """Return a p-value as text."""
     return TableCell("< 0.001" if row.value < 0.001 else f"{row.value:.3f}")
+
+
+def share(eps: float) -> str:
+    """Return ε as RobustBench writes it: 8/255, or a decimal where that is short."""
+    steps, decimal = eps * 255, f"{eps:g}"
+    whole = abs(steps - round(steps)) < 1e-6
+    return f"{round(steps)}/255" if whole and len(decimal) > 3 else decimal
