@@ -20,7 +20,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from art_nip.attacks import NAMES
-from art_nip.benchmark import records, report
+from art_nip.benchmark import records, report, tracking
 from art_nip.benchmark.checklist import checklist
 from art_nip.benchmark.engines import Engine
 from art_nip.benchmark.entries import entries
@@ -98,7 +98,11 @@ class Benchmark:
     :param name: name of the benchmark in its report; None takes the folder's name.
     :param model: where the model is from, for the report.
     :param data: name of the data set, for the report and for `art-nip leaderboard`.
+    :param track: "mlflow" or "tensorboard" logs every number of the table at the end of each run,
+        and the report, which is written for it; see `art_nip.benchmark.tracking.track`.
     :param verbose: whether to show progress, and how long slow attacks will take.
+    :raises ImportError: if the package that `track` needs is not installed.
+    :raises OSError: if MLflow cannot open its store.
     :raises ValueError: if a name or a parameter is not allowed, two have one label, something
         cannot be made for this classifier, or the store is of an older version.
     :raises TypeError: if something is no attack or no defence.
@@ -120,6 +124,7 @@ class Benchmark:
         name: str | None = None,
         model: str | None = None,
         data: str | None = None,
+        track: str | None = None,
         verbose: bool = True,
     ) -> None:
         check_classifier(classifier, "A benchmark")
@@ -149,6 +154,9 @@ class Benchmark:
         self._store = Store(store)
         self._store.check()
         self._name, self._data = name or Path(store).name, data
+        self._tracker = track
+        if track is not None:
+            tracking.check(track)
         self._model = f"{model}, {_kind(classifier)}" if model else _kind(classifier)
 
     def plan(self, x: Any, y: npt.ArrayLike | None = None, bank: Any = None) -> pd.DataFrame:
@@ -219,6 +227,11 @@ class Benchmark:
             table = self._computed(grid)
         self._tell_failures(table)
         self._tell_of_no_success(table)
+        if self._tracker is not None:
+            self.report()
+            logged = tracking.track(self._store.folder, self._tracker)
+            if self._verbose:
+                tqdm.write(f"Logged: {logged}", file=sys.stderr)
         return table
 
     def _computed(self, grid: Grid) -> pd.DataFrame:

@@ -319,6 +319,7 @@ class Spec(_Section):
         engine: str = "local",
         jobs: int = 1,
         address: str | None = None,
+        track: str | None = None,
         verbose: bool = True,
     ) -> tuple[Benchmark, Images, Labels, Bank | None]:
         """Load the model and the images.
@@ -328,12 +329,13 @@ class Spec(_Section):
         :param engine: as in :class:`Benchmark`.
         :param jobs: as in :class:`Benchmark`.
         :param address: as in :class:`Benchmark`.
+        :param track: as in :class:`Benchmark`.
         :param verbose: as in :class:`Benchmark`.
         :return: the benchmark; test images and their classes; and the images and classes to learn
             from, or None if no protocol needs them.
         :raises FileNotFoundError: if there are no weights, or no images in the folder.
         :raises ConnectionError: if the hub cannot be reached.
-        :raises ImportError: if the library of an origin is not installed.
+        :raises ImportError: if the library of an origin, or of `track`, is not installed.
         :raises ValueError: if there are too few images, the file of weights is no such file, or an
             origin has no such model.
         """
@@ -360,6 +362,7 @@ class Spec(_Section):
             address=address,
             model=str(given.weights if isinstance(given, Model) else given),
             data=self.data.name,
+            track=track,
             verbose=verbose,
         )
         channels_first = framework == "pytorch"

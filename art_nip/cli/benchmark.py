@@ -22,6 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
         engine=arguments.engine,
         jobs=arguments.jobs,
         address=arguments.address,
+        track=None if arguments.dry_run else arguments.track,
         verbose=not arguments.quiet,
     )
     if arguments.dry_run:

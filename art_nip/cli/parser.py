@@ -12,6 +12,7 @@ DATA = ("mnist", "gtsrb", "cifar10", "imagenette")
 MODELS = ("alexnet", "lenet5", "mobilenet", "resnet20", "vgg19", "vgg19-small")
 MODEL_DEFENCES = ("cas", "feature-denoising")
 ENGINES = ("local", "ray", "dask")
+TRACKERS = ("mlflow", "tensorboard")
 EXHIBITS = (
     *("ladder", "table-1", "table-2", "table-3", "table-4"),
     *("figure-2", "figure-7", "figure-8", "figure-9", "figure-10", "figure-11", "figure-12"),
@@ -121,6 +122,9 @@ def _benchmark(command: argparse.ArgumentParser) -> None:
     )
     _add_folder(command)
     command.add_argument("--limit", type=_positive, help="use this many test images at most")
+    command.add_argument(
+        "--track", choices=TRACKERS, help="log every number of the table there (default: nowhere)"
+    )
     command.add_argument(
         "--dry-run", action="store_true", help="show what is to be run and what is there already"
     )
