@@ -24,6 +24,7 @@ import numpy as np
 
 from art_nip import zoo
 from art_nip.benchmark import Attack, Benchmark, Defence, benchmark, tasks
+from art_nip.benchmark.results import NORMS
 from art_nip.benchmark.store import Result
 from art_nip.zoo.classifiers import as_classifier
 from art_nip.zoo.training import seed_weights
@@ -126,7 +127,7 @@ def made_up(_: Any, task: tasks.Task) -> tuple[str, str, Result]:
         return (
             task.kind,
             task.key,
-            Result({"x": x, "l2": rng.random(n), "linf": rng.random(n)}, facts),
+            Result({"x": x} | {name: rng.random(n) for name in NORMS}, facts),
         )
     arrays = {"classes": rng.integers(0, CLASSES, n), "psnr": rng.random(n), "tknc": rng.random(n)}
     facts = {"seconds": 1.0, "forward_per_image": 1.0, "backward_per_image": 0.0}

@@ -72,6 +72,7 @@ def _what(results: Results) -> Facts:
     shape = " × ".join(map(str, results.image_shape))
     facts = {
         "model": run.model,
+        "data set": run.data,
         "images": f"{n:,} of {shape}" if n is not None else shape,
         "bank": f"{bank:,} other images, for defences that learn" if bank else None,
         "seed": run.seed,
