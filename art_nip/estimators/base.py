@@ -260,6 +260,14 @@ class EstimatorAdapter(ABC):
         One forward pass, and a backward pass through the head only. The result carries no gradient.
         """
 
+    def from_influence(self, function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        """Return the function from images to what a function makes of their influence σ [1].
+
+        :param function: as of `compiled`.
+        """
+        compiled = self.compiled(function)
+        return lambda x: compiled(self.influence(x))
+
     @abstractmethod
     def outputs(self, x: Array) -> Array:
         """Return what the model gives, as it is: float32, shape (N, nb_classes).
@@ -274,6 +282,17 @@ class EstimatorAdapter(ABC):
         One forward pass as far as the last of them; of a layer that it calls several times the
         first call. The results carry no gradient.
         """
+
+    def from_activations(
+        self, layers: Sequence[Layer], function: Callable[..., Array]
+    ) -> Callable[[Array], Array]:
+        """Return the function from images to what a function makes of what layers give.
+
+        :param layers: as of `activations`.
+        :param function: as of `compiled`; it takes what each layer gives.
+        """
+        compiled = self.compiled(function)
+        return lambda x: compiled(*self.activations(x, layers))
 
     @abstractmethod
     def logits_and_activations(

@@ -15,6 +15,10 @@ ROUNDING = 1e-4
 """Values that vary by no more than this share of the largest are constant but for rounding."""
 
 
+TINY = 2e-38
+"""Added to a divisor that may be 0, of what is 0 then too. In numbers above 1e-30 it is lost."""
+
+
 class Parts(NamedTuple):
     """Masks of the front, middle and tail neurons (definition 2), each of shape (N, n)."""
 
@@ -54,12 +58,12 @@ def leading(influence: Array, ascending: Array, count: int) -> Array:
     n = influence.shape[-1]
     if count == 0:
         return xp.zeros_like(influence) != 0
-    threshold = ascending[:, n - count][:, None]
+    threshold = ascending[:, n - count : n - count + 1]
     above = influence > threshold
     tied = influence == threshold
     counting = counting_dtype(influence, n)
     room = count - xp.sum(above, axis=-1, dtype=counting, keepdims=True)
-    return above | (tied & (xp.cumulative_sum(tied, axis=-1, dtype=counting) <= room))
+    return xp.where(tied, xp.cumulative_sum(tied, axis=-1, dtype=counting) <= room, above)
 
 
 def front_middle_tail(influence: Array, fractions: Sequence[float]) -> Parts:
@@ -111,15 +115,14 @@ def similarity_to(template: Array) -> Callable[[Array], Array]:
         middle = _scaled_to_one(middle)
         product = xp.sum(middle * template, axis=-1)
         norms = xp.sqrt(xp.sum(middle * middle, axis=-1) * square)
-        return xp.where(norms > 0, product / xp.where(norms > 0, norms, norms + 1), product * 0)
+        return product / (norms + TINY)
 
     return of
 
 
 def _scaled_to_one(vectors: Array) -> Array:
     xp = namespace(vectors)
-    largest = xp.max(xp.abs(vectors), axis=-1, keepdims=True)
-    return vectors / xp.where(largest > 0, largest, largest + 1)
+    return vectors / (xp.max(xp.abs(vectors), axis=-1, keepdims=True) + TINY)
 
 
 def perturbation_weights(influence: Array, k1: int, k2: int) -> Array:

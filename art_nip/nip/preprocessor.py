@@ -337,11 +337,12 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         check_shape(x, self._adapter.input_shape)
         if len(x) == 0:
             return x, y
+        if len(x) <= size:
+            return self._adapter.as_input(self._forwarded(at_work, x)), y
         batches = [
             self._forwarded(at_work, x[start : start + size]) for start in range(0, len(x), size)
         ]
-        defended = batches[0] if len(batches) == 1 else namespace(x).concat(batches)
-        return self._adapter.as_input(defended), y
+        return self._adapter.as_input(namespace(x).concat(batches)), y
 
     def estimate_gradient(self, x: npt.ArrayLike, grad: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return the gradient to x given that to the defended images; see `forward`.

@@ -32,9 +32,21 @@ def seeded(seed: int) -> Iterator[None]:
                 torch.cuda.manual_seed_all(before)
 
 
+def modules_of(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """Yield what `modules()` does, in its order and in a fraction of its time."""
+    seen = set()
+    waiting: list[torch.nn.Module | None] = [module]
+    while waiting:
+        part = waiting.pop()
+        if part is not None and part not in seen:
+            seen.add(part)
+            yield part
+            waiting += reversed(part._modules.values())
+
+
 def parameters_of(module: torch.nn.Module) -> Iterator[torch.Tensor]:
     """Yield a module's parameters, shared ones again; in a fraction of `parameters()`' time."""
-    for part in module.modules():
+    for part in modules_of(module):
         for weight in part._parameters.values():
             if weight is not None:
                 yield weight
@@ -42,7 +54,7 @@ def parameters_of(module: torch.nn.Module) -> Iterator[torch.Tensor]:
 
 def buffers_of(module: torch.nn.Module) -> Iterator[torch.Tensor]:
     """Yield a module's buffers, shared ones again; in a fraction of `buffers()`' time."""
-    for part in module.modules():
+    for part in modules_of(module):
         for weight in part._buffers.values():
             if weight is not None:
                 yield weight

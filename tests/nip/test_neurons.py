@@ -1,5 +1,7 @@
 """The paper's maths against definitions written out slowly, in every framework."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from art_nip.nip import neurons
-from art_nip.nip.retrieval import nearest
+from art_nip.nip.retrieval.similarity import borders
 from art_nip.nip.template import NeuronTemplate
+from art_nip.utils.arrays import namespace
 from art_nip.utils.ranges import PixelRange
 
 FRACTIONS = (0.1, 0.3, 0.6)
@@ -139,11 +142,28 @@ def test_too_few_neurons_for_three_parts(n):
     arrays(np.float32, st.integers(1, 20), elements=st.floats(-1, 1, width=16)),
     arrays(np.float32, st.integers(1, 5), elements=st.floats(-1, 1, width=16)),
 )
-def test_nearest_is_the_first_of_the_nearest(tensor, similarities, values):
+def test_borders_find_the_nearest(tensor, similarities, values):
+    ascending, values = np.sort(similarities), np.append(values, np.float32("nan"))
+    between, given = tensor(borders(ascending)), tensor(values)
+    found = np.asarray(namespace(given).searchsorted(between, given))
+    assert 0 <= found[-1] < len(ascending)
+    for value, position in zip(values[:-1], found, strict=False):
+        assert ascending[position] == ascending[np.argmin(np.abs(ascending - value))]
+
+
+@given(arrays(np.float32, 2, elements=st.floats(-1, 1, width=32)))
+def test_a_border_is_the_last_number_that_is_not_nearer_to_the_next(similarities):
     ascending = np.sort(similarities)
-    found = np.asarray(nearest(tensor(ascending), tensor(values)))
-    for value, position in zip(values, found, strict=True):
-        assert position == np.argmin(np.abs(ascending - value))
+    (border,) = borders(ascending)
+
+    def is_nearer_to_high(value):
+        low, given, high = (
+            Fraction(float(number)) for number in (ascending[0], value, ascending[1])
+        )
+        return high - given < given - low
+
+    assert not is_nearer_to_high(border)
+    assert is_nearer_to_high(np.nextafter(border, np.float32(np.inf)))
 
 
 def test_template_mean_and_quorum():

@@ -21,7 +21,7 @@ from art_nip.estimators.base import SMALLEST, SMALLEST_FACTOR_IN_HALF, Estimator
 from art_nip.estimators.layers import Layer
 from art_nip.estimators.pass_counting import note
 from art_nip.estimators.pytorch.hooks import passing_through
-from art_nip.estimators.pytorch.modes import as_written, plain
+from art_nip.estimators.pytorch.modes import NOTHING, as_written, plain
 from art_nip.estimators.pytorch.tracing import hangs_on_past, trace
 from art_nip.estimators.traced import Traced
 from art_nip.utils.kept import Kept
@@ -212,10 +212,18 @@ class PyTorchAdapter(EstimatorAdapter):
         """Return a context outside of inference mode and autocast; see the base class."""
         return plain(self.device)
 
+    def _working(self) -> AbstractContextManager[torch.dtype]:
+        """Show the model as it was written, in evaluation mode; give the precision it takes."""
+        undisturbed, written = self.undisturbed(), as_written(self.model)
+        if undisturbed is NOTHING and written is NOTHING:
+            return nullcontext(self._input_dtype())
+        return self._made_working(undisturbed, written)
+
     @contextmanager
-    def _working(self) -> Iterator[torch.dtype]:
-        """Show the model as it was written, in evaluation mode; yield the precision it takes."""
-        with self.undisturbed(), as_written(self.model):
+    def _made_working(self, *contexts: AbstractContextManager[None]) -> Iterator[torch.dtype]:
+        with ExitStack() as stack:
+            for context in contexts:
+                stack.enter_context(context)
             # The precision may have to be tried out, before layers are watched.
             yield self._input_dtype()
 
@@ -419,13 +427,13 @@ class PyTorchAdapter(EstimatorAdapter):
         if self._score_is_output:
             slopes = torch.zeros_like(outputs).scatter_(1, predicted, 1)
             return slopes, torch.ones_like(outputs[:, 0]), predicted[:, 0]
-        # y = sigmoid(lead), so ∂y = y (1 - y) ∂lead.
+        # y = sigmoid(lead), so ∂y = y (1 - y) ∂lead, and the lead is over the logsumexp of others.
+        y = outputs.softmax(1)
+        rest = y.scatter(1, predicted, 0).sum(dim=1)
+        factor = y.gather(1, predicted)[:, 0] * rest
         others = outputs.scatter(1, predicted, -torch.inf)
-        rest = others.logsumexp(dim=1, keepdim=True)
-        lead = (outputs.gather(1, predicted) - rest)[:, 0]
-        slopes = (others - rest).exp_().neg_().scatter_(1, predicted, 1)
-        log = nn.functional.logsigmoid
-        return slopes, (log(lead) + log(-lead)).exp(), predicted[:, 0]
+        slopes = others.softmax(1).neg_().scatter_(1, predicted, 1)
+        return slopes, factor, predicted[:, 0]
 
     def _only(self, neurons: list[Tensor]) -> Tensor:
         if len(neurons) != 1:

@@ -10,6 +10,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from art_nip.utils.pytorch import modules_of
+
+NOTHING = nullcontext()
+"""The context where nothing has to change."""
+
 
 def plain(device: torch.device) -> AbstractContextManager[Any]:
     """Leave inference mode, in which nothing has a gradient, and autocast.
@@ -21,7 +26,7 @@ def plain(device: torch.device) -> AbstractContextManager[Any]:
     kinds = [kind for kind in ("cpu", *of_device) if _autocast_is_on(kind)]
     if kinds or torch.is_inference_mode_enabled():
         return _left(kinds)
-    return nullcontext()
+    return NOTHING
 
 
 @contextmanager
@@ -60,21 +65,21 @@ def as_written(model: nn.Module) -> AbstractContextManager[None]:
 
     :param model: any module; its modes are restored.
     """
-    modules = list(model.modules())
-    return nullcontext() if _is_as_written(model, modules) else _made_as_written(model, modules)
+    return NOTHING if _is_as_written(model) else _made_as_written(model)
 
 
-def _is_as_written(model: nn.Module, modules: list[nn.Module]) -> bool:
+def _is_as_written(model: nn.Module) -> bool:
     """Return whether there is nothing to change, nor anything that others will restore."""
     with _lock:
         shared = _evaluated.get(model)
         if shared is not None and shared.users:
             return False
-        return not any(module.training or _is_compiled(module) for module in modules)
+        return not any(module.training or _is_compiled(module) for module in modules_of(model))
 
 
 @contextmanager
-def _made_as_written(model: nn.Module, modules: list[nn.Module]) -> Iterator[None]:
+def _made_as_written(model: nn.Module) -> Iterator[None]:
+    modules = list(modules_of(model))
     with _uncompiled(modules), _evaluating(model, modules):
         yield
 

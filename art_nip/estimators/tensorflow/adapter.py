@@ -82,10 +82,12 @@ class TensorFlowAdapter(EstimatorAdapter):
     def influence(self, x: Tensor) -> Tensor:
         """Return neuron influence; see the base class."""
         if self._cached_influence is None:
-            self._cached_influence = self._compiled(self._influence)
-        note(self.model, forward=len(x), backward=len(x))
-        with _off_tape():
-            return self._cached_influence(self.constant(x))
+            self._cached_influence = self.from_influence(lambda influence: influence)
+        return self._cached_influence(x)
+
+    def from_influence(self, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """Return the function from images to one of their influence, as one graph."""
+        return self._counted(lambda x: function(self._influence(x)), backward=True)
 
     def outputs(self, x: Tensor) -> Tensor:
         """Return what the model gives; see the base class."""
@@ -94,6 +96,14 @@ class TensorFlowAdapter(EstimatorAdapter):
     def activations(self, x: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
         """Return what layers give; see the base class."""
         return self._look(x, layers, to_the_end=False)
+
+    def from_activations(
+        self, layers: Sequence[Layer], function: Callable[..., Tensor]
+    ) -> Callable[[Tensor], Tensor]:
+        """Return the function from images to one of what layers give, as one graph."""
+        return self._counted(
+            lambda x: function(*self._looked(x, layers, to_the_end=False)), backward=False
+        )
 
     def logits_and_activations(
         self, x: Tensor, layers: Sequence[Layer]
@@ -231,16 +241,36 @@ class TensorFlowAdapter(EstimatorAdapter):
         ).get_concrete_function()
         return compiled
 
+    def _counted(
+        self, function: Callable[[Tensor], Any], backward: bool
+    ) -> Callable[[Tensor], Any]:
+        """Return a function of images as a graph, of which each call counts as a pass.
+
+        :param function: runs the model once.
+        :param backward: whether it goes back through the model too.
+        """
+        graph: Callable[[Tensor], Any] | None = None
+
+        def run(x: Tensor) -> Any:
+            nonlocal graph
+            if graph is None:
+                graph = self._compiled(function)
+            note(self.model, forward=len(x), backward=len(x) if backward else 0)
+            with _off_tape():
+                return graph(self.constant(x))
+
+        return run
+
     def _look(self, x: Tensor, layers: Sequence[Layer], to_the_end: bool) -> list[Tensor]:
         """Return what layers give; before these the logits, if it is `to_the_end`."""
         if self._cached_looks is None:
             self._cached_looks = {}
         wanted = tuple(layers), to_the_end
         if wanted not in self._cached_looks:
-            self._cached_looks[wanted] = self._compiled(lambda x: self._looked(x, *wanted))
-        note(self.model, forward=len(x))
-        with _off_tape():
-            return self._cached_looks[wanted](self.constant(x))
+            self._cached_looks[wanted] = self._counted(
+                lambda x: self._looked(x, *wanted), backward=False
+            )
+        return self._cached_looks[wanted](x)
 
     def _looked(self, x: Tensor, layers: Sequence[Layer], to_the_end: bool) -> list[Tensor]:
         # What nothing returned hangs on is in the graph that is traced, but never run.

@@ -13,7 +13,7 @@ from art_nip.nip.retrieval.evidence import (
 )
 from art_nip.nip.retrieval.neighbour import Nearest
 from art_nip.nip.retrieval.registry import RETRIEVALS, chosen
-from art_nip.nip.retrieval.similarity import Similarity, nearest
+from art_nip.nip.retrieval.similarity import Similarity
 
 __all__ = [
     "RETRIEVALS",
@@ -30,5 +30,4 @@ __all__ = [
     "Similarity",
     "ViewEvidence",
     "chosen",
-    "nearest",
 ]

@@ -86,24 +86,24 @@ class _NearestReader(Reader):
     def __init__(self, context: Context, layer: str) -> None:
         super().__init__(context)
         adapter, vectors = context.adapter, context.learned["vectors"]
-        self._looking, self._places = context.looking, (Layer.parse(layer),)
         if vectors.size <= VALUES_KEPT:
             stored = adapter.tensor(vectors)
             rows = len(vectors)
-            self._nearest = adapter.compiled(
-                lambda maps: most_similar(neuron_vectors(maps), stored, rows, lambda chunk: chunk)
+            self._nearest = context.looking.from_activations(
+                (Layer.parse(layer),),
+                lambda maps: most_similar(neuron_vectors(maps), stored, rows, lambda chunk: chunk),
             )
             return
         held, rows = adapter.held(vectors), max(1, VALUES_AT_ONCE // vectors.shape[1])
-        self._nearest = lambda maps: most_similar(neuron_vectors(maps), held, rows, adapter.tensor)
+        see = _vectors_of(context.looking, layer)
+        self._nearest = lambda x: most_similar(see(x), held, rows, adapter.tensor)
 
     def candidate(self, x: Array) -> Array:
-        return self._nearest(self._looking.activations(x, self._places)[0])
+        return self._nearest(x)
 
 
 def _vectors_of(adapter: EstimatorAdapter, layer: str) -> Callable[[Array], Array]:
-    places, vectors = (Layer.parse(layer),), adapter.compiled(neuron_vectors)
-    return lambda x: vectors(adapter.activations(x, places)[0])
+    return adapter.from_activations((Layer.parse(layer),), neuron_vectors)
 
 
 def most_similar(

@@ -14,21 +14,19 @@ from art_nip.nip.retrieval.context import Context
 from art_nip.utils.arrays import Array, namespace
 
 
-def nearest(ascending: Array, values: Array) -> Array:
-    """Return the position of the nearest of sorted values; of equally near ones the first.
+def borders(ascending: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the largest number, between any two sorted values, that is no nearer to the second.
+
+    The number of borders below a number is the position of the value nearest to it: of two that are
+    as near the first.
 
     :param ascending: shape (M,), sorted.
-    :param values: shape (N,).
-    :return: integers, shape (N,).
+    :return: shape (M - 1,).
     """
-    xp = namespace(values)
-    last = ascending.shape[0] - 1
-    right = xp.searchsorted(ascending, values)
-    right = xp.where(right > last, right * 0 + last, right)
-    left = xp.where(right > 0, right - 1, right)
-    below, above = xp.take(ascending, left, axis=0), xp.take(ascending, right, axis=0)
-    found = xp.where(values - below <= above - values, below, above)
-    return xp.searchsorted(ascending, found)
+    between = (ascending[:-1].astype(np.float64) + ascending[1:]) / 2
+    rounded = between.astype(np.float32)
+    below = np.nextafter(rounded, np.float32(-np.inf))
+    return np.where(rounded > between, below, rounded)
 
 
 def similarity_to(
@@ -40,8 +38,7 @@ def similarity_to(
     :param adapter: the model.
     :param fractions: shares of the front, middle and tail part.
     """
-    found = adapter.compiled(_similarity_of(adapter.tensor(template), fractions))
-    return lambda x: found(adapter.influence(x))
+    return adapter.from_influence(_similarity_of(adapter.tensor(template), fractions))
 
 
 def _similarity_of(template: Array, fractions: Sequence[float]) -> Callable[[Array], Array]:
@@ -71,11 +68,14 @@ class _SimilarityReader(Reader):
         super().__init__(context)
         fitted, adapter = context.fit, context.adapter
         order = np.argsort(fitted.bank.similarities, kind="stable")
+        ascending = fitted.bank.similarities[order]
         similarity = _similarity_of(adapter.tensor(fitted.template), context.fractions)
-        ascending = adapter.tensor(fitted.bank.similarities[order])
-        self._place = adapter.compiled(lambda influence: nearest(ascending, similarity(influence)))
-        self._looking = context.looking
-        self._candidate_at = adapter.rows(order)
+        between = adapter.tensor(borders(ascending))
+        self._place = context.looking.from_influence(
+            lambda influence: namespace(influence).searchsorted(between, similarity(influence))
+        )
+        # Of candidates with equal δ the first.
+        self._candidate_at = adapter.rows(order[np.searchsorted(ascending, ascending)])
 
     def candidate(self, x: Array) -> Array:
-        return self._candidate_at(self._place(self._looking.influence(x)))
+        return self._candidate_at(self._place(x))
