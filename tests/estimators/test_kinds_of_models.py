@@ -5,7 +5,7 @@ import pytest
 from art.estimators.classification import PyTorchClassifier
 
 from art_nip import NIPPreprocessor
-from tests.helpers import make_classifier, on_device, to_framework
+from tests.helpers import make_classifier, no_scatter, on_device, to_framework
 from tests.models import TINY_SHAPE, tiny
 
 
@@ -14,6 +14,7 @@ def adapter(classifier, layer="auto", confidence="probability"):
     return nip._adapter
 
 
+@no_scatter
 def test_data_parallel_is_looked_through(lenet, digits):
     from torch import nn
 
@@ -27,6 +28,7 @@ def test_data_parallel_is_looked_through(lenet, digits):
     assert np.array_equal(nips[1].attach(parallel).predict(x), nips[0].attach(plain).predict(x))
 
 
+@no_scatter
 def test_a_sequential_of_which_art_does_not_call_the_forward_is_refused(digits):
     import torch
     from torch import nn
