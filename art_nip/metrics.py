@@ -315,6 +315,10 @@ def _class_indices(name: str, array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         raise ValueError(f"{name} must hold numbers; these have dtype {array.dtype}.")
     if array.ndim == 2 and array.shape[1] > 1:
         array = predicted_classes(array)
+    if array.dtype == np.bool_:
+        raise ValueError(
+            f"{name} must hold class indices or scores; True and False may be a mask of images."
+        )
     indices = array.astype(np.int64)
     # A lone column or a fraction would be the probability of one class, which is no index.
     if array.ndim != 1 or not np.array_equal(indices, array):

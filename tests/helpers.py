@@ -20,6 +20,10 @@ def on_host_only(reason: str) -> Any:
     return pytest.mark.skipif(ON_DEVICE, reason=reason)
 
 
+no_inference_mode = on_host_only("The simulated device has no tensors of inference mode.")
+no_scatter = on_host_only("Without CUDA DataParallel cannot share work among devices.")
+
+
 def to_framework(x: np.ndarray, framework: str) -> np.ndarray:
     """Return images in the axis order of a framework."""
     return x if framework == "pytorch" else np.ascontiguousarray(np.moveaxis(x, 1, -1))

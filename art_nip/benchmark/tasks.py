@@ -33,6 +33,7 @@ from art_nip.estimators.clones import defended
 from art_nip.estimators.pass_counting import counting
 from art_nip.metrics import predicted_classes, psnr, top_k_neuron_consistency
 from art_nip.nip.preprocessor import NIPPreprocessor
+from art_nip.nip.shared_pass import sharing
 from art_nip.utils.seeds import seeded
 
 Images = npt.NDArray[np.float32]
@@ -135,7 +136,7 @@ class Workbench:
             return self.classifier
         if isinstance(defence, BaseEstimator):
             return protected(defence)
-        return defended(self.classifier, defence, in_front=True)
+        return sharing(defended(self.classifier, defence, in_front=True), defence)
 
     def _fit(self, ready: ReadyDefence, images: Images, classes: Labels) -> Any:
         """Return a fitted defence, ready to be bound; or the classifier that it makes."""

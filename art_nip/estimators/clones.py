@@ -29,20 +29,26 @@ def clone_with(mixin: type, estimator: Any) -> Any:
     return estimator if issubclass(given, mixin) else clone(estimator, _mixed(mixin, given))
 
 
+def made_of(kind: Any) -> tuple[tuple[type, ...], type]:
+    """Return the mixins of a class of clones, the first one first, and the class behind them."""
+    found: tuple[tuple[type, ...], type] = vars(kind).get("_made_of", ((), kind))
+    return found
+
+
 @cache
 def _mixed(mixin: Any, given: Any) -> Any:
-    mixins, base = vars(given).get("_made_of", ((), given))
-    made_of = ((mixin, *mixins), base)
+    mixins, base = made_of(given)
+    all_of_it = ((mixin, *mixins), base)
 
     def reduced(self: Any, protocol: Any) -> tuple[Any, ...]:
         # By its name pickle would find the class that it is made from.
-        return _blank, made_of, *base.__reduce_ex__(self, protocol)[2:]
+        return _blank, all_of_it, *base.__reduce_ex__(self, protocol)[2:]
 
     names = {
         "__module__": given.__module__,
         "__qualname__": given.__qualname__,
         "__reduce_ex__": reduced,
-        "_made_of": made_of,
+        "_made_of": all_of_it,
     }
     return types.new_class(given.__name__, (mixin, given), {}, lambda body: body.update(names))
 

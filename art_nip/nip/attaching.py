@@ -21,9 +21,7 @@ def attached(nip: NIPPreprocessor, estimator: Any) -> Any:
         changed = changed_since(nip._fitted, nip._adapter, nip.parameters.clip_values)
         if changed:
             raise ValueError(changed)
-    defended = clones.defended(estimator, nip)
-    if nip.retrieval.asks_model:
-        defended = sharing(defended)
+    defended = sharing(clones.defended(estimator, nip), nip)
     defended.clone_for_refitting = _refuse_to_clone
     return clones.clone_with(KeepsScale, defended)
 

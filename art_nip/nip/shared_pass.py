@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.estimators.clones import clone, clone_with
+from art_nip.estimators.clones import clone, clone_with, made_of
 
 SHARING = (
     ("art.estimators.classification.pytorch", "PyTorchClassifier"),
@@ -84,8 +84,8 @@ class SharesPass:
         given = [answers for answers in kept if answers.defence is last]
         if given and not last._adapter.is_of(this):
             given = []
-        # The class behind the mixin, without defences: the images have been through these.
-        behind = clone(this, _behind(type(this)))
+        # ART's class, without defences and mixins: the images have been through these.
+        behind = clone(this, made_of(type(this))[1])
         behind.preprocessing_operations, behind.postprocessing_defences = [], None
         if not images.shape[0] or sum(len(answers.stand) for answers in given) != len(images):
             scores = behind.predict(images, batch_size, **keywords)
@@ -98,21 +98,20 @@ class SharesPass:
         return predictions
 
 
-def _behind(kind: type) -> type:
-    order = kind.__mro__
-    return order[order.index(SharesPass) + 1]
-
-
-def sharing(estimator: Any) -> Any:
+def sharing(estimator: Any, defence: Any) -> Any:
     """Return a clone of a classifier that shares NIP's pass; others come back as they are.
 
     A class of the user's own may do more in `predict` than ART's classes do.
 
-    :param estimator: an ART classifier with NIP as its last defence.
+    :param estimator: an ART classifier.
+    :param defence: the defence that it has got; NIP shares if it asks the model, and is the last.
     """
-    kind = type(estimator)
-    module = sys.modules.get(kind.__module__)
+    retrieval = getattr(defence, "retrieval", None)
+    mixins, kind = made_of(type(estimator))
     is_arts = (kind.__module__, kind.__name__) in SHARING
-    # Clones with a mixin go by the name of a class that they are not.
-    own = is_arts and getattr(module, kind.__name__) is kind
-    return clone_with(SharesPass, estimator) if own else estimator
+    own = is_arts and getattr(sys.modules.get(kind.__module__), kind.__name__) is kind
+    if not getattr(retrieval, "asks_model", False) or not own:
+        return estimator
+    if any("predict" in vars(mixin) for mixin in mixins):
+        return estimator
+    return clone_with(SharesPass, estimator)

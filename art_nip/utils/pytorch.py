@@ -70,18 +70,26 @@ def device_of(module: torch.nn.Module) -> torch.device | None:
 
 
 def check_runs_as_written(model: Any) -> None:
-    """Raise a ValueError if ART's classifiers would not call the `forward` that a model has.
+    """Raise a ValueError if ART's classifiers would not call the `forward` or hooks of a model.
 
     Of a Sequential they call the layers one after the other themselves.
 
     :param model: the model of a `PyTorchClassifier`.
     """
     sequential = torch.nn.Sequential
-    if isinstance(model, sequential) and type(model).forward is not sequential.forward:
+    if not isinstance(model, sequential):
+        return
+    if type(model).forward is not sequential.forward:
         raise ValueError(
             f"The model, a {type(model).__name__}, is an nn.Sequential with a forward of its own, "
             "and ART calls the layers one after the other instead of it: its predictions are "
             "others. Make the class an nn.Module that holds the Sequential."
+        )
+    if model._forward_hooks or model._forward_pre_hooks:
+        raise ValueError(
+            "The model is an nn.Sequential with forward hooks, and ART calls the layers one after "
+            "the other, and never the hooks. Remove them, register them on a layer, or put the "
+            "Sequential into an nn.Module."
         )
 
 

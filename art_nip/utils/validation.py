@@ -145,6 +145,11 @@ def class_indices(y: npt.ArrayLike, n_images: int, nb_classes: int) -> npt.NDArr
             f"Labels have shape {labels.shape}; for {n_images} images give indices of shape "
             f"({n_images},) or one-hot labels of shape ({n_images}, {nb_classes})."
         )
+    if labels.ndim == 1 and labels.dtype == np.bool_:
+        raise ValueError(
+            "Labels are True and False, which may be a mask of images instead of their classes. "
+            f"Give class indices, whole numbers from 0 to {nb_classes - 1}."
+        )
     if labels.ndim == 2:
         if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
             raise ValueError("One-hot labels must have a single 1 in each row and 0 elsewhere.")

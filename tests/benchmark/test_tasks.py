@@ -9,8 +9,10 @@ from art.estimators.classification import BlackBoxClassifier, PyTorchClassifier
 
 from art_nip.attacks import NamedAttack
 from art_nip.benchmark import Attack, Benchmark
-from art_nip.benchmark.tasks import Latest
+from art_nip.benchmark.tasks import Latest, Workbench
+from art_nip.estimators.pass_counting import counting
 from tests.helpers import make_classifier
+from tests.nip.helpers import fitted
 
 
 class WritingAttack(EvasionAttack):
@@ -170,6 +172,19 @@ def test_a_fitted_defence_with_a_state_is_anew_for_each_task(classifier, data, t
     alone = measured(classifier, [weak], [CountingLearner()], data, tmp_path / "alone")
     both = measured(classifier, ["fgsm", weak], [CountingLearner()], data, tmp_path / "both")
     assert {key: both[key] for key in alone} == pytest.approx(alone, nan_ok=True)
+
+
+def test_class_retrieval_shares_its_pass_with_predictions(classifier, images):
+    """As it does once it is attached: attacks on it then ask the model as often as a user does."""
+    nip = fitted(classifier, *(part[:150] for part in images["bank"]), "class")
+    shared, attached = Workbench(classifier, "key").behind(nip), nip.attach(classifier)
+    x = images["test"][0][:40]
+    with counting(shared) as passes:
+        found = shared.predict(x)
+    with counting(attached) as wanted:
+        expected = attached.predict(x)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert vars(passes) == vars(wanted)
 
 
 def test_a_worker_keeps_only_what_it_used_last():

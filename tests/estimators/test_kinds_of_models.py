@@ -5,7 +5,7 @@ import pytest
 from art.estimators.classification import PyTorchClassifier
 
 from art_nip import NIPPreprocessor
-from tests.helpers import make_classifier, on_device, to_framework
+from tests.helpers import make_classifier, no_scatter, on_device, to_framework
 from tests.models import TINY_SHAPE, tiny
 
 
@@ -14,6 +14,7 @@ def adapter(classifier, layer="auto", confidence="probability"):
     return nip._adapter
 
 
+@no_scatter
 def test_data_parallel_is_looked_through(lenet, digits):
     from torch import nn
 
@@ -27,6 +28,21 @@ def test_data_parallel_is_looked_through(lenet, digits):
     assert np.array_equal(nips[1].attach(parallel).predict(x), nips[0].attach(plain).predict(x))
 
 
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_a_sequential_with_hooks_that_art_does_not_call_is_refused(register):
+    from torch import nn
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 10))
+    estimator = PyTorchClassifier(model, nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0, 1))
+    handle = getattr(model, register)(lambda *_: None)
+    with pytest.raises(ValueError, match=r"with forward hooks, and ART .* register them on a layer"):
+        adapter(estimator, "1")
+    handle.remove()
+    getattr(model[1], register)(lambda *_: None)
+    assert adapter(estimator, "1").n_neurons == 16
+
+
+@no_scatter
 def test_a_sequential_of_which_art_does_not_call_the_forward_is_refused(digits):
     import torch
     from torch import nn

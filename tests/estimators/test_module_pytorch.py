@@ -21,7 +21,7 @@ from torch import nn
 from art_nip import NIPPreprocessor, as_module, defences
 from art_nip.estimators.single_precision import single_precision
 from art_nip.utils.seeds import seeded
-from tests.helpers import make_classifier, on_device, on_host_only
+from tests.helpers import make_classifier, no_scatter, on_device
 
 ONE_HOT = np.eye(10, dtype=np.float32)
 STANDARDISED = {"preprocessing": (0.13, 0.31)}
@@ -283,7 +283,7 @@ def test_a_model_of_double_precision(few):
     torch.testing.assert_close(outputs.float(), single, rtol=1e-4, atol=1e-5)
 
 
-@on_host_only("Without CUDA DataParallel cannot share work among devices.")
+@no_scatter
 def test_data_parallel_gives_the_same(defended, few):
     images = on_device(few[0])
     module = as_module(defended)

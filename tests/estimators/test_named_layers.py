@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from art_nip.estimators.base import adapter_for
-from tests.helpers import device, make_classifier, on_host_only
+from tests.helpers import device, make_classifier, no_inference_mode, on_host_only
 
 SHAPE = (3, 16, 16)
 
@@ -200,7 +200,13 @@ def test_where_torch_jit_hides_the_dense_part_auto_says_so():
         adapter(Parts(head=torch.jit.script), "auto")
 
 
-@pytest.mark.parametrize("cause", ["Inference tensors cannot be saved", "Can't call numpy"])
+@pytest.mark.parametrize(
+    "cause",
+    [
+        pytest.param("Inference tensors cannot be saved", marks=no_inference_mode),
+        pytest.param("Can't call numpy", marks=on_host_only("No tensor there is an array.")),
+    ],
+)
 def test_a_model_that_runs_without_gradients_only_is_refused(cause):
     class Without(Parts):
         def forward(self, x):

@@ -5,7 +5,7 @@ import pytest
 
 from art_nip import NIPPreprocessor
 from art_nip.estimators.base import adapter_for
-from tests.helpers import make_classifier, on_device, to_framework
+from tests.helpers import make_classifier, no_inference_mode, on_device, to_framework
 from tests.models import SMALL_SHAPE, small
 
 
@@ -231,7 +231,9 @@ def test_a_model_that_gives_nan_for_everything_is_refused():
 
 
 @pytest.mark.parametrize("retrieval", ["similarity", "nearest", "class"])
-@pytest.mark.parametrize("mode", ["inference_mode", "no_grad", "autocast"])
+@pytest.mark.parametrize(
+    "mode", [pytest.param("inference_mode", marks=no_inference_mode), "no_grad", "autocast"]
+)
 @pytest.mark.parametrize("made_within", [False, True])
 def test_modes_of_the_caller_change_nothing(retrieval, mode, made_within, lenet, digits):
     import torch
@@ -269,6 +271,7 @@ def test_modes_of_the_caller_change_nothing(retrieval, mode, made_within, lenet,
     np.testing.assert_array_equal(nip.attach(classifier).loss_gradient(x, y), gradient)
 
 
+@no_inference_mode
 def test_weights_made_in_inference_mode_are_refused():
     import torch
 

@@ -75,6 +75,14 @@ def test_other_wrappers_around_see_the_same(class_nip, classifier, mixed):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_a_clone_is_attached_to_as_its_class_is(class_nip, classifier, mixed):
+    expected = in_two_passes(class_nip, classifier, mixed)
+    for other in (single_precision(classifier), in_unit_range(classifier)):
+        defended = class_nip.attach(other)
+        assert isinstance(defended, SharesPass)
+        np.testing.assert_allclose(defended.predict(mixed), expected, atol=1e-5)
+
+
 def test_in_another_range(framework, lenet, images):
     """A clone that scales images does so once, whether they are answered or not."""
     model, (x, y) = lenet[framework], images["bank"]

@@ -106,6 +106,7 @@ def test_indices_and_one_hot_rows_mean_the_same(labels, kind):
         ([0, math.nan, 2], "that of image 1 is nan"),
         (["0", "1", "2"], r"must be numbers, .* dtype <U1\. Number the classes from 0 to 9"),
         ([0, None, 2], "have dtype object"),
+        ([True, False, True], r"may be a mask of images .* from 0 to 9"),
         ([0, 1], r"have shape \(2,\); for 3 images"),
         (np.full((3, 10), 0.1), "a single 1 in each row"),
         (np.full((3, 10), math.nan), "a single 1 in each row"),

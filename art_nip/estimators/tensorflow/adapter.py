@@ -420,7 +420,7 @@ def in_words(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     :param array: shape (M, …).
     :return: shape (M, words); their values mean nothing.
     """
-    flat = array.reshape(len(array), -1)
+    flat = array.reshape(len(array), math.prod(array.shape[1:]))
     spare = -flat.shape[1] % WORD.itemsize
     whole = np.pad(flat, ((0, 0), (0, spare))) if spare else flat
     return np.ascontiguousarray(whole).view(WORD)
