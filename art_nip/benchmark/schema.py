@@ -85,6 +85,7 @@ class Role(Word):
     HOPSKIPJUMP = "hopskipjump"
     NOISE = "noise"
     TRANSFER = "transfer"
+    TRANSFER_STEERED = "transfer, steered"
     TRANSFER_2 = "transfer 2ε"
     TRANSFER_4 = "transfer 4ε"
 

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 from art_nip.attacks.foreign.autoattack import AutoAttack
 from art_nip.attacks.labels import labels_for
+from art_nip.attacks.surrogates import led_by
 from art_nip.benchmark.gradient_checks import inspect
 from art_nip.benchmark.images import writable
 from art_nip.benchmark.protection import own, protected
@@ -210,7 +211,8 @@ class Crafting:
 
     def _target(self, workbench: Workbench) -> Any:
         """Return the classifier to attack, behind its own copy of the defence if there is one."""
-        return workbench.defended(self.through) if self.through else workbench.classifier
+        target = workbench.defended(self.through) if self.through else workbench.classifier
+        return led_by(target, workbench.classifier) if self.attack.by_undefended else target
 
     def _try_one(self, target: Any) -> None:
         """Attack one image to measure how long it takes; the results do not change."""
