@@ -83,6 +83,15 @@ def _is_random(estimator: Any, x: Any) -> bool:
     """
     images = x if isinstance(x, np.ndarray) else numpy_of(x)
     first, second = (np.asarray(estimator.predict(images)) for _ in range(2))
+    return differ(first, second)
+
+
+def differ(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
+    """Return whether two predictions of the same images differ by more than rounding.
+
+    :param first: scores, shape (N, nb_classes).
+    :param second: those of the second prediction, likewise.
+    """
     scale = np.abs(first).max(axis=1, initial=1e-12)
     return bool((np.abs(first - second).max(axis=1) > RANDOM_ABOVE * scale).any())
 

@@ -80,7 +80,7 @@ def _findings(
         "gradients are not zero": _nonzero(facts),
         "the loss is not saturated": _unsaturated(facts),
         "gradients are those of the loss": _true_slopes(facts),
-        "the same image gets the same answer": _deterministic(facts),
+        "the same image gets the same answer": _deterministic(facts, outcome),
         "no gradients are taken to answer": _static(outcome),
         "the cost is known": _cost(outcome.benign),
     }
@@ -186,15 +186,18 @@ def _static(outcome: Outcome) -> Finding:
     return Status.FAILED, evidence
 
 
-def _deterministic(facts: dict[str, Any]) -> Finding:
-    if "deterministic" not in facts:
+def _deterministic(facts: dict[str, Any], outcome: Outcome) -> Finding:
+    repeated = outcome.repeated
+    if "deterministic" not in facts and repeated is None:
         return Status.NOT_RUN, "the classifier could not be inspected"
-    if facts["deterministic"]:
+    if facts.get("deterministic", True) and repeated is None:
         return Status.PASSED, "two predictions are equal"
-    return (
-        Status.FAILED,
-        "random: gradients were averaged over draws, other attacks met single ones",
-    )
+    evidence = "random: gradients were averaged over draws, other attacks met single ones"
+    if repeated is not None:
+        evidence += f"; accuracy of one draw {outcome.robust_once.mean():.2f}, of the majority of "
+        evidence += f"{repeated.draws} {repeated.majority.mean():.2f}, of the worst of them "
+        evidence += f"{repeated.always.mean():.2f}"
+    return Status.FAILED, evidence
 
 
 def _cost(facts: dict[str, Any]) -> Finding:
