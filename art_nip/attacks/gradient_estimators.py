@@ -4,6 +4,7 @@ defence, as if the defences were not there on the way back, or of what chooses c
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,47 @@ from art_nip.zoo.suppression import auxiliary_logits, suppressing_layers
 RANDOM_ABOVE = 1e-4
 """How much two predictions of one image must differ, as a share of its largest score, for anything
 to be random: more than the order in which a GPU adds up makes of them."""
+
+
+NO_GRADIENT = (
+    "Gradient term in PyTorch model is `None`",
+    "does not require grad",
+    "'NoneType' object has no attribute 'numpy'",
+)
+"""What ART and PyTorch say where nothing that depends on the images reaches the loss."""
+
+
+class _ZeroWhereThereIsNone:
+    """What makes a class of ART classifiers one that takes no gradient for a gradient of zero."""
+
+    def loss_gradient(self, x: Any, y: Any, **keywords: Any) -> Any:
+        try:
+            found = super().loss_gradient(x, y, **keywords)  # type: ignore[misc]
+        except (AttributeError, RuntimeError, ValueError) as error:
+            if not any(text in str(error) for text in NO_GRADIENT):
+                raise
+            found = None
+        if found is not None:
+            return found
+        warnings.warn(
+            f"This {type(self).__name__}, with its defences, gives the loss no gradient to the "
+            "images at all. It counts as zero: attacks by gradients go nowhere. Take bpda, or an "
+            "attack without gradients.",
+            stacklevel=2,
+        )
+        return np.zeros_like(x) if isinstance(x, np.ndarray) else 0 * x
+
+
+def zero_where_there_is_none(estimator: Any) -> Any:
+    """Return a clone whose loss gradient is zero where there is none, as of TensorFlow's rounding.
+
+    ART fails there, on PyTorch and on TensorFlow, with errors about None.
+
+    :param estimator: an ART classifier; one that gives no loss gradients comes back as it is.
+    """
+    if not hasattr(estimator, "loss_gradient"):
+        return estimator
+    return clone_with(_ZeroWhereThereIsNone, estimator)
 
 
 class _Averaged:
@@ -41,6 +83,15 @@ def _is_random(estimator: Any, x: Any) -> bool:
     """
     images = x if isinstance(x, np.ndarray) else numpy_of(x)
     first, second = (np.asarray(estimator.predict(images)) for _ in range(2))
+    return differ(first, second)
+
+
+def differ(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
+    """Return whether two predictions of the same images differ by more than rounding.
+
+    :param first: scores, shape (N, nb_classes).
+    :param second: those of the second prediction, likewise.
+    """
     scale = np.abs(first).max(axis=1, initial=1e-12)
     return bool((np.abs(first - second).max(axis=1) > RANDOM_ABOVE * scale).any())
 
@@ -60,7 +111,7 @@ def averaged(estimator: Any, draws: int) -> Any:
     :param estimator: an ART classifier that gives loss gradients; it stays as it is.
     :param draws: how many.
     """
-    other = clone(clone_with(_Averaged, estimator))
+    other = clone(clone_with(_Averaged, zero_where_there_is_none(estimator)))
     other._draws = draws
     return other
 

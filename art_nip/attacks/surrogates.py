@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.attacks.gradient_estimators import averaged, with_auxiliary
-from art_nip.estimators.clones import clone
+from art_nip.estimators.clones import clone, clone_with
 from art_nip.utils.frameworks import Framework, code_of, framework_of
 from art_nip.utils.surrogates import Classes, Floats, OffersSurrogateLosses, SurrogateLoss
 from art_nip.utils.validation import class_indices
@@ -35,11 +35,38 @@ class _Suppressing:
         return [loss_of(stand_in, x, targets) for stand_in in (both, classifier)]
 
 
+class _Led:
+    """What makes a class of ART classifiers one that offers the loss of a stand-in."""
+
+    def surrogate_losses(
+        self, x: npt.ArrayLike, y: Classes, targets: Classes, classifier: Any
+    ) -> Sequence[SurrogateLoss]:
+        """Return the loss of the stand-in."""
+        state: Any = self
+        return [loss_of(state._stand_in, x, targets)]
+
+
+def led_by(classifier: Any, stand_in: Any) -> Any:
+    """Return a clone of a classifier that offers the loss of another one, and no other.
+
+    An attack by surrogate losses then has gradients of the stand-in, and answers of the classifier.
+
+    :param classifier: an ART classifier; it stays as it is.
+    :param stand_in: an ART classifier of the same images that gives loss gradients, such as the
+        one without a defence.
+    """
+    other = clone(clone_with(_Led, classifier))
+    other._stand_in = stand_in
+    return other
+
+
 def offers(classifier: Any) -> list[OffersSurrogateLosses]:
     """Return what in an ART classifier offers surrogate losses.
 
     That may be its preprocessing defences, itself, and its model.
     """
+    if isinstance(classifier, _Led):
+        return [classifier]
     model = getattr(classifier, "model", None)
     parts: list[Any] = [*(classifier.preprocessing_defences or []), classifier, model]
     found = [part for part in parts if isinstance(part, OffersSurrogateLosses)]

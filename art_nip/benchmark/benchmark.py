@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from art_nip.attacks import NAMES
 from art_nip.benchmark import records, report, tracking
 from art_nip.benchmark.checklist import checklist
+from art_nip.benchmark.draws import DRAWS
 from art_nip.benchmark.engines import Engine
 from art_nip.benchmark.entries import entries
 from art_nip.benchmark.failures import FailedCellsWarning, NoSuccessWarning, causes
@@ -92,6 +93,8 @@ class Benchmark:
     :param protocols: one or both of "held-out" and "leaked".
     :param threats: one or both of "oblivious" and "adaptive".
     :param seed: seed of everything that is drawn at random.
+    :param draws: how often a defence is asked about the same image where it is random, as a few
+        images show that are asked about several times. 1 asks once, of all defences.
     :param engine: "local" (processes of this machine), "ray" or "dask".
     :param jobs: how many tasks run at once; with "local" and 1, in this process.
     :param address: address of a running Ray or Dask cluster; None starts one on this machine.
@@ -118,6 +121,7 @@ class Benchmark:
         protocols: Sequence[str] = ("held-out",),
         threats: Sequence[str] = ("oblivious",),
         seed: int = 0,
+        draws: int = DRAWS,
         engine: str = "local",
         jobs: int = 1,
         address: str | None = None,
@@ -142,6 +146,7 @@ class Benchmark:
         _check_names("protocol", protocols, OF_DEFENCES)
         _check_names("threat", threats, tuple(Threat))
         check_whole("seed", seed, least=0)
+        check_whole("draws", draws, least=1)
         self.classifier = classifier
         self._attacks = attack_entries(attacks, classifier)
         check_suites(self._attacks, threats)
@@ -149,7 +154,7 @@ class Benchmark:
         check_made(self._attacks, self._defences, protected(classifier), threats)
         self._protocols = tuple(dict.fromkeys(map(Protocol, protocols)))
         self._threats = tuple(dict.fromkeys(map(Threat, threats)))
-        self._seed, self._verbose = int(seed), verbose
+        self._seed, self._draws, self._verbose = int(seed), int(draws), verbose
         self._engine = Engine(engine, jobs, address)
         self._store = Store(store)
         self._store.check()
@@ -213,10 +218,13 @@ class Benchmark:
             `l2`, `linf` over the successful examples, in units of the range of the images; of
             defences against oblivious attacks `dsr`, of the successful examples; of the adaptive
             suite (rows with its label as the attack) `worst_case_accuracy`, over the images that
-            are right whichever of its attacks within the budget they meet, and of each defence
+            are right whichever of its attacks within the budget they meet, whenever they are asked
+            about, and of each defence
             `worst_case_difference`, how far that is above the defence "none" (with the interval of
             a paired difference), and `worst_case_p`, p of the exact McNemar test of the two, by
-            Holm's method for all defences of the suite and protocol; `psnr` and `tknc`
+            Holm's method for all defences of the suite and protocol; of random defences, whose
+            `accuracy` is that of one draw, `accuracy_majority`, `accuracy_worst_draw`,
+            `worst_case_accuracy_one_draw` and `worst_case_accuracy_majority`; `psnr` and `tknc`
             (k = 5) between what the model sees and the benign images; `seconds_per_image`,
             `forward_passes`, `backward_passes` of classifying in benign rows, of crafting in those
             of attacks.
@@ -325,6 +333,7 @@ class Benchmark:
             images,
             labels,
             others,
+            self._draws,
             fixed=(self._seed, versions()),
             code=own_code(),
         )
@@ -390,6 +399,7 @@ class Benchmark:
             defence=_ready(grid, cell.defence, cell.protocol),
             x=images,
             reference=grid.x[: len(images)],
+            draws=grid.draws,
             verbose=self._verbose,
         )
 
@@ -412,6 +422,7 @@ class Benchmark:
             n_images=len(grid.x),
             n_bank=None if bank is None else len(bank[0]),
             seed=self._seed,
+            draws=self._draws,
             date=date.today().isoformat(),
             machine=machine(),
             versions=versions(),

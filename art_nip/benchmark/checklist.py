@@ -29,6 +29,10 @@ TOLERATED_SHARE = 0.02
 TRUE_SLOPES = (0.8, 1.25)
 """Bounds of the measured slope of the loss over the slope that a true gradient promises."""
 
+SATURATED_BELOW = float(np.finfo(np.float32).eps)
+"""A loss that is less steep than that, as a share of the one towards the second class, has lost
+terms to rounding, or all."""
+
 
 def checklist(run: Run, suites: Sequence[Outcome]) -> list[ChecklistItem]:
     """Return the items for each suite, defence and protocol that has results.
@@ -69,13 +73,15 @@ def _findings(
         ),
         "random noise adds nothing": _adds_nothing(outcome, [Role.NOISE], suite.BY_GRADIENT),
         "transferred examples add nothing": _adds_nothing(
-            outcome, [Role.TRANSFER], direct, also=list(suite.OUTSIDE_THE_BUDGET)
+            outcome, suite.TRANSFERRED, direct, also=list(suite.OUTSIDE_THE_BUDGET)
         ),
         "AutoAttack raises no flag": _unflagged(outcome),
         "an attack was made for this defence": _made_for_it(outcome, defence),
         "gradients are not zero": _nonzero(facts),
+        "the loss is not saturated": _unsaturated(facts),
         "gradients are those of the loss": _true_slopes(facts),
-        "the same image gets the same answer": _deterministic(facts),
+        "the same image gets the same answer": _deterministic(facts, outcome),
+        "no gradients are taken to answer": _static(outcome),
         "the cost is known": _cost(outcome.benign),
     }
 
@@ -145,23 +151,53 @@ def _nonzero(facts: dict[str, Any]) -> Finding:
     return Status.PASSED if share == 1 else Status.FAILED, f"not zero for {share:.0%} of the images"
 
 
+def _unsaturated(facts: dict[str, Any]) -> Finding:
+    if not facts.get("steepness"):
+        return Status.NOT_RUN, "there are no gradients"
+    middle = median(facts["steepness"])
+    return (
+        Status.PASSED if middle >= SATURATED_BELOW else Status.FAILED,
+        f"away from the class predicted, the loss is {middle:.2g} times as steep as towards the "
+        "second (median)",
+    )
+
+
 def _true_slopes(facts: dict[str, Any]) -> Finding:
     if not facts.get("slopes"):
         return Status.NOT_RUN, "random, or without gradients"
-    middle = median(facts["slopes"])
-    status = Status.PASSED if TRUE_SLOPES[0] <= middle <= TRUE_SLOPES[1] else Status.FAILED
-    return status, f"the loss rises {middle:.2f} times as fast as the gradient says (median)"
-
-
-def _deterministic(facts: dict[str, Any]) -> Finding:
-    if "deterministic" not in facts:
-        return Status.NOT_RUN, "the classifier could not be inspected"
-    if facts["deterministic"]:
-        return Status.PASSED, "two predictions are equal"
+    slopes, (low, high) = facts["slopes"], TRUE_SLOPES
+    near = sum(low <= slope <= high for slope in slopes)
     return (
-        Status.FAILED,
-        "random: gradients were averaged over draws, other attacks met single ones",
+        Status.PASSED if near > len(slopes) / 2 else Status.FAILED,
+        f"the loss rises {median(slopes):.2f} times as fast as the gradient says (median); "
+        f"{low:g} to {high:g} times for {near} of {len(slopes)} images",
     )
+
+
+def _static(outcome: Outcome) -> Finding:
+    if "backward_per_image" not in outcome.benign:
+        return Status.NOT_RUN, "passes cannot be counted here"
+    backward = outcome.benign["backward_per_image"]
+    if not backward:
+        return Status.PASSED, "none"
+    evidence = f"{backward:.3g} backward passes for an image, which gradients do not go through"
+    if any(role in outcome.wrong for role in suite.MADE_FOR_A_DEFENCE):
+        return Status.PASSED, f"{evidence}, and an attack was made for it"
+    return Status.FAILED, evidence
+
+
+def _deterministic(facts: dict[str, Any], outcome: Outcome) -> Finding:
+    repeated = outcome.repeated
+    if "deterministic" not in facts and repeated is None:
+        return Status.NOT_RUN, "the classifier could not be inspected"
+    if facts.get("deterministic", True) and repeated is None:
+        return Status.PASSED, "two predictions are equal"
+    evidence = "random: gradients were averaged over draws, other attacks met single ones"
+    if repeated is not None:
+        evidence += f"; accuracy of one draw {outcome.robust_once.mean():.2f}, of the majority of "
+        evidence += f"{repeated.draws} {repeated.majority.mean():.2f}, of the worst of them "
+        evidence += f"{repeated.always.mean():.2f}"
+    return Status.FAILED, evidence
 
 
 def _cost(facts: dict[str, Any]) -> Finding:

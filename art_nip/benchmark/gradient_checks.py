@@ -23,8 +23,10 @@ def inspect(classifier: Any, x: npt.NDArray[np.float32]) -> dict[str, Any]:
     :param classifier: an ART classifier with all its defences.
     :param x: benign images, shape (N, *input_shape).
     :return: `deterministic`; and where the classifier gives gradients `nonzero`, the share of the
-        images whose gradient is not zero, and, where it is deterministic, `slopes`: by how much the
-        loss rises along the gradient, over what the gradient says, for each of those images.
+        images whose gradient towards the second class is not zero, and for each of those images
+        `steepness`: the size of the gradient away from the first class, which most attacks follow,
+        over the size of that one; and, where the classifier is deterministic, `slopes`: by how much
+        the loss rises along the gradient, over what the gradient says.
     """
     scores = np.asarray(classifier.predict(x))
     again = np.asarray(classifier.predict(x))
@@ -32,19 +34,21 @@ def inspect(classifier: Any, x: npt.NDArray[np.float32]) -> dict[str, Any]:
     if not hasattr(classifier, "loss_gradient"):
         return found
     # Towards the second class: away from the first, the loss is flat where the model is sure.
-    targets = np.eye(scores.shape[1], dtype=np.float32)[np.argsort(scores, axis=1)[:, -2]]
+    ranked = np.eye(scores.shape[1], dtype=np.float32)[np.argsort(scores, axis=1)]
+    firsts, targets = ranked[:, -1], ranked[:, -2]
     pixels = PixelRange.of(classifier.clip_values)
     # Away from the edges, so that the steps stay in the range, which some defences ask for.
     inner = pixels.pixels(0.9 * pixels.unit(x) + np.float32(0.05))
-    slopes = []
-    nonzero = 0
+    slopes: list[float] = []
+    steepness: list[float] = []
     # One by one: what ART's gradients are divided by in a batch is the loss's own choice.
-    for image, target in zip(inner, targets, strict=True):
+    for image, target, first in zip(inner, targets, firsts, strict=True):
         gradient = np.asarray(classifier.loss_gradient(image[None], target[None])) * pixels.span
         length = float(np.linalg.norm(gradient))
         if not length:
             continue
-        nonzero += 1
+        away = np.asarray(classifier.loss_gradient(image[None], first[None])) * pixels.span
+        steepness.append(float(np.linalg.norm(away)) / length)
         if found["deterministic"]:
             step = pixels.span * (STEP * gradient / length).astype(np.float32)
             ahead, behind = (
@@ -55,7 +59,7 @@ def inspect(classifier: Any, x: npt.NDArray[np.float32]) -> dict[str, Any]:
                 )
             )
             slopes.append((ahead - behind) / (2 * STEP * length))
-    found["nonzero"] = nonzero / len(x)
+    found |= {"nonzero": len(steepness) / len(x), "steepness": steepness}
     if found["deterministic"]:
         found["slopes"] = slopes
     return found

@@ -59,6 +59,7 @@ class Grid:
     :param x: the images to evaluate on, shape (N, *input_shape).
     :param y: their classes, shape (N,).
     :param bank: benign images and their classes to fit on, for the held-out protocol.
+    :param draws: how often a random defence is asked about an image.
     :param fixed: what else determines all results: the seed, the versions of packages.
     :param code: digest of this package's code where the version does not tell it, else "". It ends
         each key. Seeds come from the beginning of a key, so an edit of the code redoes the results
@@ -75,12 +76,14 @@ class Grid:
         x: npt.NDArray[np.float32],
         y: npt.NDArray[np.int64],
         bank: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None,
+        draws: int,
         fixed: Any,
         code: str = "",
     ) -> None:
         self.attacks = {attack.label: attack for attack in attacks}
         self.defences = {defence.label: defence for defence in defences}
         self.x, self.y = x, y
+        self.draws = draws
         self.banks = {Protocol.HELD_OUT: bank, Protocol.LEAKED: (x, y)}
         self.clip_values, self.nb_classes = classifier.clip_values, int(classifier.nb_classes)
         self.classifier_key = fingerprint(classifier)
@@ -101,7 +104,7 @@ class Grid:
     def _cells(self, protocols: Sequence[Protocol], threats: Sequence[Threat]) -> Iterator[Cell]:
         for threat, protocol, defence in product(threats, protocols, self.defences.values()):
             ready = self.defence_key(defence, protocol)
-            benign = fingerprint("predictions", ready, self.images_key(len(self.x)))
+            benign = fingerprint("predictions", ready, self.images_key(len(self.x)), self.draws)
             yield Cell(BENIGN, defence.label, protocol, threat, None, benign + self._code)
             for attack in self.attacks.values():
                 if attack.suite and (threat != Threat.ADAPTIVE or not attack.fits(defence)):
@@ -116,7 +119,7 @@ class Grid:
                     images,
                     ready if through else None,
                 )
-                predictions = fingerprint("predictions", ready, adversarial)
+                predictions = fingerprint("predictions", ready, adversarial, self.draws)
                 yield Cell(
                     *(attack.label, defence.label, protocol, threat),
                     adversarial + self._code,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from art_nip.attacks.gradient_estimators import zero_where_there_is_none
 from art_nip.estimators.clones import clone_with
 from art_nip.estimators.single_precision import single_precision
 
@@ -26,11 +27,12 @@ def protected(estimator: Any) -> Any:
     """Return a clone of an estimator in single precision that gives model and defences copies.
 
     ART hands NumPy arrays to PyTorch without a copy, so a model that works in place would change
-    the images of an attack that goes on with them.
+    the images of an attack that goes on with them. Where a model or a defence gives no gradient, it
+    is zero, which the checklist finds.
 
     :param estimator: an ART estimator. It stays as it is; the model is shared.
     """
-    return clone_with(GivesCopies, single_precision(estimator))
+    return clone_with(GivesCopies, single_precision(zero_where_there_is_none(estimator)))
 
 
 def own(x: Any) -> Any:

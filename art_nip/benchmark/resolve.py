@@ -96,6 +96,7 @@ class AttackEntry:
     :param role: its name in the suite.
     :param kinds: the kinds of defence that it is made for, see :class:`Kind`.
     :param by_surrogates: whether it is for those only that offer surrogate losses.
+    :param by_undefended: whether it follows the loss of the undefended classifier instead.
     :param through: whether it goes through the defence where the threat is adaptive.
     """
 
@@ -112,6 +113,7 @@ class AttackEntry:
     role: Role | None = None
     kinds: tuple[Kind, ...] = adaptive.KINDS
     by_surrogates: bool = False
+    by_undefended: bool = False
     through: bool = True
 
     def fits(self, defence: DefenceEntry) -> bool:
@@ -291,21 +293,31 @@ def _attack_entries(given: Any, classifier: Any) -> list[AttackEntry]:
     label = chosen.label or adaptive.SUITE
     limit = adaptive.LIMIT if chosen.limit is None else chosen.limit
     return [
-        replace(
-            _attack_entry(
-                Attack(member.attack, f"{label}: {member.role}", member.parameters, limit),
-                classifier,
-            ),
-            suite=label,
-            budget=parameters["eps"],
-            role=member.role,
-            kinds=member.kinds,
-            by_surrogates=member.by_surrogates,
-            through=member.through,
-        )
+        _of_suite(member, label, parameters["eps"], limit, classifier)
         for member in adaptive.members(**parameters)
         if member.frameworks is None or framework_of(classifier) in member.frameworks
     ]
+
+
+def _of_suite(
+    member: adaptive.Member, suite: str, eps: float, limit: int, classifier: Any
+) -> AttackEntry:
+    attack = Attack(member.attack, f"{suite}: {member.role}", member.parameters, limit)
+    entry = _attack_entry(attack, classifier)
+    identity = entry.identity
+    if member.by_undefended:
+        identity = fingerprint(identity, "by undefended")
+    return replace(
+        entry,
+        identity=identity,
+        suite=suite,
+        budget=eps,
+        role=member.role,
+        kinds=member.kinds,
+        by_surrogates=member.by_surrogates,
+        by_undefended=member.by_undefended,
+        through=member.through,
+    )
 
 
 def _attack_entry(chosen: Attack, classifier: Any) -> AttackEntry:

@@ -85,6 +85,7 @@ class Role(Word):
     HOPSKIPJUMP = "hopskipjump"
     NOISE = "noise"
     TRANSFER = "transfer"
+    TRANSFER_STEERED = "transfer, steered"
     TRANSFER_2 = "transfer 2ε"
     TRANSFER_4 = "transfer 4ε"
 
@@ -165,6 +166,7 @@ class Description:
     :param cells: numbers of cells that the run will have.
     :param channels_first: whether images are (C, H, W).
     :param clip_values: (min, max), numbers or nested lists.
+    :param draws: how often a random defence was asked about an image.
     :param adversarial: keys of the examples crafted without a defence, by the attack's label.
     :param data: the data set; None if nobody said.
     :param images: fingerprint of the images evaluated and their classes.
@@ -185,6 +187,7 @@ class Description:
     n_images: int | None = None
     n_bank: int | None = None
     seed: int | None = None
+    draws: int | None = None
     date: str | None = None
     machine: str | None = None
     versions: dict[str, str] = field(default_factory=dict)

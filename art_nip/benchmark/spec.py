@@ -13,6 +13,7 @@
     protocols: [held-out, leaked]
     threats: [oblivious]
     seed: 0
+    draws: 10
     store: results/gtsrb-lenet5
 
 The classes below say what a section may hold, and what its defaults are. A model that is not of
@@ -44,6 +45,7 @@ from pydantic_core import ErrorDetails, core_schema
 from art_nip import attacks, defences
 from art_nip.benchmark import suite
 from art_nip.benchmark.benchmark import Benchmark
+from art_nip.benchmark.draws import DRAWS
 from art_nip.benchmark.resolve import Attack, Defence
 from art_nip.benchmark.schema import NONE, Protocol, Threat
 from art_nip.benchmark.yaml_file import YAMLFile
@@ -246,6 +248,7 @@ class Spec(_Section):
     :param protocols: one or both of "held-out" and "leaked".
     :param threats: one or both of "oblivious" and "adaptive".
     :param seed: seed of everything that is drawn at random.
+    :param draws: how often a random defence is asked about the same image.
     :param store: folder of the results.
     """
 
@@ -267,6 +270,7 @@ class Spec(_Section):
         ["oblivious"], min_length=1
     )
     seed: int = Field(0, ge=0, lt=2**32)
+    draws: int = Field(DRAWS, ge=1)
     store: Annotated[Path, Field(strict=False)]
 
     @field_validator("attacks", "defences")
@@ -357,6 +361,7 @@ class Spec(_Section):
             protocols=self.protocols,
             threats=self.threats,
             seed=self.seed,
+            draws=self.draws,
             engine=engine,
             jobs=jobs,
             address=address,

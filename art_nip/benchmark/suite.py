@@ -40,6 +40,8 @@ class Member:
     :param kinds: the kinds of defences that it is made for.
     :param by_surrogates: whether it is for those only that offer surrogate losses.
     :param frameworks: those of the classifiers that it attacks; None for all.
+    :param by_undefended: whether it follows the loss of the undefended classifier, and asks the
+        defended one where it leads.
     :param through: whether it goes through the defence; else it is crafted on the undefended
         classifier, and transferred.
     """
@@ -49,6 +51,7 @@ class Member:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     kinds: tuple[Kind, ...] = KINDS
     by_surrogates: bool = False
+    by_undefended: bool = False
     frameworks: tuple[Framework, ...] | None = None
     through: bool = True
 
@@ -60,6 +63,8 @@ BY_GRADIENT = (
 WITHOUT_GRADIENT = (Role.SQUARE, Role.HOPSKIPJUMP, Role.NOISE)
 MADE_FOR_A_DEFENCE = (Role.STEERING, Role.AUXILIARY)
 """The attacks that know what a defence does."""
+
+TRANSFERRED = (Role.TRANSFER, Role.TRANSFER_STEERED)
 
 OUTSIDE_THE_BUDGET = {Role.TRANSFER_2: 2, Role.TRANSFER_4: 4}
 """The multiples of ε at which examples are transferred too, by role."""
@@ -94,11 +99,15 @@ def members(eps: float, max_iter: int, queries: int) -> Iterator[Member]:
     hops = {"norm": float("inf"), "max_iter": 5, **evaluations}
     yield Member(Role.HOPSKIPJUMP, "hopskipjump", hops)
     yield Member(Role.NOISE, "noise", size)
+    # The gradients of the undefended classifier, which nothing hides, and the answers of the other.
+    yield Member(Role.TRANSFER_STEERED, "steering", steering, kinds=KINDS[1:], by_undefended=True)
     # Runs are long: the surer the undefended classifier is of its error, the better it transfers.
     transferred: dict[str, Any] = {"kinds": KINDS[1:], "through": False}
     yield Member(Role.TRANSFER, "eot", longer, **transferred)
     for role, factor in OUTSIDE_THE_BUDGET.items():
-        grown = {**longer, "eps": factor * eps, "eps_step": factor * longer["eps_step"]}
+        # No more than the whole range, where that is all there is.
+        times = min(factor, 1 / eps)
+        grown = {**longer, "eps": times * eps, "eps_step": times * longer["eps_step"]}
         yield Member(role, "eot", grown, **transferred)
     yield Member(
         Role.PGD_UNBOUNDED, "eot", {"eps": 1.0, "eps_step": 2.5 / steps, "max_iter": steps}

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from art_nip.benchmark.draws import drawn, wrong_by_majority
 from art_nip.benchmark.grid import Cell
 from art_nip.benchmark.results import Crafted, Run
 from art_nip.benchmark.schema import BENIGN, COLUMNS, NONE, Threat
@@ -44,6 +45,11 @@ def tidy(run: Run, suites: Sequence[Outcome]) -> pd.DataFrame:
         _of_suite(outcome, _rate("worst_case_accuracy", Proportion.of(outcome.robust)))
         for outcome in suites
     ]
+    for outcome in suites:
+        if (repeated := outcome.repeated) is not None:
+            once = _rate("worst_case_accuracy_one_draw", Proportion.of(outcome.robust_once))
+            majority = _rate("worst_case_accuracy_majority", Proportion.of(repeated.majority))
+            rows += [_of_suite(outcome, once), _of_suite(outcome, majority)]
     for outcome, found in differences(suites):
         figure = ("worst_case_difference", found.value, found.low, found.high, found.n)
         rows.append(_of_suite(outcome, figure))
@@ -103,6 +109,11 @@ def _measure(
     n = len(classes)
     y = labels[:n]
     yield _rate("accuracy", accuracy(y, classes))
+    if "draws" in predictions.arrays:
+        asked = drawn(predictions)
+        yield _rate("accuracy_majority", Proportion.of(~wrong_by_majority(asked, y)))
+        always = (asked == y[:, None]).all(axis=1)
+        yield _rate("accuracy_worst_draw", Proportion.of(always))
     if cell.attack == BENIGN:
         yield from _cost(predictions.facts, "forward_per_image", "backward_per_image", n, 1)
         for name in ("psnr", "tknc"):

@@ -22,6 +22,8 @@ from tqdm.auto import tqdm
 
 from art_nip.attacks.foreign.autoattack import AutoAttack
 from art_nip.attacks.labels import labels_for
+from art_nip.attacks.surrogates import led_by
+from art_nip.benchmark.draws import answers
 from art_nip.benchmark.gradient_checks import inspect
 from art_nip.benchmark.images import writable
 from art_nip.benchmark.protection import own, protected
@@ -206,7 +208,8 @@ class Crafting:
 
     def _target(self, workbench: Workbench) -> Any:
         """Return the classifier to attack, behind its own copy of the defence if there is one."""
-        return workbench.defended(self.through) if self.through else workbench.classifier
+        target = workbench.defended(self.through) if self.through else workbench.classifier
+        return led_by(target, workbench.classifier) if self.attack.by_undefended else target
 
     def _try_one(self, target: Any) -> None:
         """Attack one image to measure how long it takes; the results do not change."""
@@ -225,6 +228,7 @@ class Classifying:
     :param defence: what the images go through.
     :param x: the images, benign or adversarial.
     :param reference: the benign images.
+    :param draws: how often a random defence is asked about an image.
     :param verbose: whether a slow defence says how long it will take.
     """
 
@@ -232,6 +236,7 @@ class Classifying:
     defence: ReadyDefence
     x: Images
     reference: Images
+    draws: int
     verbose: bool
 
     kind = "predictions"
@@ -239,8 +244,9 @@ class Classifying:
     def run(self, workbench: Workbench) -> Result:
         """Return `classes`, and `psnr` and `tknc` of what the classifier sees to the benign images.
 
-        A trained defence has neither `psnr` nor `tknc`, as its neurons are others. There is no
-        `tknc` where the neurons cannot be seen.
+        Of a random defence there are also `draws`, the classes of all draws, shape (N, draws), of
+        which `classes` is the first. A trained defence has neither `psnr` nor `tknc`, as its
+        neurons are others. There is no `tknc` where the neurons cannot be seen.
         """
         defence, bare = workbench.defence(self.defence), workbench.classifier
         trained = isinstance(defence, BaseEstimator)
@@ -261,8 +267,9 @@ class Classifying:
                     _announce(self.defence.entry.label, seconds, len(self.x))
             started = time.perf_counter()
             images = seen(self.x)
-            classes = predicted_classes(decider.predict(images))
+            scores = np.asarray(decider.predict(images))
             seconds = time.perf_counter() - started
+            several = answers(scores, self.x, lambda x: decider.predict(seen(x)), self.draws)
         facts: dict[str, Any] = {"seconds": seconds}
         if passes is not None:
             n = min(IMAGES_TO_COUNT_PASSES, len(self.x))
@@ -270,7 +277,9 @@ class Classifying:
                 "forward_per_image": passes.forward / n,
                 "backward_per_image": passes.backward / n,
             }
-        arrays: dict[str, npt.NDArray[Any]] = {"classes": classes}
+        arrays: dict[str, npt.NDArray[Any]] = {"classes": predicted_classes(scores)}
+        if several is not None:
+            arrays["draws"] = several
         if not trained:
             arrays["psnr"] = psnr(self.reference, images, bare.clip_values)
             if workbench.influence is not None:

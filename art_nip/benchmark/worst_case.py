@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from art_nip.benchmark.draws import drawn, wrong_by_majority
 from art_nip.benchmark.grid import Cell
 from art_nip.benchmark.paired import PairedDifference, holm
 from art_nip.benchmark.results import Run
@@ -21,6 +22,20 @@ ROUNDING_SHARE = 1e-5
 
 
 @dataclass(frozen=True)
+class Repeated:
+    """Which images a random classifier gets right, unattacked and under all attacks of a suite.
+
+    :param majority: those whose true class is drawn more often than any other, whatever they meet.
+    :param always: those that are right in each draw.
+    :param draws: how often it was asked about an image.
+    """
+
+    majority: Mask
+    always: Mask
+    draws: int
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a suite did to a defended classifier.
 
@@ -30,10 +45,11 @@ class Outcome:
     :param eps: the budget, a share of the clip range.
     :param benign_wrong: which images the classifier gets wrong unattacked, shape (N,).
     :param wrong: by role of the attacks with results, which images the classifier gets wrong,
-        attacked or not.
+        attacked or not, in one draw if it is random.
     :param broken: the same, but attacked images count only within the budget.
     :param benign: facts of classifying benign images.
     :param flags: what AutoAttack warned of.
+    :param repeated: of a random classifier, what is right when it is asked again.
     """
 
     suite: str
@@ -45,6 +61,7 @@ class Outcome:
     broken: dict[Role, Mask]
     benign: dict[str, Any]
     flags: tuple[str, ...] = ()
+    repeated: Repeated | None = None
 
     def broken_by(self, roles: Iterable[Role]) -> Mask | None:
         """Return which images any of these attacks breaks; None if none of them has results."""
@@ -52,9 +69,17 @@ class Outcome:
         return _any(masks) if masks else None
 
     @property
-    def robust(self) -> Mask:
-        """Which images are right, unattacked and under all attacks of the suite."""
+    def robust_once(self) -> Mask:
+        """Which images are right, unattacked and under all attacks, each asked about once."""
         return ~_any([self.benign_wrong, *self.broken.values()])
+
+    @property
+    def robust(self) -> Mask:
+        """Which images are right, unattacked and under all attacks of the suite.
+
+        Of a random classifier those that are right in each draw: an attacker may ask again.
+        """
+        return self.robust_once if self.repeated is None else self.repeated.always
 
 
 def outcomes(run: Run) -> Iterator[Outcome]:
@@ -76,7 +101,10 @@ def outcomes(run: Run) -> Iterator[Outcome]:
         n = grid.attacked(cells[0].attack)
         y = grid.y[:n]
         eps = grid.attacks[cells[0].attack].budget
-        benign_wrong = unattacked.arrays["classes"][:n] != y
+        asked = drawn(unattacked)[:n]
+        benign_wrong = asked[:, 0] != y
+        majority, always = [~wrong_by_majority(asked, y)], [(asked == y[:, None]).all(axis=1)]
+        draws = asked.shape[1]
         wrong: dict[Role, Mask] = {}
         broken: dict[Role, Mask] = {}
         flags: list[str] = []
@@ -86,12 +114,18 @@ def outcomes(run: Run) -> Iterator[Outcome]:
             if crafted is None or predictions is None or predictions.error or role is None:
                 continue
             flags += crafted.facts.get("flags", [])
-            wrong[role] = benign_wrong | (predictions.arrays["classes"] != y)
-            broken[role] = benign_wrong | (wrong[role] & (crafted.linf <= eps + ROUNDING_SHARE))
+            within = crafted.linf <= eps + ROUNDING_SHARE
+            asked = drawn(predictions)
+            wrong[role] = benign_wrong | (asked[:, 0] != y)
+            broken[role] = benign_wrong | (wrong[role] & within)
+            majority.append(~(wrong_by_majority(asked, y) & within))
+            always.append(~((asked != y[:, None]).any(axis=1) & within))
+            draws = max(draws, asked.shape[1])
         if broken:
             yield Outcome(
                 *(suite, defence, protocol, eps, benign_wrong, wrong, broken, unattacked.facts),
                 tuple(flags),
+                Repeated(_all(majority), _all(always), draws) if draws > 1 else None,
             )
 
 
@@ -115,6 +149,11 @@ def differences(suites: Sequence[Outcome]) -> Iterator[tuple[Outcome, PairedDiff
         adjusted = holm([difference.p for difference in found])
         for outcome, difference, p in zip(defended, found, adjusted, strict=True):
             yield outcome, replace(difference, p=p)
+
+
+def _all(masks: Sequence[Mask]) -> Mask:
+    shared: Mask = np.logical_and.reduce(masks)
+    return shared
 
 
 def _any(masks: Sequence[Mask]) -> Mask:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import torch
 from art.defences.preprocessor import SpatialSmoothing
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch, PreprocessorTensorFlowV2
@@ -13,7 +14,15 @@ from art_nip.attacks import (
     ProjectedGradientDescent,
     RandomNoise,
 )
-from art_nip.attacks.gradient_estimators import averaged, straight_through, with_auxiliary
+from art_nip.attacks.gradient_estimators import (
+    averaged,
+    numpy_of,
+    straight_through,
+    with_auxiliary,
+    zero_where_there_is_none,
+)
+from art_nip.benchmark.gradient_checks import inspect
+from art_nip.benchmark.protection import protected
 from art_nip.defences import TotalVarianceMinimization
 from art_nip.estimators.clones import defended
 from art_nip.estimators.single_precision import single_precision
@@ -41,6 +50,18 @@ class Scaling(PreprocessorPyTorch):
         return x * 2 * torch.randint(2, (len(x), 1, 1, 1), device=x.device), y
 
 
+class Hiding(PreprocessorPyTorch):
+    """A defence without any gradient."""
+
+    def forward(self, x, y=None):
+        return x.detach(), y
+
+
+class HidingTensorFlow(PreprocessorTensorFlowV2):
+    def forward(self, x, y=None):
+        return tf.stop_gradient(x), y
+
+
 def targets(y, nb_classes=10):
     return np.eye(nb_classes, dtype=np.float32)[y]
 
@@ -59,6 +80,33 @@ def test_straight_gradients_are_those_at_the_defended_images(lenet, digits, kind
     there = classifier.loss_gradient(x**2, y)
     np.testing.assert_allclose(straight.loss_gradient(x, y), there, atol=1e-7)
     np.testing.assert_allclose(through.loss_gradient(x, y), 2 * x * there, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "defence"), [("pytorch", Hiding), ("tensorflow", HidingTensorFlow)]
+)
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_no_gradient_at_all_is_one_of_zero(lenet, digits, kind, defence, as_tensor):
+    x, y = digits["test"][0][:4], targets(digits["test"][1][:4])
+    x = x if kind == "pytorch" else np.moveaxis(x, 1, -1)
+    hidden = defended(make_classifier(kind, lenet[kind]), defence())
+    given = (on_device(x) if kind == "pytorch" else tf.constant(x)) if as_tensor else x
+    with pytest.warns(UserWarning, match="gives the loss no gradient"):
+        found = averaged(hidden, 2).loss_gradient(given, y)
+    assert type(found) is type(given)
+    np.testing.assert_array_equal(numpy_of(found), np.zeros_like(x))
+    with pytest.warns(UserWarning, match="gives the loss no gradient"):
+        assert inspect(protected(hidden), x)["nonzero"] == 0
+
+
+def test_other_errors_of_a_gradient_stay(classifier, images):
+    def failing(*_, **__):
+        raise ValueError("mine")
+
+    broken = zero_where_there_is_none(classifier)
+    broken._apply_preprocessing = failing
+    with pytest.raises(ValueError, match="mine"):
+        broken.loss_gradient(images["test"][0][:1], targets(images["test"][1][:1]))
 
 
 @pytest.fixture

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import torch
-from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
+from art.defences.preprocessor.preprocessor import PreprocessorPyTorch, PreprocessorTensorFlowV2
 from art.estimators.classification import BlackBoxClassifier
 
 from art_nip import NIPPreprocessor, attacks, zoo
 from art_nip.attacks.steering import SteeringAttack
-from art_nip.attacks.surrogates import loss_of, offers, standing_in, surrogate_losses
+from art_nip.attacks.surrogates import led_by, loss_of, offers, standing_in, surrogate_losses
 from art_nip.estimators.clones import defended
 from art_nip.utils.surrogates import SurrogateLoss
 from tests.helpers import make_classifier, to_framework
@@ -80,6 +81,21 @@ def test_a_classifier_may_offer_them_itself(lenet, digits):
     (loss,) = surrogate_losses(classifier, x, y, (y + 1) % 10)
     assert loss.scores().shape == (4, 10)
     assert loss.gradient().shape == x.shape
+
+
+def test_a_stand_in_leads_where_gradients_are_hidden(framework, classifier, images):
+    hide = {"pytorch": lambda x: x.round(), "tensorflow": tf.round}[framework]
+    kind = {"pytorch": PreprocessorPyTorch, "tensorflow": PreprocessorTensorFlowV2}[framework]
+    rounding = type("Rounding", (kind,), {"forward": lambda self, x, y=None: (hide(x), y)})()
+    hidden = defended(classifier, rounding)
+    x, y = images["test"][0][:20], images["test"][1][:20]
+    led = led_by(hidden, classifier)
+    assert offers(led) == [led]
+    assert not offers(hidden)
+    found = SteeringAttack(led, eps=0.4, eps_step=0.2, max_iter=10, verbose=False).generate(x, y)
+    np.testing.assert_array_equal(led.predict(x), hidden.predict(x))
+    right = hidden.predict(x).argmax(1) == y
+    assert (hidden.predict(found).argmax(1) == y).sum() < 0.5 * right.sum()
 
 
 def test_an_offer_of_nothing_is_refused(lenet, digits):

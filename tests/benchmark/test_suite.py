@@ -356,6 +356,35 @@ def test_slopes_decide(undefended):
 
     assert status([0.9, 1.0, 5.0]) == Status.PASSED
     assert status([0.1, 0.2, 1.0]) == Status.FAILED
+    assert status([-8.0, -2.0, 1.0, 1.0, 1.0, 6.0, 12.0]) == Status.FAILED
+
+
+@pytest.mark.parametrize(
+    ("steepness", "expected"),
+    [([0.2, 0.1, 0.0], Status.PASSED), ([0.0, 1e-20, 0.1], Status.FAILED), ([], Status.NOT_RUN)],
+)
+def test_a_saturated_loss_is_found(steepness, expected):
+    found = findings(outcome(pgd=1), {"steepness": steepness})["the loss is not saturated"]
+    assert found[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "benign", "expected"),
+    [
+        ({"pgd": 9}, {"forward_per_image": 1.0, "backward_per_image": 0.0}, Status.PASSED),
+        ({"pgd": 9}, {"forward_per_image": 2.0, "backward_per_image": 1.0}, Status.FAILED),
+        ({"steering": 9}, {"forward_per_image": 2.0, "backward_per_image": 1.0}, Status.PASSED),
+        ({"pgd": 9}, {}, Status.NOT_RUN),
+    ],
+)
+def test_a_defence_that_takes_gradients_needs_an_attack_of_its_own(given, benign, expected):
+    found = findings(replace(outcome(**given), benign=benign), {})
+    assert found["no gradients are taken to answer"][0] == expected
+
+
+def test_a_large_budget_is_allowed(undefended):
+    entries = attack_entries([Attack("adaptive", parameters={"eps": 0.4})], undefended)
+    assert {each.eps for each in entries if each.role == Role.TRANSFER_4} == {1.0}
 
 
 def test_a_suite_needs_the_adaptive_threat(undefended, tmp_path):

@@ -113,6 +113,9 @@ def _measured(results: Results, threat: str, protocol: str) -> Iterator[Block]:
     attacks, defences = _present(results, measured)
     setting = f"{threat} attacks, {protocol}"
     sweeps = results.sweeps()
+    again = tables.repeated(
+        measured, attacks, results.suites if threat == Threat.ADAPTIVE else (), results.run.draws
+    )
     if threat == Threat.ADAPTIVE:
         metric, axis = "accuracy", "Robust accuracy"
         for suite in results.suites:
@@ -127,6 +130,8 @@ def _measured(results: Results, threat: str, protocol: str) -> Iterator[Block]:
     else:
         metric, axis = "dsr", "DSR"
         yield tables.success(measured, attacks, defences, sweeps)
+    if again is not None:
+        yield again
     drawn = [
         figures.rates(measured, attacks, results.defences, metric, axis, setting),
         *(

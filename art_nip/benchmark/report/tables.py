@@ -84,7 +84,8 @@ def worst_case(
     budget = "" if row is None else f" L∞ at most {row.eps:.3g} of the clip range, n = {row.n}."
     return Table(
         f"Worst-case accuracy under the suite {suite!r}: the share of the images that the defended "
-        f"classifier gets right whichever attack of the suite they meet.{budget}",
+        "classifier gets right whichever attack of the suite they meet, and if it is random, in "
+        f"each of several draws.{budget}",
         "defence",
         ["benign accuracy", "worst-case accuracy", "difference to none", "p", "checklist"],
         rows,
@@ -94,6 +95,47 @@ def worst_case(
         "alone (exact McNemar test), adjusted for the number of defences by Holm's method; the "
         "intervals are not. Checklist: items passed; those failed are counted too. "
         f"{BEST}{_signs(rows)}",
+    )
+
+
+def repeated(
+    measured: Measurements, attacks: Sequence[str], suites: Sequence[str], draws: int | None
+) -> Table | None:
+    """Return the accuracy of random defences in several draws; None where nothing is random.
+
+    :param suites: labels of the adaptive suites.
+    :param draws: how often a random defence was asked about an image.
+    """
+    one_of_suite = "worst_case_accuracy_one_draw"
+    random = [key[1] for key in measured if key[2] in ("accuracy_majority", one_of_suite)]
+    defences = list(dict.fromkeys(random))
+    if not defences:
+        return None
+    of_attack = ("accuracy", "accuracy_majority", "accuracy_worst_draw")
+    of_suite = (one_of_suite, "worst_case_accuracy_majority", "worst_case_accuracy")
+    metrics = dict.fromkeys((BENIGN, *attacks), of_attack)
+    metrics |= dict.fromkeys(suites, of_suite)
+    rows = [
+        (
+            f"{defence}, {count}",
+            [
+                _cell(measured, of, defence, kinds[place], _number(2))
+                for of, kinds in metrics.items()
+            ],
+        )
+        for defence in defences
+        for place, count in enumerate(("one draw", "majority", "worst draw"))
+    ]
+    return Table(
+        f"Random defences, asked {draws} times about each image: accuracy of one draw, of the "
+        "majority of the draws, and of the worst of them.",
+        "defence",
+        [BENIGN, *attacks, *(f"{suite}, worst case" for suite in suites)],
+        rows,
+        across="attack",
+        notes="Worst draw: the share of the images that are right in each draw, as an attacker may "
+        "ask again. That is what counts as the worst case of a suite. Other tables have the "
+        f"accuracy of one draw.{_signs(rows)}",
     )
 
 
