@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+from art_nip.paper import tiny
 from art_nip.paper.registry import EXHIBITS
 from art_nip.paper.run import make
 from art_nip.paper.setting import Setting
 from art_nip.utils.frameworks import Framework
 from art_nip.utils.optional import require
 
-TINY_LIMIT, LIMIT = 20, 500
+LIMIT = 500
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         weights=arguments.weights,
         data=arguments.folder,
         models=tuple(arguments.models) if arguments.models else None,
-        limit=arguments.limit or (TINY_LIMIT if arguments.tiny else LIMIT),
+        limit=arguments.limit or (tiny.LIMIT if arguments.tiny else LIMIT),
         tiny=arguments.tiny,
         framework=arguments.framework,
         seed=arguments.seed,

@@ -92,14 +92,19 @@ def _train(command: argparse.ArgumentParser) -> None:
         "--start",
         type=Path,
         metavar="FILE",
-        help="weights to start from, of the same model, with the same defence or with none "
-        "(default: random ones)",
+        help="weights to start from: of the same model, with the same defence or with none, or of "
+        "one with the same convolutional part, which alone is then taken (default: random ones)",
     )
     command.add_argument(
         "--out",
         type=Path,
         help="file to write (default: weights/{data}-{model}.safetensors, with -{defence} and "
         "-adversarial behind the model)",
+    )
+    command.add_argument(
+        "--side",
+        type=_positive,
+        help="pixels that height and width of the images are brought to (default: as they are)",
     )
     command.add_argument(
         "--epochs", type=_positive, help="passes over the images (default: by data)"

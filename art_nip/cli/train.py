@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from art_nip import zoo
@@ -16,13 +17,22 @@ from art_nip.zoo import classifiers, training
 from art_nip.zoo.classifiers import TrainedModel
 from art_nip.zoo.training import Recipe
 
+Weights = dict[str, npt.NDArray[Any]]
+
+CONVOLUTIONAL = "features."
+"""How names of weights of the convolutional part begin."""
+
 MEAN, STD = 0.5, 0.25
 RECIPES = {
-    "mnist": Recipe(epochs=10, batch_size=50, shift=1),
+    "mnist": Recipe(epochs=10, batch_size=50),
     "gtsrb": Recipe(epochs=10),
     "cifar10": Recipe(epochs=20, flip=True),
-    "imagenette": Recipe(epochs=20, batch_size=32, flip=True, shift=16),
+    "imagenette": Recipe(epochs=20, batch_size=32, flip=True),
 }
+"""By data set; images are moved by up to a sixteenth of their side."""
+
+RATES = {"alexnet": 3e-4}
+"""Learning rates of models that diverge at that of the recipes: AlexNet normalises nothing."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         adversarial=arguments.adversarial,
         attack_steps=arguments.attack_steps,
         start=arguments.start,
+        side=arguments.side,
         epochs=arguments.epochs,
         seed=arguments.seed,
         limit=arguments.limit,
@@ -61,6 +72,7 @@ def train(
     adversarial: float | None = None,
     attack_steps: int = 1,
     start: Path | None = None,
+    side: int | None = None,
     epochs: int | None = None,
     seed: int = 0,
     limit: int | None = None,
@@ -77,7 +89,9 @@ def train(
     :param adversarial: ε in L∞ of the attack that is trained on; None trains on images as they are.
     :param attack_steps: steps of that attack.
     :param start: a file of weights to start from, of the same model with the same defence or with
-        none; None starts from random ones.
+        none, or of one with the same convolutional part, which alone is then taken; None starts
+        from random ones.
+    :param side: height and width that images are brought to; None leaves them as they are.
     :param epochs: passes over the training images; None takes the recipe's.
     :param seed: seed of weights, order and augmentation.
     :param limit: use the first images only, of both parts.
@@ -91,23 +105,31 @@ def train(
     if data not in RECIPES:
         raise ValueError(f"There is no recipe for {data!r}; there is for {', '.join(RECIPES)}.")
     channels_first = framework == "pytorch"
-    x, y, names = load(data, "train", folder=folder, limit=limit, channels_first=channels_first)
-    test = load(data, "test", folder=folder, limit=limit, channels_first=channels_first)
+    (x, y, names), test = (
+        load(data, part, folder=folder, limit=limit, channels_first=channels_first, side=side)
+        for part in ("train", "test")
+    )
     check_same_classes(names, test[2])
+    recipe = RECIPES[data]
     recipe = replace(
-        RECIPES[data],
+        recipe,
+        epochs=recipe.epochs if epochs is None else epochs,
+        learning_rate=RATES.get(model, recipe.learning_rate),
+        shift=x.shape[2] // 16,
         bfloat16=model != "lenet5",
         adversarial=adversarial,
         attack_steps=attack_steps,
     )
-    if epochs is not None:
-        recipe = replace(recipe, epochs=epochs)
     shape = x.shape[1:] if channels_first else (x.shape[3], x.shape[1], x.shape[2])
     trained = TrainedModel(model, shape, len(names), MEAN, STD, defence=defence)
     training.seed_weights(framework, seed)
     network = trained.create(framework)
+    origin = ""
     if start is not None:
-        zoo.set_weights(network, {**zoo.get_weights(network), **_weights(start, trained)})
+        own = zoo.get_weights(network)
+        loaded, what = _weights(start, trained, own)
+        zoo.set_weights(network, {**own, **loaded})
+        origin = f"from {what}, "
     classifier = classifiers.as_classifier(
         network,
         framework,
@@ -118,7 +140,6 @@ def train(
     out.parent.mkdir(parents=True, exist_ok=True)
     training.train(classifier.model, x, y, recipe, mean=MEAN, std=STD, seed=seed, verbose=verbose)
     reached = accuracy(test[1], classifier.predict(test[0]))
-    origin = "" if start is None else f"from {start.name}, "
     note = (
         f"{data}, {framework}, {origin}{recipe}, seed {seed}: {reached} of {reached.n} test images"
     )
@@ -126,11 +147,14 @@ def train(
     return reached
 
 
-def _weights(start: Path, trained: TrainedModel) -> dict[str, npt.NDArray[Any]]:
-    """Return the weights of a file, which must fit the model to train, with its defence or without.
+def _weights(start: Path, trained: TrainedModel, own: Weights) -> tuple[Weights, str]:
+    """Return the weights of a file that a model starts from, and in words what they are.
 
-    :param start: the file.
+    :param start: the file: of the same model, with its defence or without, or of another with the
+        same convolutional part, of which the weights of that part are returned. Convolutions may
+        lack biases there, which are then zero.
     :param trained: the model to train.
+    :param own: its weights.
     :raises FileNotFoundError: if there is no such file.
     :raises ValueError: if the file is of another model.
     """
@@ -138,9 +162,22 @@ def _weights(start: Path, trained: TrainedModel) -> dict[str, npt.NDArray[Any]]:
     allowed = [
         replace(trained, note=found.note, defence=defence) for defence in (None, trained.defence)
     ]
-    if found not in allowed:
+    if found in allowed:
+        return weights, start.name
+    wanted = {name: weight for name, weight in own.items() if name.startswith(CONVOLUTIONAL)}
+    given = {name: weight for name, weight in weights.items() if name.startswith(CONVOLUTIONAL)}
+    biases = {
+        name: np.zeros_like(weight)
+        for name, weight in wanted.items()
+        if name not in given and name.endswith(".bias")
+    }
+    filled = {**given, **biases}
+    if {name: weight.shape for name, weight in filled.items()} != {
+        name: weight.shape for name, weight in wanted.items()
+    }:
         raise ValueError(
             f"{start} is of {replace(found, note='')}, and cannot start {trained}: only the same "
-            "model can, with the same defence or with none."
+            "model can, with the same defence or with none, or one with the same convolutional "
+            "part."
         )
-    return weights
+    return filled, f"the convolutional part of {start.name}"

@@ -43,6 +43,7 @@ def load(
     stratified: int | None = None,
     seed: int = 0,
     channels_first: bool = True,
+    side: int | None = None,
 ) -> tuple[Images, Labels, list[str]]:
     """Return images, labels and label names of one part of a data set.
 
@@ -76,25 +77,29 @@ def load(
     :param stratified: draw this many of them, with the class balance of the whole; None for all.
     :param seed: for `stratified`: same seed, same images.
     :param channels_first: whether images are (C, H, W), as PyTorch wants them, or (H, W, C).
+    :param side: the shorter side is resized to this many pixels, with bilinear interpolation that
+        averages where it shrinks, and the centre cropped to side×side; None leaves the size.
     :return: images, float32 in [0, 1], shape (N, C, H, W) or (N, H, W, C), where C is 1 if every
         one is greyscale and 3 otherwise; labels, int64, shape (N,); label names, or the indices as
         text where there are none.
     :raises FileNotFoundError: if the folder has none of the three; the message names them.
     :raises ConnectionError: if the hub cannot be reached.
     :raises ImportError: if a library to read them is not installed.
-    :raises ValueError: if the name or the part is not known, `limit` or `stratified` is not
+    :raises ValueError: if the name or the part is not known, `limit`, `stratified` or `side` is not
         possible, the files are not as above, a label is no class index, or an image can be read in
         several ways; the message says in which file and row.
     :raises OSError: if an image is missing or damaged; the message says in which file and row.
     """
     if part not in PARTS:
         raise ValueError(f"part={part!r}; give 'train' or 'test'.")
+    if side is not None:
+        check_whole("side", side, 1)
     source = _source(name, part, folder)
     indices = source.first(limit)
     if stratified is not None:
         check_whole("stratified", stratified, 1)
         ((indices, _),) = split(indices, source.labels[indices], [stratified], seed)
-    return source.arrays(indices, channels_first)
+    return source.arrays(indices, channels_first, side)
 
 
 def check_same_classes(train: list[str], test: list[str]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.data.labels import Labels
+from art_nip.utils.optional import require
 
 Images = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.intp]
@@ -50,14 +51,19 @@ class Part:
             raise ValueError(f"{self.source} holds no image.")
         return np.arange(len(self.labels))[:limit]
 
-    def arrays(self, indices: Indices, channels_first: bool) -> tuple[Images, Labels, list[str]]:
+    def arrays(
+        self, indices: Indices, channels_first: bool, side: int | None = None
+    ) -> tuple[Images, Labels, list[str]]:
         """Return images, labels and label names.
 
         :param indices: of the images wanted.
         :param channels_first: Whether images are (C, H, W) or (H, W, C).
+        :param side: Height and width to bring the images to; None leaves them as they are.
         :raises ValueError: If the images are not all of one size.
         """
         pixels = self.read(indices)
+        if side is not None:
+            pixels = [fitted(image, side) for image in pixels]
         sizes = {image.shape[:2] for image in pixels}
         if len(sizes) > 1:
             raise ValueError(
@@ -75,3 +81,24 @@ class Part:
             scaled /= 255
         names = [*self.names, *map(str, range(len(self.names), self.labels.max() + 1))]
         return scaled, self.labels[indices], names
+
+
+def fitted(pixels: Pixels, side: int) -> Pixels:
+    """Return an image whose shorter side has `side` pixels, the ends of the longer one cut off.
+
+    :param pixels: uint8 or floats; the dtype is kept.
+    :param side: height and width of what is returned.
+    """
+    if pixels.shape[:2] == (side, side):
+        return pixels
+    pillow = require("PIL.ImageOps", to="resize images", install="art-nip[benchmark]")
+    channels = [
+        pillow.fit(
+            pillow.Image.fromarray(channel.astype(np.float32)),
+            (side, side),
+            pillow.Image.Resampling.BILINEAR,
+        )
+        for channel in np.moveaxis(pixels, -1, 0)
+    ]
+    resized = np.stack([np.asarray(channel) for channel in channels], axis=-1)
+    return (resized.round() if pixels.dtype == np.uint8 else resized).astype(pixels.dtype)

@@ -13,6 +13,7 @@ from art_nip import zoo
 from art_nip.benchmark import Attack, Benchmark, Defence
 from art_nip.benchmark.report.results import Results
 from art_nip.benchmark.schema import Protocol
+from art_nip.paper import tiny
 from art_nip.paper.published import ATTACKS
 from art_nip.paper.setting import Setting
 from art_nip.paper.subjects import Loaded
@@ -49,11 +50,11 @@ class Both(NamedTuple):
 def comparison(subject: Loaded, setting: Setting) -> Both:
     """Run the eleven attacks against ten defences (Fig. 7, 9 and 13, Tables II to IV)."""
     attacks = [
-        Attack(name, parameters={"minimal": True} if name in MINIMAL else {})
+        _attack(name, setting)
         for name in ATTACKS
         if not (name == "pixel" and subject.name.startswith("imagenette"))
     ]
-    defences = [*map(Defence, REACTIVE), *_proactive(subject, setting), *_forms()]
+    defences = [*_reactive(REACTIVE, setting), *_proactive(subject, setting), *_forms()]
     return _both(subject, setting, attacks, defences)
 
 
@@ -62,16 +63,18 @@ def sizes(subject: Loaded, setting: Setting) -> Both:
     """Run PGD in L2 at growing ε against four defences (Fig. 8)."""
     found = SIZES.get(subject.name.split("-")[0], SIZES["cifar10"])
     attacks = [
-        Attack("pgd", f"pgd ε={eps}", {"norm": 2, "eps": eps, "eps_step": eps / 4}) for eps in found
+        Attack("pgd", f"pgd ε={eps}", {"norm": 2, "eps": eps, "eps_step": eps / 4})
+        for eps in (tiny.SIZES if setting.tiny else found)
     ]
-    defences = [*map(Defence, ("ss", "fdistill", "stl")), *_forms()]
+    defences = [*_reactive(("ss", "fdistill", "stl"), setting), *_forms()]
     return _both(subject, setting, attacks, defences)
 
 
 @cache
 def counts(subject: Loaded, setting: Setting, protocol: Protocol) -> Results:
     """Run PGD against NIP with other k1 and k2 (Fig. 10)."""
-    varied = {f"{name}={k}": {"k1": 5, "k2": 5, name: k} for name in ("k1", "k2") for k in COUNTS}
+    found = tiny.COUNTS if setting.tiny else COUNTS
+    varied = {f"{name}={k}": {"k1": 5, "k2": 5, name: k} for name in ("k1", "k2") for k in found}
     return _nip(subject, setting, protocol, varied)
 
 
@@ -90,7 +93,7 @@ def _nip(
 ) -> Results:
     """Run PGD against variants of NIP, by δ held-out, by nearest neurons leaked."""
     retrieval = "similarity" if protocol == Protocol.HELD_OUT else "nearest"
-    attacks = [Attack("pgd", parameters={"minimal": True})]
+    attacks = [_attack("pgd", setting)]
     defences = [
         Defence("nip", label, {"retrieval": retrieval, **given}) for label, given in varied.items()
     ]
@@ -132,6 +135,20 @@ def _run(
     )
     benchmark.run(subject.x, subject.y, bank=subject.bank)
     return Results(store)
+
+
+def parameters(name: str, setting: Setting) -> dict[str, Any]:
+    """Return the parameters of an attack or a defence that differ from the registry's."""
+    return tiny.PARAMETERS.get(name, {}) if setting.tiny else {}
+
+
+def _attack(name: str, setting: Setting) -> Attack:
+    minimal = {"minimal": True} if name in MINIMAL else {}
+    return Attack(name, parameters={**parameters(name, setting), **minimal})
+
+
+def _reactive(names: Iterable[str], setting: Setting) -> list[Defence]:
+    return [Defence(name, parameters=parameters(name, setting)) for name in names]
 
 
 def _forms() -> list[Defence]:

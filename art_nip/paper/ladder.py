@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from art_nip import NIPPreprocessor, attacks, plots
 from art_nip.benchmark.schema import Protocol, Threat
 from art_nip.metrics import Proportion, l2_norm, predicted_classes
+from art_nip.paper import tiny
 from art_nip.paper.released import ReleasedEvaluation, defended_by_own
 from art_nip.paper.setting import Made, Results, Setting
 from art_nip.paper.subjects import Loaded, subjects
@@ -29,8 +30,6 @@ Mask = npt.NDArray[np.bool_]
 
 ATTACK: dict[str, Any] = {"eps": 4 / 255, "eps_step": 1 / 255, "max_iter": 10}
 """BIM of the fixed ε. Its minimum-norm form starts there, with steps of the same share."""
-
-TINY_ATTACK: dict[str, Any] = {"eps": 0.2, "eps_step": 0.05, "max_iter": 5}
 
 CHUNK = 50
 """How many images are attacked before the examples are written."""
@@ -117,7 +116,7 @@ class Climb:
     def __init__(self, subject: Loaded, setting: Setting) -> None:
         self._subject, self._setting = subject, setting
         self._results: Results = setting.results
-        self._attack = TINY_ATTACK if setting.tiny else ATTACK
+        self._attack = tiny.LADDER if setting.tiny else ATTACK
 
     def outcome(self, rung: str) -> Outcome:
         """Return what a rung gives.

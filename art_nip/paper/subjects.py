@@ -14,13 +14,14 @@ from art_nip import zoo
 from art_nip.data import Images, Labels, load
 from art_nip.estimators.base import adapter_for
 from art_nip.metrics import predicted_classes
+from art_nip.paper import tiny
 from art_nip.paper.setting import Setting, digest_of
 from art_nip.utils.validation import check_choice
 from art_nip.zoo import classifiers, training
 from art_nip.zoo.classifiers import TrainedModel, as_classifier
 from art_nip.zoo.training import Recipe
 
-BANK, TINY_BANK = 1000, 100
+BANK = 1000
 """How many benign images, of the training part, held-out defences are fitted on."""
 
 
@@ -116,10 +117,12 @@ def subjects(setting: Setting) -> tuple[Loaded, ...]:
 def _loaded(setting: Setting, name: str) -> Loaded:
     subject = (TINY if setting.tiny else SUBJECTS)[name]
     classifier, trained = _trained(setting) if setting.tiny else _classifier(setting, name, subject)
-    first = setting.framework == "pytorch"
+    first, side = setting.framework == "pytorch", trained.image_shape[1]
 
     def images(part: str, n: int) -> tuple[Images, Labels, list[str]]:
-        return load(subject.data, part, folder=setting.data, limit=n, channels_first=first)
+        return load(
+            subject.data, part, folder=setting.data, limit=n, channels_first=first, side=side
+        )
 
     # Some are classified wrongly, and left out.
     x, y, label_names = images("test", 2 * setting.limit + 50)
@@ -127,7 +130,7 @@ def _loaded(setting: Setting, name: str) -> Loaded:
     kept = right[: setting.limit]
     if not len(kept):
         raise ValueError(f"{subject.label} classifies none of {len(y)} test images correctly.")
-    bank_x, bank_y, _ = images("train", TINY_BANK if setting.tiny else BANK)
+    bank_x, bank_y, _ = images("train", tiny.BANK if setting.tiny else BANK)
     return Loaded(
         name,
         subject.label,

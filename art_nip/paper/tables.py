@@ -116,7 +116,7 @@ def _seconds(subject: Loaded, name: str, setting: Setting) -> float:
     """Return how long a defence takes for 5,000 images, from as many as there are."""
 
     def measure() -> dict[str, Any]:
-        preprocessor, times = defence(subject, name), []
+        preprocessor, times = defence(subject, setting, name), []
         preprocessor(subject.x)
         for _ in range(3):
             started = time.perf_counter()

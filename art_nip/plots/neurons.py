@@ -71,9 +71,9 @@ def _panel(
 ) -> None:
     order = np.argsort(-benign, kind="stable")
     ends = (0, *part_ends(len(order), fractions), len(order))
-    ranks = np.arange(len(order)) + 0.5
-    axis.bar(ranks, benign[order], width=1, color=BENIGN, alpha=0.55, label="benign")
-    axis.bar(ranks, adversarial[order], width=1, color=ADVERSARIAL, alpha=0.8, label=second)
+    # One of them light and one dark, for grey print.
+    axis.stairs(benign[order], fill=True, color=BENIGN, alpha=0.4, label="benign")
+    axis.stairs(adversarial[order], fill=True, color=ADVERSARIAL, alpha=0.85, label=second)
     for part, start, end in zip(("front", "middle", "tail"), ends, ends[1:], strict=False):
         axis.annotate(
             part,

@@ -14,19 +14,13 @@ def test_the_parser_knows_all_names():
 
 
 @pytest.mark.parametrize("framework", ["pytorch", "tensorflow"])
-def test_paper_tiny(framework, tmp_path, capsys):
-    argv = ["paper", "--only", "ladder", "--tiny", "--limit", "6", "--quiet"]
+def test_paper_says_where_its_page_is(framework, tmp_path, capsys):
+    argv = ["paper", "--only", "table-1", "--tiny", "--limit", "6", "--quiet"]
     argv += ["--framework", framework, "--out", str(tmp_path)]
-    assert cli.main(argv) == 0
-    printed = capsys.readouterr().out
-    assert printed == f"Written to {tmp_path / 'paper.md'}\n"
-    assert (tmp_path / "ladder.md").read_text().strip() in (tmp_path / "paper.md").read_text()
-    assert (tmp_path / "ladder.png").is_file()
-    examples = next((tmp_path / "results").glob("examples-*-minimal-*")).stat().st_mtime_ns
-    assert cli.main(argv) == 0
-    assert capsys.readouterr().out == printed
-    again = next((tmp_path / "results").glob("examples-*-minimal-*")).stat().st_mtime_ns
-    assert again == examples
+    for _ in range(2):
+        assert cli.main(argv) == 0
+        assert capsys.readouterr().out == f"Written to {tmp_path / 'paper.md'}\n"
+    assert (tmp_path / "table-1.md").read_text().strip() in (tmp_path / "paper.md").read_text()
 
 
 def test_missing_weights_are_one_sentence(tmp_path, capsys):

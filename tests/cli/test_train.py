@@ -1,8 +1,10 @@
 """Training: the same schedule and augmentation for both frameworks, and files that either reads."""
 
 import io
+import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,9 @@ from PIL import Image
 
 from art_nip import cli, data, zoo
 from art_nip.cli import parser, train
+from art_nip.utils.files import write_arrays
 from art_nip.zoo import classifiers, training
+from art_nip.zoo.architectures import BatchNorm
 from art_nip.zoo.classifiers import TrainedModel, as_classifier
 from art_nip.zoo.training import Recipe
 from tests.helpers import to_framework
@@ -170,6 +174,42 @@ def test_train_command(framework, data_folder, tmp_path, capsys, digits):
     right = classifiers.load(out, "pytorch").predict(x).argmax(1) == y
     assert f"{100 * right.mean():.1f} %" in printed
     assert right.mean() > 0.5
+
+
+def test_train_command_at_another_side_from_a_convolutional_part(
+    framework, data_folder, tmp_path, weights_file, capsys
+):
+    trained, weights = classifiers.read(weights_file)
+    header = {"format": classifiers.FORMAT, "trained": json.dumps(asdict(trained))}
+    without = {k: v for k, v in weights.items() if k != "features.0.bias"}
+    write_arrays(tmp_path / "start.safetensors", without, header)
+    out = tmp_path / "w.safetensors"
+    argv = ["train", "gtsrb", "lenet5", "--data", str(data_folder), "--out", str(out), "--quiet"]
+    argv += ["--framework", framework, "--side", "32", "--limit", "300", "--epochs", "1"]
+    argv += ["--start", str(tmp_path / "start.safetensors")]
+    assert cli.main(argv) == 0
+    found, after = classifiers.read(out)
+    assert found.image_shape == (1, 32, 32)
+    assert "from the convolutional part of start.safetensors, " in found.note
+    assert "shift=2" in found.note
+    for name in ("features.0.weight", "features.3.weight", "features.3.bias"):
+        np.testing.assert_allclose(after[name], weights[name], atol=0.02)
+    assert np.abs(after["features.0.bias"]).max() < 0.02
+    assert after["classifier.0.weight"].shape != weights["classifier.0.weight"].shape
+
+
+def test_a_start_with_another_convolutional_part_is_refused(data_folder, tmp_path, capsys):
+    other = TrainedModel("resnet20", (1, 28, 28), 10, 0.5, 0.25)
+    classifiers.save(tmp_path / "other.safetensors", other.create("pytorch"), other)
+    argv = ["train", "gtsrb", "lenet5", "--data", str(data_folder), "--out", str(tmp_path / "w")]
+    assert cli.main([*argv, "--limit", "300", "--start", str(tmp_path / "other.safetensors")]) == 2
+    assert "or one with the same convolutional part" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("name", train.RATES)
+def test_rates_are_of_models_that_normalise_nothing(name):
+    assert not any(isinstance(layer, BatchNorm) for layer in zoo.architecture_of(name, 10).features)
 
 
 def test_the_command_offers_what_there_is(tmp_path):

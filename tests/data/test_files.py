@@ -166,3 +166,41 @@ def test_parts_with_different_classes_are_refused():
     data.check_same_classes(["0", "1", "2"], ["0", "1"])
     with pytest.raises(ValueError, match=r"class 1 is 'b' and 'c'.*an empty folder"):
         data.check_same_classes(["a", "b", "c"], ["a", "c"])
+
+
+@pytest.mark.parametrize("channels_first", [True, False])
+@pytest.mark.parametrize("form", ["npz", "folder"])
+def test_a_side_shrinks_the_shorter_side_and_crops_the_centre(tmp_path, form, channels_first):
+    row = np.repeat(np.uint8([0, 40, 80, 120, 160, 200]), 2)  # six stripes of two pixels
+    image = np.broadcast_to(row[None, :, None], (8, 12, 3)) + np.uint8([0, 1, 2])
+    if form == "npz":
+        write_npz(tmp_path / "mine-test.npz", [image], [0])
+    else:
+        write_folder(tmp_path / "mine-test", [image], [0])
+    x, *_ = data.load("mine", "test", folder=tmp_path, side=4, channels_first=channels_first)
+    pixels = np.moveaxis(x[0], 0, -1) if channels_first else x[0]
+    assert pixels.shape == (4, 4, 3)
+    # The outer stripes are cut off; of the four in between, each is a pixel now.
+    centre = 255 * pixels[:, 1:3]
+    np.testing.assert_allclose(centre[..., 0], np.broadcast_to([80, 120], (4, 2)), atol=1)
+    np.testing.assert_allclose(centre[..., 2] - centre[..., 0], 2, atol=1e-3)
+    whole, *_ = data.load("mine", "test", folder=tmp_path, channels_first=channels_first)
+    assert sorted(whole.shape) == [1, 3, 8, 12]
+
+
+def test_a_side_keeps_floats_and_images_that_have_it(tmp_path):
+    rng = np.random.default_rng(0)
+    write_npz(tmp_path / "mine-test.npz", rng.random((3, 8, 8)), [0, 1, 1])
+    same, *_ = data.load("mine", "test", folder=tmp_path, side=8)
+    np.testing.assert_array_equal(same, data.load("mine", "test", folder=tmp_path)[0])
+    larger, *_ = data.load("mine", "test", folder=tmp_path, side=16)
+    assert larger.shape == (3, 1, 16, 16)
+    assert len(np.unique(larger)) > 256
+    assert larger.min() >= 0
+    assert larger.max() <= 1
+
+
+@pytest.mark.parametrize("side", [0, -1, 2.5, True, "32"])
+def test_a_side_that_is_none_is_refused(side):
+    with pytest.raises(ValueError, match="side"):
+        data.load("mnist", "test", limit=1, side=side)

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from art_nip import cli
 from art_nip.benchmark.tasks import Crafting
-from art_nip.paper import grids
+from art_nip.paper import grids, tiny
 from art_nip.paper.registry import EXHIBITS
-from art_nip.paper.run import make
+from art_nip.paper.run import PAGE, make
 from art_nip.paper.setting import Setting
-
-pytestmark = pytest.mark.slow
 
 MADE = {
     "ladder": ["ladder.md", "ladder.png"],
@@ -25,10 +24,11 @@ MADE = {
 
 @pytest.fixture(scope="module")
 def made(framework, tmp_path_factory):
-    setting = Setting(
-        tmp_path_factory.mktemp(framework), limit=8, tiny=True, framework=framework, verbose=False
-    )
-    return setting, make(EXHIBITS, setting)
+    out = tmp_path_factory.mktemp(framework)
+    argv = ["paper", "--tiny", "--quiet", "--framework", framework, "--out", str(out)]
+    assert cli.main(argv) == 0
+    setting = Setting(out, limit=tiny.LIMIT, tiny=True, framework=framework, verbose=False)
+    return setting, out / PAGE
 
 
 def files(exhibit, framework):

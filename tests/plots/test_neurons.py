@@ -13,16 +13,16 @@ def test_influence_bars_sort_by_benign_influence():
     benign = np.tile(np.arange(20.0), (4, 1))
     adversarial = np.tile(np.arange(20.0)[::-1], (6, 1))
     (axis,) = plots.influence_bars({"FGSM": (benign, adversarial)}).axes
-    heights = [[bar.get_height() for bar in bars] for bars in axis.containers]
-    assert heights[0] == pytest.approx(np.arange(20)[::-1] / 19)
-    assert heights[1] == pytest.approx(np.arange(20) / 19)
+    first, second = (bars.get_data().values for bars in axis.patches)
+    assert first == pytest.approx(np.arange(20)[::-1] / 19)
+    assert second == pytest.approx(np.arange(20) / 19)
 
 
 def test_influence_bars_weigh_every_image_alike():
     one, other = np.eye(10)[0], np.eye(10)[1]
     benign = np.stack([1000 * one, other])
     (axis,) = plots.influence_bars({"FGSM": (benign, np.zeros((1, 10)))}).axes
-    assert [bar.get_height() for bar in axis.containers[0]] == [0.5, 0.5, *[0] * 8]
+    assert axis.patches[0].get_data().values.tolist() == [0.5, 0.5, *[0] * 8]
 
 
 def test_influence_bars_mark_the_parts_of_definition_2():

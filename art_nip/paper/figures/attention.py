@@ -32,7 +32,7 @@ def grad_cam(setting: Setting) -> Made:
         if framework_of(subject.classifier) is not Framework.PYTORCH:
             continue
         images = attacked(subject, setting, SHOWN)
-        nip = defence(subject, "nip")
+        nip = defence(subject, setting, "nip")
         columns: dict[str, Images] = {"benign": subject.x[:SHOWN]}
         for attack in ATTACKS:
             columns[attack] = images[attack]

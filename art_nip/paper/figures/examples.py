@@ -32,10 +32,10 @@ def fooled(subject: Loaded, x_adv: Images) -> Any:
 
 
 @cache
-def defence(subject: Loaded, name: str) -> Any:
+def defence(subject: Loaded, setting: Setting, name: str) -> Any:
     """Return a named defence of the subject's classifier, fitted on its bank if it learns."""
     named = defences.get(name)
-    made = named.create(subject.classifier)
+    made = named.create(subject.classifier, **grids.parameters(name, setting))
     if named.learns:
         made.fit(*subject.bank)
     return made

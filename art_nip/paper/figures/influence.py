@@ -43,7 +43,7 @@ def defences(setting: Setting) -> Made:
     found = {}
     for subject in subjects(setting):
         nip = _looking(subject)
-        made = {name: defence(subject, name) for name in DEFENCES}
+        made = {name: defence(subject, setting, name) for name in DEFENCES}
         images = attacked(subject, setting, MOST)
         pairs: dict[str, tuple[Floats, Floats]] = {}
         for attack in REPAIRED:

@@ -44,7 +44,7 @@ def repaired(setting: Setting) -> Made:
     found = {}
     for subject in subjects(setting):
         images = attacked(subject, setting, len(REPAIRED))
-        made = {name: defence(subject, name) for name in DEFENCES}
+        made = {name: defence(subject, setting, name) for name in DEFENCES}
         columns: dict[str, list[Images]] = {"benign": [], "adversarial": []}
         for row, attack in enumerate(REPAIRED):
             x_adv = images[attack][row : row + 1]
