@@ -26,7 +26,7 @@ IMAGES_ASKED_AGAIN = 8
 """On so many images it is seen whether a defence is random."""
 
 TIMES_ASKED_AGAIN = 3
-"""How often they are asked for that: a coin that is tossed for all at once may agree with itself."""
+"""How often they are asked for that: a coin tossed for all at once may agree with itself."""
 
 
 def answers(

@@ -29,9 +29,9 @@ def clone_with(mixin: type, estimator: Any) -> Any:
     return estimator if issubclass(given, mixin) else clone(estimator, _mixed(mixin, given))
 
 
-def made_of(kind: Any) -> tuple[tuple[type, ...], type]:
+def made_of(kind: Any) -> tuple[tuple[type, ...], Any]:
     """Return the mixins of a class of clones, the first one first, and the class behind them."""
-    found: tuple[tuple[type, ...], type] = vars(kind).get("_made_of", ((), kind))
+    found: tuple[tuple[type, ...], Any] = vars(kind).get("_made_of", ((), kind))
     return found
 
 

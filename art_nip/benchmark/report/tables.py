@@ -119,7 +119,7 @@ def repeated(
         (
             f"{defence}, {count}",
             [
-                _cell(measured, of, defence, kinds[place], _number(2))
+                shown(measured, of, defence, kinds[place], number(2))
                 for of, kinds in metrics.items()
             ],
         )
