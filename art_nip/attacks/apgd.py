@@ -9,7 +9,7 @@ import numpy.typing as npt
 from art.attacks import evasion
 
 from art_nip.attacks.base import true_or_predicted
-from art_nip.attacks.gradient_estimators import averaged
+from art_nip.attacks.gradient_estimators import averaged, of_one_scale
 from art_nip.attacks.in_unit_range import in_unit_range, range_taken
 from art_nip.attacks.parameters import UnsuitableClassifierError
 from art_nip.estimators.single_precision import single_precision
@@ -78,7 +78,8 @@ class AutoProjectedGradientDescent(evasion.AutoProjectedGradientDescent):  # typ
         target, given = single_precision(self.estimator), range_taken(estimator)
         if given is not None:
             target = in_unit_range(target, given)
-        self._estimator = averaged(target, draws)
+        target = averaged(target, draws)
+        self._estimator = target if norm in (np.inf, "inf") else of_one_scale(target)
 
     def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
         """Return adversarial examples; `y` are true classes, None the predicted ones."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from art_nip.attacks.parameters import UnsuitableClassifierError
 from art_nip.estimators.clones import clone, clone_with
+from art_nip.utils.arrays import namespace
 from art_nip.utils.frameworks import Framework, code_of, framework_of
 from art_nip.zoo.suppression import auxiliary_logits, suppressing_layers
 
@@ -114,6 +115,28 @@ def averaged(estimator: Any, draws: int) -> Any:
     other = clone(clone_with(_Averaged, zero_where_there_is_none(estimator)))
     other._draws = draws
     return other
+
+
+class _Scaled:
+    """What makes a class of ART classifiers one whose loss gradients are neither tiny nor huge."""
+
+    def loss_gradient(self, x: Any, y: Any, **keywords: Any) -> Any:
+        found = super().loss_gradient(x, y, **keywords)  # type: ignore[misc]
+        xp = namespace(found)
+        axes = tuple(range(1, len(found.shape)))
+        largest = xp.max(xp.abs(found), axis=axes, keepdims=True)
+        return found / xp.where(largest > 0, largest, xp.ones_like(largest))
+
+
+def of_one_scale(estimator: Any) -> Any:
+    """Return a clone whose loss gradients have 1 for their largest value in each image.
+
+    Where a classifier is sure, gradients are tiny. Their squares vanish in float32, and ART's APGD
+    adds 1e-7 to their L2 norm before it divides by it: its steps would vanish too.
+
+    :param estimator: an ART classifier that gives loss gradients; it stays as it is.
+    """
+    return clone_with(_Scaled, estimator)
 
 
 def straight_through(estimator: Any) -> Any:

@@ -8,7 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from art.attacks import evasion
 
-from art_nip.attacks.gradient_estimators import averaged, straight_through, with_auxiliary
+from art_nip.attacks.gradient_estimators import (
+    averaged,
+    of_one_scale,
+    straight_through,
+    with_auxiliary,
+)
 from art_nip.utils.validation import check_number, check_whole
 from art_nip.zoo.suppression import suppressing_layers
 
@@ -53,8 +58,9 @@ class ProjectedGradientDescent(evasion.ProjectedGradientDescent):  # type: ignor
         suits = not auxiliary or bool(suppressing_layers(getattr(estimator, "model", None)))
         if auxiliary and suits:
             target = with_auxiliary(target, auxiliary)
+        target = averaged(target, draws)
         super().__init__(
-            averaged(target, draws),
+            target if norm in (np.inf, "inf") else of_one_scale(target),
             norm=norm,
             eps=eps,
             eps_step=eps_step,

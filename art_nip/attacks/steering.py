@@ -10,8 +10,9 @@ from art.estimators.classification.classifier import ClassifierMixin
 from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
+from art_nip.attacks.balls import check_linf_or_l2, drawn, unit_step, within_ball
 from art_nip.attacks.base import Floats, Mask, Rows, UnitRangeAttack
-from art_nip.attacks.parameters import UnsuitableClassifierError, check_share
+from art_nip.attacks.parameters import UnsuitableClassifierError, check_sizes
 from art_nip.attacks.surrogates import offers, surrogate_losses
 from art_nip.utils.ranges import PixelRange
 from art_nip.utils.seeds import generator
@@ -29,18 +30,19 @@ Way = Sequence[Sequence[int]]
 
 
 class SteeringAttack(UnitRangeAttack):
-    """Steps by the sign of gradients that lead the parts of a defence to another class.
+    """Steps along gradients (in L∞, their sign) that lead the parts of a defence to another class.
 
     The gradients are those of the surrogate losses that the defence, or the defended classifier,
     offers: see :class:`art_nip.utils.surrogates.OffersSurrogateLosses`. Each is followed alone,
     towards the classes that score highest with it. If there are several, their gradients, divided
     by their mean size, are added too, and taken in turn, towards the classes that score highest
-    with all of them. So it goes from each start, within an L∞ ball, with steps whose size falls;
+    with all of them. So it goes from each start, within a ball, with steps whose size falls;
     what first fools the defended classifier is kept. Tramèr et al., "On adaptive attacks to
     adversarial example defenses" (2020), ask of an attack that it targets all parts of a defence.
 
     :param estimator: an ART classifier with a defence that offers surrogate losses.
-    :param eps: of the L∞ ball, a share of the images' range.
+    :param norm: np.inf or 2.
+    :param eps: radius of the ball, for images in [0, 1].
     :param eps_step: size of the first step, likewise; the last one has a fortieth of it.
     :param max_iter: steps towards each class, by each way, from each start.
     :param targets: how many classes.
@@ -53,7 +55,7 @@ class SteeringAttack(UnitRangeAttack):
 
     attack_params: ClassVar[list[str]] = [
         *UnitRangeAttack.attack_params,
-        *("eps", "eps_step", "max_iter", "targets", "restarts", "seed", "verbose"),
+        *("norm", "eps", "eps_step", "max_iter", "targets", "restarts", "seed", "verbose"),
     ]
     _estimator_requirements = (BaseEstimator, ClassifierMixin)
 
@@ -61,6 +63,7 @@ class SteeringAttack(UnitRangeAttack):
         self,
         estimator: Any,
         *,
+        norm: float | str = np.inf,
         eps: float = 8 / 255,
         eps_step: float = 4 / 255,
         max_iter: int = 60,
@@ -71,6 +74,7 @@ class SteeringAttack(UnitRangeAttack):
         verbose: bool = True,
     ) -> None:
         super().__init__(estimator, batch_size)
+        self.norm = norm
         self.eps = eps
         self.eps_step = eps_step
         self.max_iter = max_iter
@@ -108,8 +112,9 @@ class SteeringAttack(UnitRangeAttack):
                 for rank in range(ranked.shape[1]):
                     start = x[left]
                     if restart:
-                        noise = rng.uniform(-self.eps, self.eps, start.shape).astype(np.float32)
-                        start = self._within(start + noise, x[left])
+                        start = self._within(
+                            start + drawn(rng, start.shape, self.eps, self.norm), start
+                        )
                     found, fooled = self._steered(
                         start, x[left], labels[left], ranked[left, rank], way
                     )
@@ -153,7 +158,8 @@ class SteeringAttack(UnitRangeAttack):
                     "many at every call, with a gradient of zeros where one leads nowhere."
                 )
             direction = self._direction([losses[place] for place in way[step % len(way)]])
-            moved[going] = self._within(moved[going] + size * np.sign(direction), x[going])
+            step_taken = size * unit_step(direction, self.norm)
+            moved[going] = self._within(moved[going] + step_taken, x[going])
             if step % STEPS_BETWEEN_CHECKS == 0 or step == self.max_iter:
                 fooled[going] = self._scores(moved[going]).argmax(axis=1) != labels[going]
                 if fooled.all():
@@ -172,14 +178,12 @@ class SteeringAttack(UnitRangeAttack):
         return total
 
     def _within(self, moved: Floats, x: Floats) -> Floats:
-        near = np.clip(moved, x - np.float32(self.eps), x + np.float32(self.eps))
-        clipped: Floats = np.clip(near, 0, 1).astype(np.float32)
-        return clipped
+        return within_ball(moved, x, self.eps, self.norm)
 
     def _check_params(self) -> None:
         super()._check_params()
-        check_share("eps", self.eps)
-        check_share("eps_step", self.eps_step)
+        check_linf_or_l2(self.norm)
+        check_sizes({"norm": self.norm, "eps": self.eps, "eps_step": self.eps_step})
         for name in ("max_iter", "targets", "restarts"):
             check_whole(name, getattr(self, name), least=1)
 

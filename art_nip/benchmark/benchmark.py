@@ -212,7 +212,8 @@ class Benchmark:
         :return: a row for each metric of each cell, with the columns attack ("benign" for none),
             defence, protocol, threat, metric, value, low, high (95 %: Wilson's interval for
             rates, the normal one for means), n (images it was taken over), seconds (of the cell),
-            eps (of the attack), error. A cell that raised has one row with the metric "error".
+            eps (of the attack), error, norm (that of eps: "linf", "l2", or ""). A cell that raised
+            has one row with the metric "error".
             A defence that learns nothing has the same rows in both protocols. The metrics are
             `accuracy`; of attacks (rows with the defence "none", or adaptive ones) `asr`, and
             `l2`, `linf` over the successful examples, in units of the range of the images; of
@@ -436,6 +437,7 @@ class Benchmark:
                     limit=entry.limit,
                     suite=entry.suite,
                     eps=None if np.isnan(entry.eps) else entry.eps,
+                    norm=entry.norm,
                 )
                 for entry in grid.attacks.values()
             ],

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
+import numpy as np
 from art.attacks.attack import EvasionAttack
 from art.defences.preprocessor.preprocessor import Preprocessor
 from art.estimators.estimator import BaseEstimator
@@ -21,7 +22,7 @@ from art_nip.attacks.labels import takes_true_classes
 from art_nip.attacks.surrogates import offers
 from art_nip.benchmark import suite as adaptive
 from art_nip.benchmark.fingerprints import fingerprint
-from art_nip.benchmark.schema import BENIGN, NONE, Kind, Role, Threat
+from art_nip.benchmark.schema import BENIGN, NONE, Kind, Norm, Role, Threat
 from art_nip.benchmark.serialization import Detached, alike, packed, unpacked
 from art_nip.estimators.clones import defended
 from art_nip.nip.preprocessor import NIPPreprocessor
@@ -87,12 +88,14 @@ class AttackEntry:
     :param name: the name of a named attack, else the class.
     :param parameters: its parameters, as reports show them.
     :param eps: the ε of the attack, NaN where it has none.
+    :param norm: the norm that this ε is in, one of `Norm`; "" where it has none, or in another.
     :param identity: fingerprint of what determines it.
     :param make: takes a classifier, and returns the ART attack on it.
     :param limit: how many images are attacked; None: all.
     :param per_image: whether each image is attacked by itself.
     :param suite: the label of the adaptive suite that it belongs to; "" for none.
-    :param budget: the budget of the suite: ε in L∞, a share of the clip range.
+    :param budget: the budget of the suite: ε, of images in [0, 1].
+    :param budget_norm: the norm that the budget is in.
     :param role: its name in the suite.
     :param kinds: the kinds of defence that it is made for, see :class:`Kind`.
     :param by_surrogates: whether it is for those only that offer surrogate losses.
@@ -108,8 +111,10 @@ class AttackEntry:
     make: Callable[[Any], Any]
     limit: int | None
     per_image: bool
+    norm: str = ""
     suite: str = ""
     budget: float = math.nan
+    budget_norm: Norm = Norm.LINF
     role: Role | None = None
     kinds: tuple[Kind, ...] = adaptive.KINDS
     by_surrogates: bool = False
@@ -293,14 +298,14 @@ def _attack_entries(given: Any, classifier: Any) -> list[AttackEntry]:
     label = chosen.label or adaptive.SUITE
     limit = adaptive.LIMIT if chosen.limit is None else chosen.limit
     return [
-        _of_suite(member, label, parameters["eps"], limit, classifier)
+        _of_suite(member, label, parameters, limit, classifier)
         for member in adaptive.members(**parameters)
         if member.frameworks is None or framework_of(classifier) in member.frameworks
     ]
 
 
 def _of_suite(
-    member: adaptive.Member, suite: str, eps: float, limit: int, classifier: Any
+    member: adaptive.Member, suite: str, settled: Mapping[str, Any], limit: int, classifier: Any
 ) -> AttackEntry:
     attack = Attack(member.attack, f"{suite}: {member.role}", member.parameters, limit)
     entry = _attack_entry(attack, classifier)
@@ -311,7 +316,8 @@ def _of_suite(
         entry,
         identity=identity,
         suite=suite,
-        budget=eps,
+        budget=settled["eps"],
+        budget_norm=Norm(settled["norm"]),
         role=member.role,
         kinds=member.kinds,
         by_surrogates=member.by_surrogates,
@@ -329,11 +335,13 @@ def _attack_entry(chosen: Attack, classifier: Any) -> AttackEntry:
         named = attacks.get(attack)
         with _naming("attack", attack):
             parameters = named.resolved(chosen.parameters)
+        eps = _number(None if parameters.get(attacks.MINIMAL) else parameters.get("eps"))
         return AttackEntry(
             label=chosen.label or attack,
             name=attack,
             parameters=parameters,
-            eps=_number(None if parameters.get(attacks.MINIMAL) else parameters.get("eps")),
+            eps=eps,
+            norm=_norm(eps, parameters),
             identity=fingerprint("attack", attack, parameters),
             make=_Named(named, chosen.parameters),
             limit=named.limit if limit is None else limit,
@@ -357,11 +365,13 @@ def _attack_entry(chosen: Attack, classifier: Any) -> AttackEntry:
     # Refuses attacks that can only lead to classes of the user's choice.
     takes_true_classes(attack)
     parameters = {name: getattr(attack, name, None) for name in attack.attack_params}
+    eps = _number(parameters.get("eps"))
     return AttackEntry(
         label=chosen.label or kind,
         name=kind,
         parameters=parameters,
-        eps=_number(parameters.get("eps")),
+        eps=eps,
+        norm=_norm(eps, parameters),
         identity=fingerprint(attack),
         make=Detached(attack, classifier).bind,
         limit=limit,
@@ -447,6 +457,16 @@ def _naming(what: str, name: str) -> Iterator[None]:
         if repr(name) in str(error):
             raise
         raise ValueError(f"The {what} {name!r}: {error}") from error
+
+
+def _norm(eps: float, parameters: Mapping[str, Any]) -> str:
+    """Return the norm that an ε is in; "" where there is no ε, or in another than `Norm`."""
+    if math.isnan(eps):
+        return ""
+    # Attacks call them as ART does, or as other libraries.
+    named: dict[Any, str] = {np.inf: Norm.LINF, "inf": Norm.LINF, "Linf": Norm.LINF}
+    named |= {2: Norm.L2, "2": Norm.L2, "L2": Norm.L2}
+    return str(named.get(parameters.get("norm", np.inf), ""))
 
 
 def _number(value: Any) -> float:

@@ -48,6 +48,18 @@ OF_DEFENCES = (Protocol.HELD_OUT, Protocol.LEAKED)
 """The protocols of a benchmark."""
 
 
+class Norm(Word):
+    """How the size of a perturbation of an image in [0, 1] is measured."""
+
+    LINF = "linf"
+    L2 = "l2"
+
+    @property
+    def sign(self) -> str:
+        """How it is written for readers."""
+        return "L∞" if self is Norm.LINF else "L2"
+
+
 class Threat(Word):
     """Whether attacks know of the defence."""
 
@@ -111,6 +123,7 @@ class AttackRecord:
     :param limit: how many images are attacked; None for all.
     :param suite: the label of the adaptive suite that it belongs to; "" for none.
     :param eps: its ε; None where it has none.
+    :param norm: the norm that this ε is in; "" where it has none, or in another than `Norm`.
     """
 
     label: str
@@ -119,6 +132,7 @@ class AttackRecord:
     limit: int | None = None
     suite: str = ""
     eps: float | None = None
+    norm: str = ""
 
 
 @dataclass(frozen=True)
@@ -278,6 +292,7 @@ class Row:
     seconds: float
     eps: float
     error: str
+    norm: str = ""
 
     @classmethod
     def from_texts(cls, cells: Mapping[str, str]) -> Row:
@@ -296,6 +311,7 @@ class Row:
             metric=cells["metric"],
             n=int(cells["n"]),
             error=cells["error"],
+            norm=cells.get("norm", ""),
             **numbers,
         )
 

@@ -12,14 +12,25 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
-from art_nip.benchmark.schema import Kind, Role
+import numpy as np
+
+from art_nip.benchmark.schema import Kind, Norm, Role
 from art_nip.utils.frameworks import Framework
-from art_nip.utils.validation import check_choice, check_whole
+from art_nip.utils.validation import check_choice, check_whole, is_number
 
 SUITE = "adaptive"
 
-DEFAULTS: dict[str, Any] = {"eps": 8 / 255, "max_iter": 20, "queries": 500}
-"""ε, a share of the clip range; steps of gradient attacks; queries of attacks without gradients."""
+DEFAULTS: dict[str, Any] = {
+    "norm": str(Norm.LINF),
+    "eps": 8 / 255,
+    "max_iter": 20,
+    "queries": 500,
+}
+"""The norm, "linf" or "l2"; ε in that norm, of images in [0, 1]; steps of gradient attacks; queries
+of attacks without gradients."""
+
+L2_EPS = 0.5
+"""ε in L2 unless the user says otherwise, as of RobustBench for images of 32×32."""
 
 SMALLEST_ALLOWED = {"max_iter": 2, "queries": 50}
 
@@ -70,10 +81,12 @@ OUTSIDE_THE_BUDGET = {Role.TRANSFER_2: 2, Role.TRANSFER_4: 4}
 """The multiples of ε at which examples are transferred too, by role."""
 
 
-def members(eps: float, max_iter: int, queries: int) -> Iterator[Member]:
-    """Yield the attacks of the suite; parameters as in `DEFAULTS`."""
+def members(norm: str, eps: float, max_iter: int, queries: int) -> Iterator[Member]:
+    """Yield the attacks of the suite, each in the norm; parameters as in `DEFAULTS`."""
     steps = max_iter
-    size = {"eps": eps}
+    in_linf = norm == Norm.LINF
+    # All are in L∞ unless told otherwise.
+    size = {"eps": eps, **({} if in_linf else {"norm": 2})}
     pgd = {**size, "eps_step": 2.5 * eps / steps, "max_iter": steps}
     longer = {**pgd, "eps_step": 1.25 * eps / steps, "max_iter": 2 * steps}
     apgd = {**size, "eps_step": 2 * eps, "max_iter": 2 * steps}
@@ -96,7 +109,7 @@ def members(eps: float, max_iter: int, queries: int) -> Iterator[Member]:
     yield Member(Role.STEERING, "steering", steering, by_surrogates=True)
     yield Member(Role.SQUARE, "square", {**size, "max_iter": queries})
     evaluations = {"init_eval": queries // 10, "max_eval": queries // 5}
-    hops = {"norm": float("inf"), "max_iter": 5, **evaluations}
+    hops = {"norm": float("inf") if in_linf else 2, "max_iter": 5, **evaluations}
     yield Member(Role.HOPSKIPJUMP, "hopskipjump", hops)
     yield Member(Role.NOISE, "noise", size)
     # The gradients of the undefended classifier, which nothing hides, and the answers of the other.
@@ -106,9 +119,10 @@ def members(eps: float, max_iter: int, queries: int) -> Iterator[Member]:
     yield Member(Role.TRANSFER, "eot", longer, **transferred)
     for role, factor in OUTSIDE_THE_BUDGET.items():
         # No more than the whole range, where that is all there is.
-        times = min(factor, 1 / eps)
+        times = min(factor, 1 / eps) if in_linf else factor
         grown = {**longer, "eps": times * eps, "eps_step": times * longer["eps_step"]}
         yield Member(role, "eot", grown, **transferred)
+    # In L∞ always: there, no bound is simply the whole range.
     yield Member(
         Role.PGD_UNBOUNDED, "eot", {"eps": 1.0, "eps_step": 2.5 / steps, "max_iter": steps}
     )
@@ -120,15 +134,26 @@ def settled(parameters: Mapping[str, Any]) -> dict[str, Any]:
     :raises ValueError: if a parameter is unknown, or its value is not allowed.
     """
     check_parameters(parameters)
-    return {**DEFAULTS, **parameters}
+    found = {**DEFAULTS, **parameters}
+    if found["norm"] == Norm.L2 and "eps" not in parameters:
+        found["eps"] = L2_EPS
+    return found
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
     """Raise a ValueError if a parameter of the suite is unknown, or its value is not allowed."""
     for name, value in parameters.items():
         check_choice(f"parameter of the attacks {SUITE!r}", name, list(DEFAULTS))
-        if name != "eps":
+        if name == "norm":
+            check_choice(f"norm of the attacks {SUITE!r}", value, tuple(Norm))
+        elif name != "eps":
             check_whole(name, value, least=SMALLEST_ALLOWED[name])
+        elif parameters.get("norm") == Norm.L2:
+            if not is_number(value) or not 0 < value < np.inf:
+                raise ValueError(
+                    f"eps={value!r}; give a number above 0, the L2 norm of what may be added to an "
+                    "image in [0, 1], such as 0.5."
+                )
         elif not isinstance(value, Real) or not 0 < float(value) <= 1:
             meant = (
                 f" Did you mean {float(value):g}/255?"

@@ -60,7 +60,7 @@ def tidy(run: Run, suites: Sequence[Outcome]) -> pd.DataFrame:
 
 def _of_suite(outcome: Outcome, figure: Figure) -> tuple[Any, ...]:
     where = (outcome.suite, outcome.defence, str(outcome.protocol), str(Threat.ADAPTIVE))
-    return (*where, *figure, math.nan, outcome.eps, "")
+    return (*where, *figure, math.nan, outcome.eps, "", str(outcome.norm))
 
 
 def _rows(cell: Cell, cells: Mapping[Any, Cell], run: Run) -> Iterator[tuple[Any, ...]]:
@@ -68,7 +68,8 @@ def _rows(cell: Cell, cells: Mapping[Any, Cell], run: Run) -> Iterator[tuple[Any
 
     :param cells: all cells by attack, defence, protocol and threat.
     """
-    eps = math.nan if cell.attack == BENIGN else run.grid.attacks[cell.attack].eps
+    attack = None if cell.attack == BENIGN else run.grid.attacks[cell.attack]
+    eps, norm = (math.nan, "") if attack is None else (attack.eps, attack.norm)
     where = (cell.attack, cell.defence, str(cell.protocol), str(cell.threat))
     compared = {"benign": (BENIGN, cell.defence, cell.protocol, cell.threat)}
     if not _is_of_the_attack(cell):
@@ -80,7 +81,7 @@ def _rows(cell: Cell, cells: Mapping[Any, Cell], run: Run) -> Iterator[tuple[Any
     if cell.adversarial and (failure := run.failure(cell)):
         errors.insert(0, failure)
     if errors:
-        yield (*where, "error", math.nan, math.nan, math.nan, 0, math.nan, eps, errors[0])
+        yield (*where, "error", math.nan, math.nan, math.nan, 0, math.nan, eps, errors[0], norm)
         return
     crafted = run.crafted(cell) if cell.adversarial and _is_of_the_attack(cell) else None
     missing = cell.adversarial and _is_of_the_attack(cell) and crafted is None
@@ -90,7 +91,7 @@ def _rows(cell: Cell, cells: Mapping[Any, Cell], run: Run) -> Iterator[tuple[Any
     if crafted is not None:
         seconds += crafted.facts["seconds"]
     for figure in _measure(cell, run.grid.y, crafted, predictions, others):
-        yield (*where, *figure, seconds, eps, "")
+        yield (*where, *figure, seconds, eps, "", norm)
 
 
 def _is_of_the_attack(cell: Cell) -> bool:

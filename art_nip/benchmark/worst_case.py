@@ -13,12 +13,13 @@ from art_nip.benchmark.draws import drawn, wrong_by_majority
 from art_nip.benchmark.grid import Cell
 from art_nip.benchmark.paired import PairedDifference, holm
 from art_nip.benchmark.results import Run
-from art_nip.benchmark.schema import BENIGN, NONE, Protocol, Role, Threat
+from art_nip.benchmark.schema import BENIGN, NONE, Norm, Protocol, Role, Threat
 
 Mask = npt.NDArray[np.bool_]
 
 ROUNDING_SHARE = 1e-5
-"""The share of the clip range by which rounding in float32 may exceed the budget."""
+"""By how much rounding in float32 may exceed the budget, of images in [0, 1]; of a budget above 1,
+the share of it."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,14 @@ class Outcome:
     :param suite: label of the suite.
     :param defence: label of the defence.
     :param protocol: how the defence was fitted.
-    :param eps: the budget, a share of the clip range.
+    :param eps: the budget, of images in [0, 1].
     :param benign_wrong: which images the classifier gets wrong unattacked, shape (N,).
     :param wrong: by role of the attacks with results, which images the classifier gets wrong,
         attacked or not, in one draw if it is random.
     :param broken: the same, but attacked images count only within the budget.
     :param benign: facts of classifying benign images.
     :param flags: what AutoAttack warned of.
+    :param norm: the norm that the budget is in.
     :param repeated: of a random classifier, what is right when it is asked again.
     """
 
@@ -61,6 +63,7 @@ class Outcome:
     broken: dict[Role, Mask]
     benign: dict[str, Any]
     flags: tuple[str, ...] = ()
+    norm: Norm = Norm.LINF
     repeated: Repeated | None = None
 
     def broken_by(self, roles: Iterable[Role]) -> Mask | None:
@@ -100,7 +103,8 @@ def outcomes(run: Run) -> Iterator[Outcome]:
             continue
         n = grid.attacked(cells[0].attack)
         y = grid.y[:n]
-        eps = grid.attacks[cells[0].attack].budget
+        attack = grid.attacks[cells[0].attack]
+        eps, norm = attack.budget, attack.budget_norm
         asked = drawn(unattacked)[:n]
         benign_wrong = asked[:, 0] != y
         majority, always = [~wrong_by_majority(asked, y)], [(asked == y[:, None]).all(axis=1)]
@@ -114,7 +118,8 @@ def outcomes(run: Run) -> Iterator[Outcome]:
             if crafted is None or predictions is None or predictions.error or role is None:
                 continue
             flags += crafted.facts.get("flags", [])
-            within = crafted.linf <= eps + ROUNDING_SHARE
+            sizes = crafted.linf if norm is Norm.LINF else crafted.l2
+            within = sizes <= eps + ROUNDING_SHARE * max(1, eps)
             asked = drawn(predictions)
             wrong[role] = benign_wrong | (asked[:, 0] != y)
             broken[role] = benign_wrong | (wrong[role] & within)
@@ -125,6 +130,7 @@ def outcomes(run: Run) -> Iterator[Outcome]:
             yield Outcome(
                 *(suite, defence, protocol, eps, benign_wrong, wrong, broken, unattacked.facts),
                 tuple(flags),
+                norm,
                 Repeated(_all(majority), _all(always), draws) if draws > 1 else None,
             )
 

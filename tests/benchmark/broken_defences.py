@@ -6,6 +6,7 @@ et al., "Evaluating the adversarial robustness of adaptive test-time defenses" (
 change the model are written for PyTorch only.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -17,6 +18,8 @@ from torch import nn
 from torch.nn import functional
 
 from art_nip import zoo
+from art_nip.benchmark.schema import Role
+from art_nip.benchmark.worst_case import Outcome
 from tests.helpers import make_classifier
 
 LEVELS = 15
@@ -144,6 +147,14 @@ NAMES = (
     *("stochastic activation pruning", "defensive distillation", "k-winners-take-all"),
     *("early exit", "anti-adversary"),
 )
+
+
+def alone(outcome: Outcome, roles: tuple[Role, ...] = (Role.FGSM, Role.PGD)) -> Outcome:
+    """Return what a suite of some of the attacks would have said, each image asked about once."""
+    wrong, broken_by = (
+        {role: masks[role] for role in roles} for masks in (outcome.wrong, outcome.broken)
+    )
+    return replace(outcome, wrong=wrong, broken=broken_by, repeated=None)
 
 
 def broken(name: str, framework: str, model: Any, x: np.ndarray, y: np.ndarray) -> Any:

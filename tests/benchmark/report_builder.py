@@ -39,7 +39,7 @@ class Builder:
     def row(self, attack, defence, metric, numbers, setting=("held-out", "oblivious"), error=""):
         value, low, high, n = numbers
         eps = self.eps.get(attack)
-        cells = (attack, defence, *setting, metric, value, low, high, n, 1.5, eps, error)
+        cells = (attack, defence, *setting, metric, value, low, high, n, 1.5, eps, error, "")
         self.rows = [row for row in self.rows if row[:5] != cells[:5]]
         self.rows.append(cells)
 

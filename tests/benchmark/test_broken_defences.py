@@ -1,7 +1,5 @@
 """The adaptive suite and its checklist, on defences that are known to be broken."""
 
-from dataclasses import replace
-
 import pytest
 
 from art_nip.benchmark import Attack, Benchmark, suite
@@ -9,14 +7,13 @@ from art_nip.benchmark.checklist import checklist
 from art_nip.benchmark.results import Run
 from art_nip.benchmark.schema import Role, Status
 from art_nip.benchmark.worst_case import outcomes
-from tests.benchmark.broken_defences import IN_BOTH, NAMES, broken
+from tests.benchmark.broken_defences import IN_BOTH, NAMES, alone, broken
 from tests.helpers import make_classifier, on_host_only, to_framework
 
 pytestmark = on_host_only("models that are trained here, and compared in pairs")
 
 EPS = 0.3
-SIMPLE = (Role.FGSM, Role.PGD)
-CHOSEN = {*SIMPLE, Role.APGD_DLR, Role.BPDA, Role.TRANSFER, Role.TRANSFER_STEERED}
+CHOSEN = {*(Role.FGSM, Role.PGD, Role.APGD_DLR, Role.BPDA, Role.TRANSFER, Role.TRANSFER_STEERED)}
 """These suffice here, and are quick."""
 
 WRONG_WITH = {
@@ -59,20 +56,13 @@ def found(framework, lenet, digits, tmp_path_factory):
             benchmark._computed(grid)
             run = Run(grid, benchmark._store)
             everything = {outcome.defence: outcome for outcome in outcomes(run)}
-            simple = {name: _only(SIMPLE, outcome) for name, outcome in everything.items()}
+            simple = {name: alone(outcome) for name, outcome in everything.items()}
             failed = {
                 (item.defence, item.item)
                 for item in checklist(run, list(simple.values()))
                 if item.status is Status.FAILED
             }
     return everything, simple, failed
-
-
-def _only(roles, outcome):
-    masks = {
-        name: {role: getattr(outcome, name)[role] for role in roles} for name in ("wrong", "broken")
-    }
-    return replace(outcome, **masks)
 
 
 def _names(framework):

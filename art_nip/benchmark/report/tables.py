@@ -28,6 +28,7 @@ from art_nip.benchmark.schema import (
     AttackRecord,
     ChecklistItem,
     DefenceRecord,
+    Norm,
     Row,
     Status,
 )
@@ -81,7 +82,10 @@ def worst_case(
         [(math.nan, _checked(items, defence)) for defence in defences],
     )
     row = next((measured[key] for key in measured if key[2] == "worst_case_accuracy"), None)
-    budget = "" if row is None else f" L∞ at most {row.eps:.3g} of the clip range, n = {row.n}."
+    budget = ""
+    if row is not None:
+        sign = Norm(row.norm or Norm.LINF).sign
+        budget = f" {sign} at most {row.eps:.3g}, of images in [0, 1]; n = {row.n}."
     return Table(
         f"Worst-case accuracy under the suite {suite!r}: the share of the images that the defended "
         "classifier gets right whichever attack of the suite they meet, and if it is random, in "

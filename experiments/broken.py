@@ -1,0 +1,59 @@
+"""What the adaptive suite and its checklist make of defences that are known to be broken.
+
+    python -m experiments.broken
+
+LeNet-5 on the digits that this package brings along, the defences of the tests. Prints the table of
+docs/results/broken.md; results are kept in the folder `results/broken`.
+"""
+
+from art_nip import zoo
+from art_nip.benchmark import Attack, Benchmark
+from art_nip.benchmark.checklist import checklist
+from art_nip.benchmark.results import Run
+from art_nip.benchmark.schema import Status
+from art_nip.benchmark.worst_case import outcomes
+from art_nip.data import mnist, split
+from art_nip.zoo import classifiers, training
+from tests.benchmark.broken_defences import NAMES, alone, broken
+
+IMAGES = 40
+PARAMETERS = {"eps": 0.3, "max_iter": 10, "queries": 100}
+OF_ALL = {"an attack was made for this defence"}
+"""Items that fail for whatever offers no surrogate losses, and so tell nothing apart."""
+
+
+def main() -> None:
+    """Run the suite, and print what it leaves."""
+    train, _, (x, y) = split(*mnist(), sizes=(3000, 600, 200))
+    training.seed_weights("pytorch", 0)
+    model = zoo.create("lenet5", input_shape=(1, 28, 28), nb_classes=10)
+    recipe = training.Recipe(epochs=3, batch_size=64, bfloat16=False)
+    training.train(model, *train, recipe, verbose=False)
+    benchmark = Benchmark(
+        classifiers.as_classifier(model.eval(), "pytorch", (1, 28, 28), 10),
+        [Attack("adaptive", parameters=PARAMETERS, limit=IMAGES)],
+        {name: broken(name, "pytorch", model, *train) for name in NAMES},
+        threats=["adaptive"],
+        store="results/broken",
+    )
+    benchmark.run(x[:IMAGES], y[:IMAGES])
+    print("| defence | benign | FGSM and PGD | suite | what fails with FGSM and PGD alone |")
+    print("|---|---:|---:|---:|---|")
+    with benchmark._grid(x[:IMAGES], y[:IMAGES], None) as grid:
+        run = Run(grid, benchmark._store)
+        for outcome in outcomes(run):
+            simple = alone(outcome)
+            failed = [
+                f"{item.item}: {item.evidence}"
+                for item in checklist(run, [simple])
+                if item.status is Status.FAILED and item.item not in OF_ALL
+            ]
+            shares = [~outcome.benign_wrong, simple.robust, outcome.robust]
+            cells = [f"{share.mean():.2f}" for share in shares]
+            if outcome.repeated is not None:
+                cells[-1] += f" (one draw {outcome.robust_once.mean():.2f})"
+            print(f"| {' | '.join([outcome.defence, *cells, '; '.join(failed)])} |")
+
+
+if __name__ == "__main__":
+    main()
