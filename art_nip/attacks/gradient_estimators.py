@@ -117,6 +117,9 @@ def averaged(estimator: Any, draws: int) -> Any:
     return other
 
 
+SMALLEST = float(np.finfo(np.float32).tiny)
+
+
 class _Scaled:
     """What makes a class of ART classifiers one whose loss gradients are neither tiny nor huge."""
 
@@ -125,7 +128,7 @@ class _Scaled:
         xp = namespace(found)
         axes = tuple(range(1, len(found.shape)))
         largest = xp.max(xp.abs(found), axis=axes, keepdims=True)
-        return found / xp.where(largest > 0, largest, xp.ones_like(largest))
+        return found / (largest + SMALLEST)  # where all is zero, it stays so
 
 
 def of_one_scale(estimator: Any) -> Any:

@@ -225,10 +225,12 @@ class Benchmark:
             a paired difference), and `worst_case_p`, p of the exact McNemar test of the two, by
             Holm's method for all defences of the suite and protocol; of random defences, whose
             `accuracy` is that of one draw, `accuracy_majority`, `accuracy_worst_draw`,
-            `worst_case_accuracy_one_draw` and `worst_case_accuracy_majority`; `psnr` and `tknc`
-            (k = 5) between what the model sees and the benign images; `seconds_per_image`,
-            `forward_passes`, `backward_passes` of classifying in benign rows, of crafting in those
-            of attacks.
+            `worst_case_accuracy_one_draw` and `worst_case_accuracy_majority`; of all adaptive
+            attacks without an ε together (rows with the attack "nearest") `accuracy_at`, the share
+            of the images whose nearest example is further away than eps, in either norm; `psnr`
+            and `tknc` (k = 5) between what the model sees and the benign images;
+            `seconds_per_image`, `forward_passes`, `backward_passes` of classifying in benign rows,
+            of crafting in those of attacks.
         :raises ValueError: if images or labels are not as above, the bank is missing, or an image
             of it is among those evaluated.
         """

@@ -20,6 +20,12 @@ BENIGN = "benign"
 NONE = "none"
 """The defence's name in cells without a defence."""
 
+NEAREST = "nearest"
+"""The attack's name in rows of the metric `ACCURACY_AT`: all attacks without an ε together."""
+
+ACCURACY_AT = "accuracy_at"
+"""The metric of a curve of accuracy against ε, which has a row for each ε and norm."""
+
 
 class Word(str, Enum):
     """Words of tables and files; each is equal to its text, and written as it."""

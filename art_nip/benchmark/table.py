@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from art_nip.benchmark.curves import curves
 from art_nip.benchmark.draws import drawn, wrong_by_majority
 from art_nip.benchmark.grid import Cell
 from art_nip.benchmark.results import Crafted, Run
-from art_nip.benchmark.schema import BENIGN, COLUMNS, NONE, Threat
+from art_nip.benchmark.schema import ACCURACY_AT, BENIGN, COLUMNS, NEAREST, NONE, Threat
 from art_nip.benchmark.store import Result
 from art_nip.benchmark.worst_case import Outcome, differences
 from art_nip.metrics import (
@@ -54,6 +55,14 @@ def tidy(run: Run, suites: Sequence[Outcome]) -> pd.DataFrame:
         figure = ("worst_case_difference", found.value, found.low, found.high, found.n)
         rows.append(_of_suite(outcome, figure))
         rows.append(_of_suite(outcome, ("worst_case_p", found.p, math.nan, math.nan, found.n)))
+    rows += [
+        (
+            *(NEAREST, point.defence, str(point.protocol), str(Threat.ADAPTIVE)),
+            *_rate(ACCURACY_AT, point.rate),
+            *(math.nan, point.eps, "", str(point.norm)),
+        )
+        for point in curves(run)
+    ]
     table: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS))
     return table
 

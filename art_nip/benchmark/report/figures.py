@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from art_nip import plots
 from art_nip.benchmark.report.document import Picture
 from art_nip.benchmark.report.results import Examples, Measurements, Sweep
+from art_nip.benchmark.schema import Norm, Row
 from art_nip.utils.optional import require
 
 if TYPE_CHECKING:
@@ -91,6 +92,35 @@ def sweep(
     caption = f"{axis} of each defence against {attacks.name} of several sizes ε; {setting}.{rest}"
     return Picture(
         _svg(plots.sweep(curves, defences, measure=axis)),
+        caption,
+        f"{caption} The numbers are in the table above.",
+    )
+
+
+def curves(
+    points: Sequence[Row], norm: Norm, defences: Sequence[str], setting: str
+) -> Picture | None:
+    """Return a figure of the accuracy of each defence against ε, or None if it is 0 everywhere.
+
+    :param points: a row for each ε and defence.
+    :param norm: the norm that ε is in.
+    :param setting: threat and protocol, for the caption.
+    """
+    shown, rest = _first(defences, "defences")
+    drawn = {
+        defence: [
+            (row.eps, (row.value, row.low, row.high)) for row in points if row.defence == defence
+        ]
+        for defence in shown
+    }
+    if not any(row.value > 0 for row in points):
+        return None
+    caption = (
+        f"Accuracy of each defence against ε in {norm.sign}, under all attacks without an ε "
+        f"together; {setting}.{rest}"
+    )
+    return Picture(
+        _svg(plots.sweep(drawn, defences, measure="Accuracy")),
         caption,
         f"{caption} The numbers are in the table above.",
     )

@@ -12,7 +12,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.benchmark.schema import BENIGN, ChecklistItem, Description, Row, checklist_item
+from art_nip.benchmark.schema import (
+    ACCURACY_AT,
+    BENIGN,
+    ChecklistItem,
+    Description,
+    Norm,
+    Row,
+    checklist_item,
+)
 from art_nip.utils.files import reading
 from art_nip.utils.validation import clip_range
 
@@ -59,7 +67,9 @@ class Results:
             )
         self._folder = folder
         self.run = _description(_present(folder / "benchmark.json"))
-        self.rows = list(_rows(_present(folder / "table.csv")))
+        rows = list(_rows(_present(folder / "table.csv")))
+        self.rows = [row for row in rows if row.metric != ACCURACY_AT]
+        self._points = [row for row in rows if row.metric == ACCURACY_AT]
         with reading(_present(folder / "images.safetensors"), RUN_AGAIN) as file:
             self.image_shape = tuple(file.get_slice("x").get_shape()[1:])
             self._classes = file.get_tensor("y")
@@ -113,6 +123,12 @@ class Results:
         """Return the rows of a threat and a protocol, by attack, defence and metric."""
         rows = self.rows_of(threat, protocol)
         return {(row.attack, row.defence, row.metric): row for row in rows}
+
+    def curves(self, threat: str, protocol: str) -> dict[Norm, list[Row]]:
+        """Return by norm the points of the curves of accuracy against ε, if there are any."""
+        points = [row for row in self._points if (row.threat, row.protocol) == (threat, protocol)]
+        found = {norm: [row for row in points if row.norm == norm] for norm in Norm}
+        return {norm: rows for norm, rows in found.items() if rows}
 
     def cells(self, threat: str, protocol: str) -> int:
         """Return how many cells a threat and a protocol will have."""

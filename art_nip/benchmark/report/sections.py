@@ -127,6 +127,10 @@ def _measured(results: Results, threat: str, protocol: str) -> Iterator[Block]:
         unbounded = [attack for attack in alone if attack not in results.sizes]
         if any((attack, defence, "l2") in measured for attack in unbounded for defence in defences):
             yield tables.distance(measured, unbounded, defences)
+        for norm, points in results.curves(threat, protocol).items():
+            yield tables.curves(points, norm, defences)
+            if (picture := figures.curves(points, norm, defences, setting)) is not None:
+                yield picture
     else:
         metric, axis = "dsr", "DSR"
         yield tables.success(measured, attacks, defences, sweeps)

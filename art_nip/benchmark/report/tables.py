@@ -239,6 +239,35 @@ def distance(measured: Measurements, attacks: Sequence[str], defences: Sequence[
     )
 
 
+def curves(points: Sequence[Row], norm: Norm, defences: Sequence[str]) -> Table:
+    """Return how accuracy falls with ε, under all attacks without an ε together.
+
+    :param points: a row for each ε and defence.
+    :param norm: the norm that ε is in.
+    """
+    sizes = sorted({row.eps for row in points})
+    found = {(row.defence, row.eps): row for row in points}
+    show = _number(2)
+    columns: list[list[Scored]] = []
+    for size in sizes:
+        rows_here = [found.get((defence, size)) for defence in defences]
+        columns.append(
+            [(math.nan, MISSING) if row is None else (row.value, show(row)) for row in rows_here]
+        )
+    rows = _by_defence(defences, *columns)
+    n = ", ".join(sorted({f"{row.n:,}" for row in points}))
+    return Table(
+        f"Accuracy against ε in {norm.sign}, of images in [0, 1]: the share of the images for "
+        f"which no attack without an ε has found a nearer adversarial example, n = {n}.",
+        "defence",
+        [f"{size:.3g}" for size in sizes],
+        rows,
+        across="ε",
+        notes="Of all adaptive attacks without an ε together, also those that looked in another "
+        f"norm; a stronger attack may leave less. {BEST}{_signs(rows)}",
+    )
+
+
 def consistency(measured: Measurements, attacks: Sequence[str], defences: Sequence[str]) -> Table:
     """Return the TKNC of what the model sees."""
     rows = [
