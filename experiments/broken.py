@@ -1,10 +1,13 @@
 """What the adaptive suite and its checklist make of defences that are known to be broken.
 
     python -m experiments.broken
+    python -m experiments.broken 0.2 "early exit"
 
-LeNet-5 on the digits that this package brings along, the defences of the tests. Prints the table of
-docs/results/broken.md; results are kept in the folder `results/broken`.
+LeNet-5 on the digits that this package brings along, ε (0.3), and the defences of the tests, all or
+those named. Prints the tables of docs/results/broken.md; results are kept in `results/broken-EPS`.
 """
+
+import sys
 
 from art_nip import zoo
 from art_nip.benchmark import Attack, Benchmark
@@ -17,12 +20,12 @@ from art_nip.zoo import classifiers, training
 from tests.benchmark.broken_defences import NAMES, alone, broken
 
 IMAGES = 40
-PARAMETERS = {"eps": 0.3, "max_iter": 10, "queries": 100}
+STEPS = {"max_iter": 10, "queries": 100}
 OF_ALL = {"an attack was made for this defence"}
 """Items that fail for whatever offers no surrogate losses, and so tell nothing apart."""
 
 
-def main() -> None:
+def main(eps: float = 0.3, *names: str) -> None:
     """Run the suite, and print what it leaves."""
     train, _, (x, y) = split(*mnist(), sizes=(3000, 600, 200))
     training.seed_weights("pytorch", 0)
@@ -31,10 +34,10 @@ def main() -> None:
     training.train(model, *train, recipe, verbose=False)
     benchmark = Benchmark(
         classifiers.as_classifier(model.eval(), "pytorch", (1, 28, 28), 10),
-        [Attack("adaptive", parameters=PARAMETERS, limit=IMAGES)],
-        {name: broken(name, "pytorch", model, *train) for name in NAMES},
+        [Attack("adaptive", parameters={"eps": eps, **STEPS}, limit=IMAGES)],
+        {name: broken(name, "pytorch", model, *train) for name in names or NAMES},
         threats=["adaptive"],
-        store="results/broken",
+        store=f"results/broken-{eps:g}",
     )
     benchmark.run(x[:IMAGES], y[:IMAGES])
     print("| defence | benign | FGSM and PGD | suite | what fails with FGSM and PGD alone |")
@@ -56,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(float, sys.argv[1:2]), *sys.argv[2:])

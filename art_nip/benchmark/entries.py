@@ -12,7 +12,7 @@ from typing import Any
 
 from art_nip.benchmark.report.results import Measurements, Results
 from art_nip.benchmark.report.scores import share
-from art_nip.benchmark.schema import BENIGN, Row, Status, Threat
+from art_nip.benchmark.schema import BENIGN, Norm, Row, Status, Threat
 
 AUTOATTACK = "autoattack"
 """The attack whose accuracy RobustBench ranks by."""
@@ -43,11 +43,11 @@ def _of_defence(results: Results, defence: str, protocol: str) -> Iterator[dict[
     if benign is None:
         return
     adaptive = results.measured(Threat.ADAPTIVE, protocol)
-    found: dict[float, dict[str, Row]] = {}
+    found: dict[tuple[float, str], dict[str, Row]] = {}
     for field, row in _robust(results, adaptive, defence):
-        found.setdefault(row.eps, {})[field] = row
-    for eps, rows in found.items() or [(math.nan, {})]:
-        yield _entry(results, defence, protocol, eps, {"clean_acc": benign, **rows}, measured)
+        found.setdefault((row.eps, row.norm), {})[field] = row
+    for budget, rows in found.items() or [((math.nan, ""), {})]:
+        yield _entry(results, defence, protocol, budget, {"clean_acc": benign, **rows}, measured)
 
 
 def _robust(results: Results, adaptive: Measurements, defence: str) -> Iterator[tuple[str, Row]]:
@@ -66,7 +66,7 @@ def _entry(
     results: Results,
     defence: str,
     protocol: str,
-    eps: float,
+    budget: tuple[float, str],
     rows: dict[str, Row],
     measured: Measurements,
 ) -> dict[str, Any]:
@@ -80,16 +80,18 @@ def _entry(
         entry["dataset"] = run.data
     if run.model is not None:
         entry["architecture"] = run.model.partition(", fingerprint ")[0]
+    eps, norm = budget
     if not math.isnan(eps):
-        entry["eps"] = share(eps)
+        entry["eps"] = f"{eps:g}" if norm == Norm.L2 else share(eps)
     entry |= {field: f"{100 * row.value:.2f}" for field, row in rows.items()}
-    flagged = _flagged(results, defence, protocol, eps)
+    flagged = _flagged(results, defence, protocol, budget)
     if flagged is not None:
         entry["unreliable"] = flagged
     entry["footnote"] = _footnote(protocol, rows)
     entry["art_nip"] = {
         "benchmark": run.name,
         "protocol": protocol,
+        "norm": norm or None,
         "images": run.images,
         "n": {field: row.n for field, row in rows.items()},
         "intervals": {
@@ -102,12 +104,14 @@ def _entry(
     return entry
 
 
-def _flagged(results: Results, defence: str, protocol: str, eps: float) -> bool | None:
+def _flagged(
+    results: Results, defence: str, protocol: str, budget: tuple[float, str]
+) -> bool | None:
     """Return whether AutoAttack itself says that its accuracy is not to be relied on."""
     measured = results.measured(Threat.ADAPTIVE, protocol)
     for suite in results.suites:
         row = measured.get((suite, defence, "worst_case_accuracy"))
-        if row is None or row.eps != eps:
+        if row is None or (row.eps, row.norm) != budget:
             continue
         for item in results.checklist(suite, protocol):
             if item.defence == defence and item.item == "AutoAttack raises no flag":

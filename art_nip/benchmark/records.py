@@ -106,6 +106,7 @@ def _record(run: Run, cell: Cell, unattacked: Cell) -> dict[str, Any] | None:
         "through_defence": cell.through,
         "suite": attack.suite or None,
         "eps": _number(attack.eps),
+        "norm": attack.norm or None,
         "distances": {name: _numbers(getattr(crafted, name)) for name in NORMS},
         "num_forwards": crafted.facts.get("forward"),
         "num_backwards": crafted.facts.get("backward"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from art_nip.benchmark.report.results import Results
-from art_nip.benchmark.schema import AttackRecord, DefenceRecord
+from art_nip.benchmark.schema import ACCURACY_AT, AttackRecord, DefenceRecord
 from art_nip.utils.optional import require
 from art_nip.utils.validation import check_choice
 
@@ -69,13 +69,17 @@ def track(folder: str | Path, tracker: str) -> str:
 
 def figures(results: Results) -> Iterator[tuple[str, float]]:
     """Yield the name and value of every number of the table; there is none where it has NaN."""
-    attacks = _names(row.attack for row in results.rows)
-    defences = _names(row.defence for row in results.rows)
-    for row in results.rows:
+    rows = [*results.rows, *results.points]
+    attacks = _names(row.attack for row in rows)
+    defences = _names(row.defence for row in rows)
+    for row in rows:
         if row.metric == "error":
             continue
+        metric = row.metric
+        if metric == ACCURACY_AT:
+            metric += f"_{row.norm}_{row.eps:.3g}"
         name = "/".join(
-            [row.threat, row.protocol, attacks[row.attack], defences[row.defence], row.metric]
+            [row.threat, row.protocol, attacks[row.attack], defences[row.defence], metric]
         )
         values = {"": row.value, "_low": row.low, "_high": row.high, "_n": float(row.n)}
         for suffix, value in values.items():

@@ -147,7 +147,7 @@ def _table(threat: Threat, protocol: str, rows: Iterable[DataRow]) -> Table:
             *("difference to none", "p", "items failed", "forward passes"),
         ]
         notes = (
-            "Compare rows of one data set and one ε (L∞, a share of the range of pixels). Attacked "
+            "Compare rows of one data set and one ε (of images in [0, 1], in L∞ or L2). Attacked "
             "by: an adaptive suite, or the worst of what else was run within this ε, which may be "
             "too weak to say much; n is how many images. ≤: another of these attacks raised an "
             "error or is not there yet, so the row has no rank. Difference to none: of the same "

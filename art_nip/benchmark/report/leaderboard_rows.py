@@ -9,7 +9,7 @@ from pathlib import Path
 
 from art_nip.benchmark.report.document import TableCell
 from art_nip.benchmark.report.results import Measurements, Results
-from art_nip.benchmark.report.scores import means, number, p_value, share, with_none
+from art_nip.benchmark.report.scores import means, number, p_value, size, with_none
 from art_nip.benchmark.schema import BENIGN, NONE, Row, Status, Threat
 
 UNKNOWN = "not said"
@@ -49,21 +49,21 @@ class Store:
 
 
 def adaptive_rows(store: Store, protocol: str) -> Iterator[DataRow]:
-    """Yield a row for each defence and each ε: the lower of a suite and of the other attacks."""
+    """Yield a row for each defence and each budget: the lower of a suite and of other attacks."""
     results = store.results
     measured = results.measured(Threat.ADAPTIVE, protocol)
     for defence in results.defences:
-        found = {left.row.eps: left for left in _of_attacks(results, measured, defence)}
+        found = {size(left.row): left for left in _of_attacks(results, measured, defence)}
         for left in _of_suites(results, measured, defence):
-            other = found.get(left.row.eps)
+            other = found.get(size(left.row))
             if other is None or left.row.value <= other.row.value:
-                found[left.row.eps] = left
-        for eps, left in found.items():
+                found[size(left.row)] = left
+        for budget, left in found.items():
             yield (
                 defence,
                 [
                     *store.named(),
-                    TableCell(share(eps)),
+                    TableCell(budget),
                     left.cell(),
                     TableCell(left.by),
                     _cell(measured, BENIGN, defence, "accuracy"),
@@ -107,11 +107,13 @@ def _of_suites(results: Results, measured: Measurements, defence: str) -> Iterat
 
 
 def _of_attacks(results: Results, measured: Measurements, defence: str) -> Iterator[Left]:
-    """Yield for each ε the lowest accuracy under the attacks that are in no suite."""
-    by_size: dict[float, list[str]] = {}
+    """Yield for each ε and norm the lowest accuracy under the attacks that are in no suite."""
+    norms = {attack.label: attack.norm for attack in results.run.attacks}
+    by_size: dict[tuple[float, str], list[str]] = {}
     for attack in results.alone:
         if attack in results.sizes:
-            by_size.setdefault(results.sizes[attack], []).append(attack)
+            key = results.sizes[attack], norms.get(attack, "")
+            by_size.setdefault(key, []).append(attack)
     for attacks in by_size.values():
         rows = [
             row

@@ -69,7 +69,7 @@ class Results:
         self.run = _description(_present(folder / "benchmark.json"))
         rows = list(_rows(_present(folder / "table.csv")))
         self.rows = [row for row in rows if row.metric != ACCURACY_AT]
-        self._points = [row for row in rows if row.metric == ACCURACY_AT]
+        self.points = [row for row in rows if row.metric == ACCURACY_AT]
         with reading(_present(folder / "images.safetensors"), RUN_AGAIN) as file:
             self.image_shape = tuple(file.get_slice("x").get_shape()[1:])
             self._classes = file.get_tensor("y")
@@ -126,7 +126,7 @@ class Results:
 
     def curves(self, threat: str, protocol: str) -> dict[Norm, list[Row]]:
         """Return by norm the points of the curves of accuracy against ε, if there are any."""
-        points = [row for row in self._points if (row.threat, row.protocol) == (threat, protocol)]
+        points = [row for row in self.points if (row.threat, row.protocol) == (threat, protocol)]
         found = {norm: [row for row in points if row.norm == norm] for norm in Norm}
         return {norm: rows for norm, rows in found.items() if rows}
 

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from art_nip.benchmark.report.document import TableCell
 from art_nip.benchmark.report.results import Measurements, Sweep
-from art_nip.benchmark.schema import NONE, Row
+from art_nip.benchmark.schema import NONE, Norm, Row
 
 MISSING = TableCell("–")
 FAILED = TableCell("failed")
@@ -121,6 +121,11 @@ def worst_of(measured: Measurements, attacks: Sequence[str], defence: str) -> Sc
 def p_value(row: Row) -> TableCell:
     """Return a p-value as text."""
     return TableCell("< 0.001" if row.value < 0.001 else f"{row.value:.3f}")
+
+
+def size(row: Row) -> str:
+    """Return the ε of a row with its norm, where that is not L∞."""
+    return f"{Norm.L2.sign} {row.eps:g}" if row.norm == Norm.L2 else share(row.eps)
 
 
 def share(eps: float) -> str:

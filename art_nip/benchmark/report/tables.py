@@ -247,7 +247,7 @@ def curves(points: Sequence[Row], norm: Norm, defences: Sequence[str]) -> Table:
     """
     sizes = sorted({row.eps for row in points})
     found = {(row.defence, row.eps): row for row in points}
-    show = _number(2)
+    show = number(2)
     columns: list[list[Scored]] = []
     for size in sizes:
         rows_here = [found.get((defence, size)) for defence in defences]
