@@ -36,7 +36,7 @@ def test_a_sequential_with_hooks_that_art_does_not_call_is_refused(register):
     estimator = PyTorchClassifier(model, nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0, 1))
     handle = getattr(model, register)(lambda *_: None)
     with pytest.raises(
-        ValueError, match=r"with forward hooks, and ART .* register them on a layer"
+        ValueError, match=r"forward hooks, and ART .* register them on a layer"
     ):
         adapter(estimator, "1")
     handle.remove()
