@@ -1,9 +1,12 @@
 """How fast NIP is, beside what it must be compared with; ratios taken side by side in one run.
 
     python benchmarks/speed.py [--framework pytorch|tensorflow] [--json results/speed.json]
+                               [--only one-image batches bank memory] [--one-thread]
                                [--large-bank 50000]
 
-`--large-bank` adds what a bank takes that does not fit into memory, see `large_bank.py`.
+`--one-thread` measures processor time, which other work on the machine disturbs less. Any part of
+the table can be had alone: `--only one-image` takes half a minute. `--large-bank` adds what a bank
+takes that does not fit into memory, see `large_bank.py`.
 
 Each ratio is the median over pairs of runs, one of each kind right after the other. Models have
 random weights and images are noise: neither changes the time. On a machine with a GPU it is used.
@@ -20,6 +23,10 @@ What was tried, in PyTorch on two CPU cores (medians of ratios, 2026-11-23):
 - Ranks by a threshold on sorted values: 3 ms for 256 images of 512 neurons, of 1,300 for VGG-19. A
   stable argsort takes 0.7 and `kthvalue` 0.74 of that. Neither shows in the whole, and the
   threshold alone is the same code in NumPy, PyTorch and TensorFlow.
+- One image: most of looking at it is calls of small operations. `floor.py` makes the same passes
+  and nothing else: no change here goes below that. Layers are visited once for their device,
+  precision and mode; a candidate is one search among the borders between similarities; TensorFlow
+  looks and finds in one graph.
 - Candidates found by bisection in sorted similarities, so that a thousand times as many cost
   nothing that can be seen; they are decoded after they are fetched.
 """
@@ -48,7 +55,10 @@ from art_nip.zoo.classifiers import as_classifier
 BATCH = 256
 CANDIDATES = 1000
 IMAGES = {"pytorch": (3, 32, 32), "tensorflow": (32, 32, 3)}
+PARTS = ("one-image", "batches", "bank", "memory")
 SMALL_IMAGES = {"pytorch": (1, 12, 12), "tensorflow": (12, 12, 1)}
+
+clock: Callable[[], float] = time.perf_counter
 
 
 def noise(n: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -108,17 +118,28 @@ def forward_and_backward(framework: str, estimator: Any) -> Callable[[np.ndarray
     return lambda x: gradient(tf.convert_to_tensor(x)).numpy()
 
 
-def seconds(run: Callable[[], object]) -> float:
-    gc.collect()
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+def seconds(run: Callable[[], object], times: int, clock: Callable[[], float]) -> float:
+    start = clock()
+    for _ in range(times):
+        run()
+    return (clock() - start) / times
 
 
-def compare(what: str, run: Callable[[], object], base: Callable[[], object], repeat: int) -> dict:
-    """Time two runs alternately, after one of each that does not count."""
+def compare(
+    what: str,
+    run: Callable[[], object],
+    base: Callable[[], object],
+    repeat: int,
+    times: int = 1,
+) -> dict:
+    """Time two runs alternately, after one of each that does not count.
+
+    :param repeat: the number of pairs.
+    :param times: how often a run of a pair is made.
+    """
     run(), base()
-    pairs = [(seconds(run), seconds(base)) for _ in range(repeat)]
+    gc.collect()
+    pairs = [(seconds(run, times, clock), seconds(base, times, clock)) for _ in range(repeat)]
     row = {
         "what": what,
         "seconds": statistics.median(a for a, _ in pairs),
@@ -180,7 +201,15 @@ def single_image_rows(framework: str, repeat: int) -> list[dict]:
             defended = fitted(estimator, 512, retrieval=retrieval).attach(estimator)
             what = f"{name}, {retrieval}: predict one image defended / undefended"
             runs = [partial(each.predict, x) for each in (defended, estimator)]
-            rows.append(compare(what, *runs, 20 * repeat))
+            rows.append(compare(what, *runs, 10 * repeat, times=5))
+        if framework == "pytorch":
+            import floor
+
+            nip = fitted(estimator, 512)
+            runs[0] = partial(floor.by_hand(nip, estimator), x)
+            np.testing.assert_allclose(runs[0](), nip.attach(estimator).predict(x), atol=1e-5)
+            what = f"{name}, similarity: predict one image by hand / undefended"
+            rows.append(compare(what, *runs, 10 * repeat, times=5))
     return rows
 
 
@@ -222,6 +251,21 @@ def memory_rows(framework: str, sizes: tuple[int, ...]) -> list[dict]:
     return rows
 
 
+def keep_to_one_thread(framework: str) -> None:
+    """Compute in one thread, and measure what it takes of a processor."""
+    global clock
+    clock = time.process_time
+    if framework == "pytorch":
+        import torch
+
+        torch.set_num_threads(1)
+    else:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
 def device(framework: str) -> str:
     if framework == "pytorch":
         import torch
@@ -232,13 +276,17 @@ def device(framework: str) -> str:
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
-    return ", ".join(gpu.name for gpu in gpus) if gpus else "CPU"
+    if gpus:
+        return ", ".join(gpu.name for gpu in gpus)
+    return f"{tf.config.threading.get_intra_op_parallelism_threads() or 'all'} CPU threads"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--framework", choices=IMAGES, default="pytorch")
     parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="these rows alone")
+    parser.add_argument("--one-thread", action="store_true", help="processor time of one thread")
     parser.add_argument("--candidates", type=int, default=1_000_000, help="size of the large bank")
     parser.add_argument("--large-bank", type=int, metavar="N", help="images of a bank in a file")
     parser.add_argument("--json", type=Path, help="write the table here too")
@@ -249,14 +297,19 @@ def main() -> None:
         print(peak_memory(framework, options.memory_of))
         return
 
+    if options.one_thread:
+        keep_to_one_thread(framework)
     print(f"{framework}, {device(framework)}, {platform.machine()}, {date.today()}")
     print(f"{'what':<66}{'ratio':>9}{'seconds':>11}{'base':>11}")
     rows = []
-    for name in ("resnet20", "vgg19"):
-        rows += defence_rows(framework, name, options.repeat)
-    rows += single_image_rows(framework, options.repeat)
-    rows.append(bank_row(framework, options.repeat, options.candidates))
-    if sys.platform == "linux":
+    if "one-image" in options.only:
+        rows += single_image_rows(framework, options.repeat)
+    if "batches" in options.only:
+        for name in ("resnet20", "vgg19"):
+            rows += defence_rows(framework, name, options.repeat)
+    if "bank" in options.only:
+        rows.append(bank_row(framework, options.repeat, options.candidates))
+    if "memory" in options.only and sys.platform == "linux":
         rows += memory_rows(framework, (1000, 10_000))
         if options.large_bank:
             rows += large_bank.rows(framework, options.large_bank, Path())

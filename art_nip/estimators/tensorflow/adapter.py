@@ -257,7 +257,7 @@ class TensorFlowAdapter(EstimatorAdapter):
                 graph = self._compiled(function)
             note(self.model, forward=len(x), backward=len(x) if backward else 0)
             with _off_tape():
-                return graph(self.constant(x))
+                return graph(x)
 
         return run
 
@@ -305,15 +305,15 @@ class TensorFlowAdapter(EstimatorAdapter):
     def _influence(self, x: Tensor) -> Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             phi, outputs = self._neurons_and_outputs(x, tape)
-            score, factor, _ = self._score(outputs)
-        return _influence_of(tape.gradient(score, phi), phi, factor)
+        slopes, factor, _ = self._score(outputs)
+        return _influence_of(tape.gradient(outputs, phi, slopes), phi, factor)
 
     def _observe(self, x: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
         with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
             tape.watch(x)
             phi, outputs = self._neurons_and_outputs(x, tape)
-            score, factor, predicted = self._score(outputs)
-        influence = _influence_of(tape.gradient(score, phi), phi, factor)
+        slopes, factor, predicted = self._score(outputs)
+        influence = _influence_of(tape.gradient(outputs, phi, slopes), phi, factor)
         w = tf.cast(tf.reshape(weights(influence), tf.shape(phi)), phi.dtype)
         # TensorFlow has no gradient of rounding, where PyTorch has zero.
         zero = tf.UnconnectedGradients.ZERO
@@ -380,28 +380,26 @@ class TensorFlowAdapter(EstimatorAdapter):
         return tf.math.log(tf.maximum(given, SMALLEST)) + (outputs - given) / factor
 
     def _score(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what to differentiate, the factor from its gradient to that of y_c, and c.
+        """Return the gradient of a score to outputs, the factor from it to that of y_c, and c.
 
-        What is differentiated has gradients about 1, that low precision does not lose: where the
-        model is sure, y_c changes by less than float16 can tell from nothing.
+        The score has gradients about 1, that low precision does not lose: where the model is sure,
+        y_c changes by less than float16 can tell from nothing.
         """
         predicted = tf.argmax(outputs, axis=1)
-        top = tf.gather(outputs, predicted, batch_dims=1)
         is_top = tf.one_hot(predicted, self.nb_classes, on_value=True, off_value=False)
+        if self._score_is_output and not self._gives_probabilities:
+            return tf.cast(is_top, outputs.dtype), tf.ones_like(outputs[:, 0]), predicted
+        y = outputs if self._gives_probabilities else tf.nn.softmax(outputs)
+        rest = tf.reduce_sum(tf.where(is_top, 0.0, y), axis=1)
+        factor = tf.reduce_max(y, axis=1) * rest
         if self._gives_probabilities:
             # ∂y_c = -∂rest, as they sum to 1; 1 - y_c would be lost where y_c is rounded to 1.
-            live = tf.reduce_sum(tf.where(is_top, 0.0, outputs), axis=1)
-            rest = tf.stop_gradient(live)
-            factor = tf.maximum(tf.stop_gradient(top) * rest, _least_factor(outputs))
+            factor = tf.maximum(factor, _least_factor(outputs))
             factor = tf.where(rest > SMALLEST, factor, tf.ones_like(rest))
-            return -live / factor, factor, predicted
-        if self._score_is_output:
-            return top, tf.ones_like(top), predicted
-        # y = sigmoid(lead), so ∂y = y (1 - y) ∂lead.
-        rest = tf.reduce_logsumexp(tf.where(is_top, outputs.dtype.min, outputs), axis=1)
-        lead = top - rest
-        log = tf.math.log_sigmoid
-        return lead, tf.stop_gradient(tf.exp(log(lead) + log(-lead))), predicted
+            return tf.where(is_top, 0.0, -1 / factor[:, None]), factor, predicted
+        # y = sigmoid(lead), so ∂y = y (1 - y) ∂lead, and the lead is over the logsumexp of others.
+        others = tf.nn.softmax(tf.where(is_top, outputs.dtype.min, outputs))
+        return tf.where(is_top, 1.0, -others), factor, predicted
 
 
 def _off_tape() -> AbstractContextManager[None]:
