@@ -12,6 +12,8 @@ from art_nip.plots import Rate
 LEAKED = {NIP: f"{NIP}, leaked", NEAREST: f"{NEAREST}, leaked"}
 """What NIP is called when its bank is leaked."""
 
+HELD_OUT = {leaked: name for name, leaked in LEAKED.items()}
+
 
 def defences(both: Both) -> list[str]:
     """Return the labels of all defences in the order of figures, "none" first."""

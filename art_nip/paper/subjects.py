@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from art_nip import zoo
 from art_nip.data import Images, Labels, load
 from art_nip.estimators.base import adapter_for
-from art_nip.metrics import predicted_classes
+from art_nip.metrics import Proportion, predicted_classes
 from art_nip.paper import tiny
 from art_nip.paper.setting import Setting, digest_of
 from art_nip.utils.validation import check_choice
@@ -66,7 +66,7 @@ class Loaded:
     :param bank: other benign images and their classes.
     :param identity: what determines all this, as JSON can hold it.
     :param trained: what the model is.
-    :param accuracy: the share of the test images looked at that it classifies correctly.
+    :param accuracy: on the test images that were looked at.
     :param label_names: the names of the classes.
     """
 
@@ -78,7 +78,7 @@ class Loaded:
     bank: tuple[Images, Labels]
     identity: dict[str, Any]
     trained: TrainedModel
-    accuracy: float
+    accuracy: Proportion
     label_names: list[str]
 
 
@@ -126,8 +126,8 @@ def _loaded(setting: Setting, name: str) -> Loaded:
 
     # Some are classified wrongly, and left out.
     x, y, label_names = images("test", 2 * setting.limit + 50)
-    right = np.flatnonzero(predicted_classes(classifier.predict(x)) == y)
-    kept = right[: setting.limit]
+    right = predicted_classes(classifier.predict(x)) == y
+    kept = np.flatnonzero(right)[: setting.limit]
     if not len(kept):
         raise ValueError(f"{subject.label} classifies none of {len(y)} test images correctly.")
     bank_x, bank_y, _ = images("train", tiny.BANK if setting.tiny else BANK)
@@ -145,7 +145,7 @@ def _loaded(setting: Setting, name: str) -> Loaded:
             "seed": setting.seed,
         },
         trained=trained,
-        accuracy=len(right) / len(y),
+        accuracy=Proportion.of(right),
         label_names=label_names,
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from art_nip import zoo
 from art_nip.benchmark.schema import NONE, Row
+from art_nip.metrics import Proportion
 from art_nip.paper import grids, measured, published
 from art_nip.paper.figures.examples import defence
 from art_nip.paper.setting import Made, Setting
@@ -20,7 +21,7 @@ TIMED_IMAGES = 5000
 
 
 def models(setting: Setting) -> Made:
-    """Return Table I: size and accuracy of the models.
+    """Return Table I: size of the models, and accuracy on the first test images.
 
     Layers are the modules of our models with pooling, normalisation, ReLU and dropout; neurons are
     the channels or units of each of them, summed, as neuron coverage counts them. The paper counts
@@ -37,14 +38,14 @@ def models(setting: Setting) -> Made:
             f"{_parameters(subject):,}",
             f"{layers}",
             f"{neurons:,}",
-            f"{subject.accuracy:.3f}",
+            _rate(subject.accuracy),
         )
         paper = (
             ("–",) * 4
             if theirs is None
             else (
                 *(f"{theirs.parameters:,}", f"{theirs.layers}"),
-                *(f"{theirs.neurons:,}", f"{theirs.accuracy:.3f}"),
+                *(f"{theirs.neurons:,}", f"{theirs.accuracy:.2f}"),
             )
         )
         side = "×".join(map(str, trained.image_shape[1:]))
@@ -105,8 +106,8 @@ def seconds(setting: Setting) -> Made:
                 [
                     subject.label,
                     name,
-                    f"{ours:,.1f} ({_plain(paper, 1)})",
-                    f"{ours / own['ss']:,.1f} ({_plain(ratio, 1)})",
+                    f"{_plain(ours)} ({_plain(paper)})",
+                    f"{_plain(ours / own['ss'])} ({_plain(ratio)})",
                 ]
             )
     return Made(_markdown(["model", "defence", "seconds for 5,000 images", "ratio to ss"], lines))
@@ -159,7 +160,7 @@ def _channels(layer: LayerSpec, shape: tuple[int, ...]) -> list[int]:
     return [*inner, output_shape([layer], shape)[0]]
 
 
-def _rate(row: Row | None) -> str:
+def _rate(row: Row | Proportion | None) -> str:
     return "–" if row is None else f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
 
 
@@ -167,8 +168,8 @@ def _number(row: Row | None) -> str:
     return "–" if row is None else f"{row.value:.2f}"
 
 
-def _plain(value: float, digits: int = 2) -> str:
-    return "–" if math.isnan(value) else f"{value:,.{digits}f}"
+def _plain(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:,.{2 if value < 10 else 1}f}"
 
 
 def _markdown(heading: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

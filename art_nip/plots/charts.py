@@ -21,12 +21,14 @@ Rate = tuple[float, float, float]  # value, and the lower and upper end of its i
 # marker more than colours, so that a pair of them comes back after 56 defences only.
 COLOURS = (FAINT, "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 MARKERS = "oDs^vPX*"
+NO_DEFENCES: Mapping[str, str] = {}
 
 
 def rates(
     values: Mapping[str, Mapping[str, Rate]],
     defences: Sequence[str],
     *,
+    hollow: Mapping[str, str] = NO_DEFENCES,
     measure: str = "DSR",
     title: str = "",
 ) -> Figure:
@@ -38,6 +40,8 @@ def rates(
         that is missing under an attack, or NaN, has no point there.
     :param defences: All defences of the run. The position of a defence in it sets its colour and
         marker, so that they are the same in every figure; the first is the baseline, in grey.
+    :param hollow: From defences that are forms of others to these: they have the colour and marker
+        of those, but hollow, and their lines are dashed.
     :param measure: What the rates are, for the axis.
     :param title: Heading.
     :raises ValueError: If there is no rate, or a defence that `defences` lacks.
@@ -57,8 +61,8 @@ def rates(
     for turn, (defence, found) in enumerate(drawn.items()):
         shift = 0.8 * ((turn + 0.5) / len(drawn) - 0.5)
         places, middles, errors = errors_of(found)
-        style = _style(defence, defences)
-        axis.errorbar(middles, places + shift, xerr=errors, linestyle="none", **style)
+        style = _style(defence, defences, hollow) | {"linestyle": "none"}
+        axis.errorbar(middles, places + shift, xerr=errors, **style)
     axis.set(xlim=(-0.02, 1.02), ylim=(len(values) - 0.5, -0.5))
     axis.set_yticks(range(len(values)), [text(attack) for attack in values])
     axis.set_xlabel(measure)
@@ -71,6 +75,7 @@ def sweep(
     curves: Mapping[str, Sequence[tuple[float, Rate]]],
     defences: Sequence[str],
     *,
+    hollow: Mapping[str, str] = NO_DEFENCES,
     measure: str = "DSR",
     title: str = "",
 ) -> Figure:
@@ -79,6 +84,7 @@ def sweep(
     :param curves: For each defence its points in any order: ε, and the rate with its interval, all
         in [0, 1]. NaN rates have no point.
     :param defences: As for :func:`rates`.
+    :param hollow: As for :func:`rates`.
     :param measure: What the rates are, for the axis.
     :param title: Heading.
     :raises ValueError: If there is no rate, or a defence that `defences` lacks.
@@ -100,7 +106,7 @@ def sweep(
         points = 2 * (turn - (len(drawn) - 1) / 2)
         beside = transforms.ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)
         places, middles, errors = errors_of(sorted(found))
-        style = _style(defence, defences) | {"transform": axis.transData + beside}
+        style = _style(defence, defences, hollow) | {"transform": axis.transData + beside}
         axis.errorbar(places, middles, yerr=errors, linewidth=1.3, **style)
     axis.set(ylim=(-0.02, 1.02))
     axis.set_xticks(sizes, [f"{size:.3g}" for size in sizes])
@@ -139,9 +145,11 @@ def errors_of(points: Sequence[tuple[float, Rate]]) -> tuple[Floats, Floats, Flo
     return places, value, np.maximum([value - low, high - value], 0)
 
 
-def _style(defence: str, defences: Sequence[str]) -> dict[str, Any]:
-    place = list(defences).index(defence)
+def _style(defence: str, defences: Sequence[str], hollow: Mapping[str, str]) -> dict[str, Any]:
+    place = list(defences).index(hollow.get(defence, defence))
+    form = {"markerfacecolor": "white", "linestyle": "--"} if defence in hollow else {}
     return {
+        **form,
         "color": COLOURS[place % len(COLOURS)],
         "marker": MARKERS[place % len(MARKERS)],
         "markersize": 4.5,

@@ -49,6 +49,21 @@ def test_a_defence_has_one_look_in_all_figures():
         assert colours(figure).items() <= expected.items()
 
 
+def test_another_form_of_a_defence_looks_like_it_but_hollow():
+    values = {"pgd": {"ss": RATE, "nip": RATE, "nip, leaked": RATE}}
+    curves = {name: [(0.1, RATE), (0.2, RATE)] for name in values["pgd"]}
+    names, hollow = ["none", *values["pgd"]], {"nip, leaked": "nip"}
+    for figure in (
+        plots.rates(values, names, hollow=hollow),
+        plots.sweep(curves, names, hollow=hollow),
+    ):
+        ss, nip, leaked = (drawn.lines[0] for drawn in figure.axes[0].containers)
+        assert leaked.get_color() == nip.get_color() != ss.get_color()
+        assert leaked.get_marker() == nip.get_marker()
+        assert leaked.get_markerfacecolor() == "white" != nip.get_markerfacecolor()
+        assert png(figure).startswith(b"\x89PNG")
+
+
 def test_many_defences_can_be_told_apart():
     defences = [str(number) for number in range(56)]
     figure = plots.rates({"fgsm": dict.fromkeys(defences, RATE)}, defences)

@@ -23,7 +23,10 @@ def success(setting: Setting) -> Made:
     for subject in subjects(setting):
         results = grids.comparison(subject, setting)
         found[subject.name] = plots.rates(
-            measured.by_attack(results, "dsr"), measured.defences(results), title=subject.label
+            measured.by_attack(results, "dsr"),
+            measured.defences(results),
+            hollow=measured.HELD_OUT,
+            title=subject.label,
         )
     return Made(figures=found)
 
@@ -38,7 +41,9 @@ def sizes(setting: Setting) -> Made:
             for defence, rate in rates.items():
                 curves.setdefault(defence, []).append((results.held_out.sizes[attack], rate))
         title = f"PGD in L2, {subject.label}"
-        found[subject.name] = plots.sweep(curves, measured.defences(results), title=title)
+        found[subject.name] = plots.sweep(
+            curves, measured.defences(results), hollow=measured.HELD_OUT, title=title
+        )
     return Made(figures=found)
 
 
