@@ -238,6 +238,7 @@ def main() -> None:
     parser.add_argument("--bank", type=int, default=6000)
     parser.add_argument("--steps", type=int, default=60, help="of the adaptive attack")
     parser.add_argument("--targets", type=int, default=4, help="of the adaptive attack")
+    parser.add_argument("--detectors", nargs="+", help="only these, by the beginnings of names")
     options = parser.parse_args()
     setting = Setting(options.setting, options.data, options.weights, False, options.images)
     n = options.images
@@ -252,6 +253,9 @@ def main() -> None:
             "model's confidence": by_confidence(classifier),
             **of_art(setting),
         }
+        if options.detectors:
+            asked = tuple(options.detectors)
+            signals = {name: made for name, made in signals.items() if name.startswith(asked)}
         attacked = {
             name: np.asarray(attack(classifier, x[: options.adaptive], y[: options.adaptive]))
             for name, attack in ATTACKS.items()
