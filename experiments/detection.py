@@ -1,7 +1,7 @@
 """How well adversarial images are detected, by NIP's signals and by ART's detectors.
 
     OMP_NUM_THREADS=1 python experiments/detection.py gtsrb-lenet5 \
-        --data ../shared/data --weights weights [--images 300] [--adaptive 300]
+        --data ../shared/data --weights weights [--adaptive 200] [--detectors NIP]
 
 NIP is fitted on images of the train file, in the order of their tracks. ART's binary detectors
 learn on 3,000 images of it, each benign and under PGD (8/255). Thresholds are found on benign
@@ -28,6 +28,7 @@ from art.defences.detector.evasion import (
     BinaryInputDetector,
     SubsetScanningDetector,
 )
+from art.defences.detector.evasion.subsetscanning.scanner import Scanner
 from art.estimators.classification import PyTorchClassifier
 from class_evidence import Setting, fitted, named, pgd
 from scipy.stats import bootstrap
@@ -123,51 +124,69 @@ def by_binary(whole: PyTorchClassifier) -> Signal:
     return Signal(scores, gradient)
 
 
-def of_art(setting: Setting) -> dict[str, Signal]:
-    """ART's detectors."""
-    classifier = setting.classifier
+def learning_images(setting: Setting) -> tuple[Images, np.ndarray]:
+    """What ART's detectors learn: images, benign and attacked, and one-hot labels."""
     x, y = setting.bank
     rows = np.sort(np.random.default_rng(1).permutation(len(x))[:LEARNED_ON])
-    benign, adversarial = x[rows], pgd(8)(classifier, x[rows], y[rows])
-    images = np.concatenate([benign, adversarial]).astype(np.float32)
+    attacked = np.asarray(pgd(8)(setting.classifier, x[rows], y[rows]), np.float32)
     labels = np.eye(2, dtype=np.float32)[np.repeat([0, 1], len(rows))]
+    return np.concatenate([x[rows], attacked]), labels
 
-    of_inputs = zoo.create("lenet5", input_shape=classifier.input_shape, nb_classes=2)
-    by_input = BinaryInputDetector(as_classifier(of_inputs, classifier))
-    by_input.fit(images, labels, batch_size=64, nb_epochs=10)
 
+def by_input(setting: Setting) -> Signal:
+    """ART's BinaryInputDetector, a LeNet-5."""
+    model = zoo.create("lenet5", input_shape=setting.classifier.input_shape, nb_classes=2)
+    detector = BinaryInputDetector(as_classifier(model, setting.classifier))
+    detector.fit(*learning_images(setting), batch_size=64, nb_epochs=10)
+    return by_binary(detector.detector)
+
+
+def by_activation(setting: Setting) -> Signal:
+    """ART's BinaryActivationDetector: two layers on what the features give."""
+    classifier = setting.classifier
     features, flatten, _ = classifier.model.children()
-    width = classifier.get_activations(x[:1], "flatten", 1).shape[1]
+    width = classifier.get_activations(setting.x[:1], "flatten", 1).shape[1]
     head = torch.nn.Sequential(
         torch.nn.Linear(width, 128), torch.nn.ReLU(), torch.nn.Linear(128, 2)
     )
     of_layer = PyTorchClassifier(
         head, torch.nn.CrossEntropyLoss(), (width,), 2, torch.optim.Adam(head.parameters(), lr=1e-3)
     )
-    by_layer = BinaryActivationDetector(classifier, of_layer, "flatten")
-    by_layer.fit(images, labels, batch_size=64, nb_epochs=20)
+    detector = BinaryActivationDetector(classifier, of_layer, "flatten")
+    detector.fit(*learning_images(setting), batch_size=64, nb_epochs=20)
     # The same detector as one model from images, for the attack.
     whole = torch.nn.Sequential(features, flatten, head).eval()
+    return by_binary(as_classifier(whole, classifier))
 
-    scan = SubsetScanningDetector(classifier, x[rows[:500]], "flatten", verbose=False)
 
-    def scanned(images: Images) -> Scores:
-        # What it calls p-values are ranges of them; it scans one image at a time.
-        ranges = scan._calculate_pvalue_ranges(images)
-        from art.defences.detector.evasion.subsetscanning.scanner import Scanner
+def by_subsets(setting: Setting) -> Signal:
+    """ART's SubsetScanningDetector, of single images."""
+    detector = SubsetScanningDetector(
+        setting.classifier,
+        setting.bank[0][:: len(setting.bank[0]) // 500],
+        "flatten",
+        verbose=False,
+    )
 
+    def scores(x: Images) -> Scores:
         return np.array(
             [
-                Scanner.fgss_individ_for_nets(one, score_function=scan.scoring_function)[0]
-                for one in ranges
+                Scanner.fgss_individ_for_nets(ranges, score_function=detector.scoring_function)[0]
+                for ranges in detector._calculate_pvalue_ranges(x)
             ]
         )
 
-    return {
-        "BinaryInputDetector": by_binary(by_input.detector),
-        "BinaryActivationDetector": by_binary(as_classifier(whole, classifier)),
-        "SubsetScanningDetector": Signal(scanned, wander, adaptive=False),
-    }
+    return Signal(scores, wander, adaptive=False)
+
+
+DETECTORS: dict[str, Callable[[Setting, int], Signal]] = {
+    "NIP, evidence": lambda setting, bank: by_nip(setting, bank, "evidence"),
+    "NIP, δ": lambda setting, _: by_nip(setting, 1000, "similarity"),
+    "model's confidence": lambda setting, _: by_confidence(setting.classifier),
+    "BinaryInputDetector": lambda setting, _: by_input(setting),
+    "BinaryActivationDetector": lambda setting, _: by_activation(setting),
+    "SubsetScanningDetector": lambda setting, _: by_subsets(setting),
+}
 
 
 def auc(benign: Scores, adversarial: Scores, hit: np.ndarray) -> str:
@@ -233,12 +252,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the parquet files")
     parser.add_argument("--weights", type=Path, required=True, help="folder of the weights")
     parser.add_argument("--images", type=int, default=300, help="of the test file")
-    parser.add_argument("--adaptive", type=int, default=300, help="the first of these, attacked")
+    parser.add_argument("--attacked", type=int, default=300, help="the first of these")
+    parser.add_argument("--adaptive", type=int, default=200, help="adaptively attacked, likewise")
     parser.add_argument("--validation", type=int, default=1000, help="further ones, for thresholds")
     parser.add_argument("--bank", type=int, default=6000)
-    parser.add_argument("--steps", type=int, default=60, help="of the adaptive attack")
-    parser.add_argument("--targets", type=int, default=4, help="of the adaptive attack")
-    parser.add_argument("--detectors", nargs="+", help="only these, by the beginnings of names")
+    parser.add_argument("--steps", type=int, default=40, help="of the adaptive attack")
+    parser.add_argument("--targets", type=int, default=3, help="of the adaptive attack")
+    parser.add_argument("--detectors", nargs="+", default=[""], help="by the beginnings of names")
     options = parser.parse_args()
     setting = Setting(options.setting, options.data, options.weights, False, options.images)
     n = options.images
@@ -246,20 +266,17 @@ def main() -> None:
         setting.data, "test", folder=options.data, limit=n + options.validation
     )
     classifier, x, y = setting.classifier, setting.x, setting.y
-    with seeded(0):
-        signals = {
-            "NIP, evidence": by_nip(setting, options.bank, "evidence"),
-            "NIP, δ": by_nip(setting, 1000, "similarity"),
-            "model's confidence": by_confidence(classifier),
-            **of_art(setting),
-        }
-        if options.detectors:
-            asked = tuple(options.detectors)
-            signals = {name: made for name, made in signals.items() if name.startswith(asked)}
-        attacked = {
-            name: np.asarray(attack(classifier, x[: options.adaptive], y[: options.adaptive]))
-            for name, attack in ATTACKS.items()
-        }
+    signals = {}
+    for name, make in DETECTORS.items():
+        if name.startswith(tuple(options.detectors)):
+            with seeded(0):
+                signals[name] = make(setting, options.bank)
+    attacked = {}
+    for name, attack in ATTACKS.items():
+        with seeded(0):
+            attacked[name] = np.asarray(
+                attack(classifier, x[: options.attacked], y[: options.attacked])
+            )
     right = classifier.predict(x).argmax(1) == y
     hits = {
         name: right[: len(images)] & (classifier.predict(images).argmax(1) != y[: len(images)])
@@ -281,7 +298,7 @@ def main() -> None:
             share(benign > limits[name]),
         ]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
-    print("\n| adaptive: AUC | | model wrong | wrong and not detected |")
+    print("\n| adaptive | AUC | model wrong | wrong and not detected |")
     print("|---|---|---|---|", flush=True)
     for name, signal in signals.items():
         if signal.adaptive:
