@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 from art.attacks.attack import EvasionAttack
-from art.estimators.classification.classifier import ClassGradientsMixin, ClassifierMixin
+from art.estimators.classification.classifier import ClassifierMixin
 from art.estimators.estimator import BaseEstimator, LossGradientsMixin
 
 from art_nip.utils.ranges import PixelRange
@@ -66,12 +66,7 @@ class SelectivePGD(EvasionAttack):  # type: ignore[misc]
         *EvasionAttack.attack_params,
         *("eps", "max_iter", "targets", "restarts", "batch_size", "seed"),
     ]
-    _estimator_requirements = (
-        BaseEstimator,
-        LossGradientsMixin,
-        ClassGradientsMixin,
-        ClassifierMixin,
-    )
+    _estimator_requirements = (BaseEstimator, LossGradientsMixin, ClassifierMixin)
 
     def __init__(
         self,
