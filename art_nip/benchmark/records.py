@@ -94,6 +94,8 @@ def _record(run: Run, cell: Cell, unattacked: Cell) -> dict[str, Any] | None:
         "ori_success": (before != y).tolist(),
         "predicted": predicted.tolist(),
     }
+    if "draws" in predictions.arrays:
+        record["draws"] = predictions.arrays["draws"].tolist()
     if cell.attack == BENIGN:
         return record
     crafted = run.crafted(cell)

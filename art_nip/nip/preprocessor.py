@@ -284,13 +284,36 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         :raises NotFittedError: if nothing was fitted.
         :raises ValueError: if the retrieval is another.
         """
+        return self._batched(x, self._evidence_reader.log_posterior, (self._adapter.nb_classes,))
+
+    def evidence_gradient(
+        self, x: npt.ArrayLike, classes: npt.ArrayLike
+    ) -> npt.NDArray[np.float32]:
+        """Return what the evidence of "class" retrieval offers attacks as its gradient.
+
+        It is that of log p(c | x) to x, or of a score that leads attacks better; see
+        `EvidenceReader.gradient`.
+
+        :param x: images, shape (N, *input_shape), in the range of `clip_values`; as many as fit
+            into memory at once.
+        :param classes: c of each image, shape (N,).
+        :return: float32, shape of x.
+        :raises NotFittedError: if nothing was fitted.
+        :raises ValueError: if the retrieval is another, or images or classes are not as above.
+        """
+        reader, images = self._evidence_reader, self._checked(x)
+        of = class_indices(classes, len(images), self._adapter.nb_classes)
+        return self._array(lambda: reader.gradient(self._adapter.tensor(images), of))
+
+    @property
+    def _evidence_reader(self) -> ClassReader:
         reader = self._ready().reader
         if not isinstance(reader, ClassReader):
             raise ValueError(
                 f'Only "class" retrieval has evidence, and this one is {self.retrieval!r}. Make '
                 'a NIP with retrieval="class".'
             )
-        return self._batched(x, reader.log_posterior, (self._adapter.nb_classes,))
+        return reader
 
     # Defending
 

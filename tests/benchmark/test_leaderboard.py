@@ -91,6 +91,13 @@ def test_sizes_are_not_mixed_and_attacks_without_one_do_not_count(tmp_path):
     ]
 
 
+def test_a_random_defence_is_ranked_by_its_worst_draw(tmp_path):
+    builder = adaptive(tmp_path / "store", {"fgsm": 0.1}, none=(8,), nip=(20,))
+    builder.row("fgsm", "nip", "accuracy_worst_draw", rate(2, 40), ("held-out", "adaptive"))
+    none, nip = cells(board(tmp_path, builder.write())[0], ADAPTIVE)
+    assert (none["robust accuracy"][:4], nip["robust accuracy"][:4]) == ("0.20", "0.05")
+
+
 def test_what_another_attack_may_lower_has_no_rank(tmp_path):
     builder = adaptive(tmp_path / "store", {"fgsm": 0.1, "pgd": 0.1}, none=(8, 4), nip=(40, 0))
     builder.fail("pgd", "nip", "OOM", ("held-out", "adaptive"))

@@ -8,7 +8,7 @@ import pytest
 
 from art_nip.benchmark import Attack, entries, records
 from art_nip.benchmark.report.results import Results
-from tests.benchmark.helpers import PGD, Shift, data, figure, make
+from tests.benchmark.helpers import PGD, Noisy, Shift, data, figure, make
 from tests.benchmark.report_builder import Builder, suite
 from tests.helpers import make_classifier
 
@@ -108,6 +108,18 @@ def test_failures_are_records_and_what_is_missing_is_not_there(
     kinds = [(record["record"], record.get("attack")) for record in read(tmp_path)]
     assert kinds == [("images", None), ("cell", "benign"), ("failure", "shift"), ("cell", "fgsm")]
     assert "out of order" in read(tmp_path)[2]["error"]
+
+
+def test_random_defences_have_the_classes_of_all_draws(lenet, digits, tmp_path):
+    classifier = make_classifier("pytorch", lenet["pytorch"])
+    x, y, _ = data(digits, "pytorch")
+    make(classifier, ["fgsm"], {"noisy": Noisy(1.0)}, store=tmp_path, draws=3).run(x, y)
+    cells = [cell for cell in read(tmp_path) if cell.get("defence") == "noisy"]
+    assert len(cells) == 2
+    for cell in cells:
+        assert [len(draws) for draws in cell["draws"]] == [3] * len(x)
+        assert [draws[0] for draws in cell["draws"]] == cell["predicted"]
+    assert not any("draws" in cell for cell in read(tmp_path) if cell.get("defence") == "none")
 
 
 def test_numbers_that_are_none_are_null():

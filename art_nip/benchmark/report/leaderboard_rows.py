@@ -115,11 +115,13 @@ def _of_attacks(results: Results, measured: Measurements, defence: str) -> Itera
             key = results.sizes[attack], norms.get(attack, "")
             by_size.setdefault(key, []).append(attack)
     for attacks in by_size.values():
-        rows = [
-            row
+        found = (
+            # An attacker may ask a random defence again.
+            measured.get((attack, defence, "accuracy_worst_draw"))
+            or measured.get((attack, defence, "accuracy"))
             for attack in attacks
-            if (row := measured.get((attack, defence, "accuracy"))) and not math.isnan(row.value)
-        ]
+        )
+        rows = [row for row in found if row is not None and not math.isnan(row.value)]
         if rows:
             lowest = min(rows, key=lambda row: row.value)
             by = f"worst of {len(rows)}: {lowest.attack}" if len(rows) > 1 else lowest.attack

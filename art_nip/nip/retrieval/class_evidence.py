@@ -141,6 +141,15 @@ class ClassReader(Reader):
         """
         return self._scores(x)[1]
 
+    def gradient(self, x: Array, classes: Indices) -> Array:
+        """Return the gradient that the evidence offers attacks, shape of x.
+
+        :param x: images, shape (N, *input_shape).
+        :param classes: the class whose score it is of, shape (N,).
+        """
+        logits, _ = self._adapter.logits_and_activations(x, self.evidence.layers)
+        return self.evidence.gradient(self._adapter, x, logits, classes)
+
     def surrogate_losses(
         self, x: Array, classes: Indices, added: Callable[[Array, Array], Array]
     ) -> list[tuple[Function, Function]]:
