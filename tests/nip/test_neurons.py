@@ -151,7 +151,7 @@ def test_borders_find_the_nearest(tensor, similarities, values):
         assert ascending[position] == ascending[np.argmin(np.abs(ascending - value))]
 
 
-@given(arrays(np.float32, 2, elements=st.floats(-1, 1, width=32)))
+@given(arrays(np.float32, 2, elements=st.floats(-1, 1, width=16)))
 def test_a_border_is_the_last_number_that_is_not_nearer_to_the_next(similarities):
     ascending = np.sort(similarities)
     (border,) = borders(ascending)

@@ -47,7 +47,8 @@ def output(model, x, framework):
     """Return what a model makes of images with channels first."""
     if framework == "pytorch":
         with torch.no_grad():
-            return model(torch.from_numpy(x)).numpy()
+            images = torch.from_numpy(x).to(next(model.parameters()).device)
+            return model(images).numpy(force=True)
     return np.asarray(model(to_framework(x, framework), training=False))
 
 
