@@ -39,7 +39,8 @@ class Builder:
     def row(self, attack, defence, metric, numbers, setting=("held-out", "oblivious"), error=""):
         value, low, high, n = numbers
         eps = self.eps.get(attack)
-        cells = (attack, defence, *setting, metric, value, low, high, n, 1.5, eps, error, "")
+        norm = "linf" if eps else ""
+        cells = (attack, defence, *setting, metric, value, low, high, n, 1.5, eps, error, norm)
         self.rows = [row for row in self.rows if row[:5] != cells[:5]]
         self.rows.append(cells)
 
@@ -140,6 +141,7 @@ class Builder:
                     "parameters": {"max_iter": 10} | ({"eps": eps} if eps else {}),
                     "limit": None,
                     "eps": eps,
+                    "norm": "linf" if eps else "",
                 }
                 for label, eps in self.eps.items()
             ],
@@ -183,7 +185,13 @@ def suite(
     builder.changes = {
         "data": "gtsrb",
         "attacks": [
-            {"label": f"adaptive {name}", "name": name, "suite": "adaptive", "eps": eps}
+            {
+                "label": f"adaptive {name}",
+                "name": name,
+                "suite": "adaptive",
+                "eps": eps,
+                "norm": "linf",
+            }
             for name in ("autoattack", "pgd")
         ],
     }

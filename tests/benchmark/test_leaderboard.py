@@ -91,6 +91,20 @@ def test_sizes_are_not_mixed_and_attacks_without_one_do_not_count(tmp_path):
     ]
 
 
+def test_norms_are_not_mixed(tmp_path):
+    builder = adaptive(tmp_path / "store", {"pgd": 0.5, "pgd l2": 0.5}, none=(4, 20), nip=(4, 30))
+    builder.rows = [(*row[:-1], "l2") if row[0] == "pgd l2" else row for row in builder.rows]
+    builder.changes["attacks"] = [
+        {"label": "pgd", "name": "pgd", "eps": 0.5, "norm": "linf"},
+        {"label": "pgd l2", "name": "pgd", "eps": 0.5, "norm": "l2"},
+    ]
+    found = cells(board(tmp_path, builder.write())[0], ADAPTIVE)
+    assert {(row["defence"], row["ε"], row["robust accuracy"][:4]) for row in found} == {
+        *(("none", "0.5", "0.10"), ("none", "0.5 in L2", "0.50")),
+        *(("nip", "0.5", "0.10"), ("nip", "0.5 in L2", "0.75")),
+    }
+
+
 def test_a_random_defence_is_ranked_by_its_worst_draw(tmp_path):
     builder = adaptive(tmp_path / "store", {"fgsm": 0.1}, none=(8,), nip=(20,))
     builder.row("fgsm", "nip", "accuracy_worst_draw", rate(2, 40), ("held-out", "adaptive"))
@@ -110,10 +124,10 @@ def test_what_another_attack_may_lower_has_no_rank(tmp_path):
 def test_the_lower_of_a_suite_and_of_another_attack_counts(tmp_path):
     folder = suite(tmp_path / "store")
     description = json.loads((folder / "benchmark.json").read_text(encoding="utf-8"))
-    description["attacks"].append({"label": "mine", "name": "mine", "eps": 8 / 255})
+    description["attacks"].append({"label": "mine", "name": "mine", "eps": 8 / 255, "norm": "linf"})
     (folder / "benchmark.json").write_text(json.dumps(description), encoding="utf-8")
     text = (folder / "table.csv").read_text(encoding="utf-8")
-    line = f"mine,nip,held-out,adaptive,accuracy,0.05,0.01,0.1,40,1.5,{8 / 255},\n"
+    line = f"mine,nip,held-out,adaptive,accuracy,0.05,0.01,0.1,40,1.5,{8 / 255},,linf\n"
     (folder / "table.csv").write_text(text + line, encoding="utf-8")
     none, nip = cells(board(tmp_path, folder)[0], ADAPTIVE)
     assert (none["attacked by"], nip["attacked by"]) == ("suite adaptive", "mine")

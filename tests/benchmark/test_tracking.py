@@ -22,6 +22,8 @@ def folder(tmp_path):
     builder.changes = {"data": "mnist"}
     builder.fill(("held-out", "leaked"), ("oblivious", "adaptive"))
     builder.fail("a/b", "nip", "OOM")
+    where = ("held-out", "adaptive", "accuracy_at", 0.5, 0.4, 0.6, 40, math.nan)
+    builder.rows += [("nearest", "nip", *where, eps, "", "l2") for eps in (0.25, 1.0)]
     folder = builder.write()
     report.write(folder)
     return folder
@@ -58,14 +60,16 @@ def test_every_number_of_the_table_has_a_name_of_its_own(folder):
     found = list(tracking.figures(Results(folder)))
     numbers = dict(found)
     assert len(numbers) == len(found)
-    rows = [row for row in Results(folder).rows if row.metric != "error"]
+    points = Results(folder).curves("adaptive", "held-out")["l2"]
+    rows = [*(row for row in Results(folder).rows if row.metric != "error"), *points]
     expected = [value for row in rows for value in (row.value, row.low, row.high, float(row.n))]
     assert [value for _, value in found] == [value for value in expected if not math.isnan(value)]
     row = next(row for row in rows if (row.attack, row.defence) == ("fgsm ε=0.1", "nip"))
     where = f"oblivious/held-out/fgsm_ε_0.1/nip/{row.metric}"
     assert (numbers[where], numbers[f"{where}_low"]) == (row.value, row.low)
     attacks = {name.split("/")[2] for name in numbers}
-    assert attacks == {"benign", "fgsm_ε_0.1", "a_b", "a_b_2", "_"}
+    assert attacks == {"benign", "fgsm_ε_0.1", "a_b", "a_b_2", "_", "nearest"}
+    assert numbers["adaptive/held-out/nearest/nip/accuracy_at_l2_0.25_high"] == 0.6
     assert {name.count("/") for name in numbers} == {4}
 
 
