@@ -100,8 +100,8 @@ def test_norms_are_not_mixed(tmp_path):
     ]
     found = cells(board(tmp_path, builder.write())[0], ADAPTIVE)
     assert {(row["defence"], row["ε"], row["robust accuracy"][:4]) for row in found} == {
-        *(("none", "0.5", "0.10"), ("none", "0.5 in L2", "0.50")),
-        *(("nip", "0.5", "0.10"), ("nip", "0.5 in L2", "0.75")),
+        *(("none", "0.5", "0.10"), ("none", "L2 0.5", "0.50")),
+        *(("nip", "0.5", "0.10"), ("nip", "L2 0.5", "0.75")),
     }
 
 
