@@ -85,15 +85,6 @@ def figures(results: Results) -> Iterator[tuple[str, float]]:
         for suffix, value in values.items():
             if not math.isnan(value):
                 yield name + suffix, value
-    for threat, protocol in results.settings:
-        for norm, points in results.curves(threat, protocol).items():
-            for row in points:
-                metric = f"{row.metric}_{norm}_{row.eps:.6g}"
-                name = "/".join([threat, protocol, row.attack, defences[row.defence], metric])
-                yield name, row.value
-                yield f"{name}_low", row.low
-                yield f"{name}_high", row.high
-                yield f"{name}_n", float(row.n)
 
 
 def parameters(results: Results) -> dict[str, str]:
