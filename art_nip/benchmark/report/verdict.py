@@ -60,8 +60,8 @@ def _oblivious(results: Results, protocol: str) -> Iterator[str]:
         yield "No defence puts any adversarial example right."
         return
     yield (
-        f"{names} {_verb(leaders, 'put')} most adversarial examples right that were crafted "
-        f"without it: mean DSR {value:.2f}. {_benign(measured, defences, leaders)}"
+        f"{names} {_verb(leaders, 'put')} most adversarial examples right, of those crafted "
+        f"on the undefended model: mean DSR {value:.2f}. {_benign(measured, defences, leaders)}"
     )
     yield "That says nothing of attackers who know of the defence."
 
