@@ -9,10 +9,12 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from art_nip import zoo
+from art_nip import NIPPreprocessor, zoo
 from art_nip.benchmark import Attack, Benchmark, Defence
 from art_nip.benchmark.report.results import Results
 from art_nip.benchmark.schema import Protocol
+from art_nip.nip.neurons import part_ends
+from art_nip.nip.parameters import Parameters
 from art_nip.paper import tiny
 from art_nip.paper.published import ATTACKS
 from art_nip.paper.setting import Setting
@@ -72,9 +74,17 @@ def sizes(subject: Loaded, setting: Setting) -> Both:
 
 @cache
 def counts(subject: Loaded, setting: Setting, protocol: Protocol) -> Results:
-    """Run PGD against NIP with other k1 and k2 (Fig. 10)."""
-    found = tiny.COUNTS if setting.tiny else COUNTS
-    varied = {f"{name}={k}": {"k1": 5, "k2": 5, name: k} for name in ("k1", "k2") for k in found}
+    """Run PGD against NIP with other k1 and k2, as many as the parts have neurons (Fig. 10)."""
+    nip = NIPPreprocessor.for_estimator(subject.classifier, verbose=False)
+    n = nip.influence(subject.x[:1]).shape[1]
+    front, tail = part_ends(n, Parameters.fractions)
+    sizes = {"k1": front, "k2": n - tail}
+    varied = {
+        f"{name}={k}": {"k1": 5, "k2": 5, name: k}
+        for name, size in sizes.items()
+        for k in (tiny.COUNTS if setting.tiny else COUNTS)
+        if k <= size
+    }
     return _nip(subject, setting, protocol, varied)
 
 

@@ -59,7 +59,9 @@ def lines(panels: Mapping[str, Series], along: str, measure: str) -> Figure:
         places = list(_places(panel))
         for turn, (name, points) in enumerate(panel.items()):
             at, value, error = _drawn(points, places)
-            axis.errorbar(at, value, yerr=error, label=name, **_style(turn))
+            # Points are shifted a little, or the intervals would hide each other.
+            beside = at + 0.15 * (turn - (len(panel) - 1) / 2)
+            axis.errorbar(beside, value, yerr=error, label=name, **_style(turn))
         longest = max(map(len, places))
         turned = {"rotation": 45, "ha": "right"} if longest > 4 else {}
         axis.set_xticks(range(len(places)), places, **turned)
