@@ -142,7 +142,7 @@ def by_suite(
     """Add which images are still right after each attack and those before."""
     roles = ROLES if options.what == "suite" else AFTER_PGD
     right = list(found.values())[-1].copy()
-    members = {member.role: member for member in suite.members(EPS, 20, 500)}
+    members = {member.role: member for member in suite.members("linf", EPS, 20, 500)}
     for role in roles:
         steered = role is Role.STEERING and not Followed(classifier).is_mixed
         if steered or str(role) in found:

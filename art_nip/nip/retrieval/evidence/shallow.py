@@ -84,9 +84,9 @@ class ShallowEvidence(Evidence):
         held_out = last_share(labels)
         if not held_out.any():
             raise ValueError(
-                f"Evidence needs a class with at least {IMAGES_PER_HELD_OUT} benign images, for "
-                f'"class" retrieval such that the model classifies correctly; of {len(labels)} '
-                "none has. Fit on more images."
+                f"Evidence needs a class with at least {IMAGES_PER_HELD_OUT} benign images (for "
+                f'"class" retrieval, that the model classifies correctly); of {len(labels)} none '
+                "has. Fit on more images."
             )
         moments: list[Moments] = []
         for vectors, of, held in self._seen(context.adapter, images, labels, held_out):
