@@ -41,7 +41,7 @@ class MixedEvidence(ClassEvidence):
     does, as with `ClassEvidence`; that costs steps and hides gradients, and is for those who need a
     preprocessor.
 
-    It does not help a model that is not robust: where an attack leaves the model sure of the wrong
+    It cannot help a model that is not robust: where an attack leaves the model sure of the wrong
     class, the mixture is as wrong. What it does to robust ones is in docs/results/mixed.md. The fit
     learns from all images that it is given, also from those that the model gets wrong: these are
     the ones that are to change. `art_nip.benchmark.choose_mixture` finds w and T on other images.
