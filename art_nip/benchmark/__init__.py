@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from art_nip.benchmark.benchmark import Benchmark
+    from art_nip.benchmark.mixture import choose_mixture
     from art_nip.benchmark.resolve import Attack, Defence
 
-__all__ = ["Attack", "Benchmark", "Defence"]
+__all__ = ["Attack", "Benchmark", "Defence", "choose_mixture"]
 
-_MODULES = {"Attack": "resolve", "Benchmark": "benchmark", "Defence": "resolve"}
+_MODULES = {
+    "Attack": "resolve",
+    "Benchmark": "benchmark",
+    "Defence": "resolve",
+    "choose_mixture": "mixture",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -120,13 +120,16 @@ class Workbench:
     def defence(self, ready: ReadyDefence) -> Any:
         """Return a defence, fitted if it learns.
 
-        No other task has the same object, as it may have a state.
+        A NIP that answers in the model's place is returned as the classifier that it makes. No
+        other task has the same object, as it may have a state.
         """
         if ready.bank is None:
             return ready.entry.make(self.classifier)
         bank = ready.bank
         fitted = self._fitted.get(ready.key, lambda: self._fit(ready, *bank))
-        return fitted.bind(self.classifier) if isinstance(fitted, Detached) else fitted
+        defence = fitted.bind(self.classifier) if isinstance(fitted, Detached) else fitted
+        answers = isinstance(defence, NIPPreprocessor) and defence.retrieval.answers
+        return defence.attach(self.classifier) if answers else defence
 
     def defended(self, ready: ReadyDefence) -> Any:
         """Return the classifier behind a defence, or the trained defence that takes its place."""

@@ -304,6 +304,13 @@ class EstimatorAdapter(ABC):
         results carry no gradient.
         """
 
+    @abstractmethod
+    def connected(self, x: Array, layers: Sequence[Layer]) -> tuple[Array, list[Array]]:
+        """Return what `logits_and_activations` does, with a gradient to the images.
+
+        In PyTorch the results are in the graph of x, in TensorFlow on the tapes that watch it.
+        """
+
     def outputs_of(self, logits: Array) -> Array:
         """Return what the model gives, of logits as `logits_and_activations` returns them."""
         return namespace(logits).exp(logits) if self._gives_probabilities else logits

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 from art_nip.estimators import clones
+from art_nip.nip.answering import answering
 from art_nip.nip.partner import changed_since, check_images_alike
 from art_nip.nip.shared_pass import sharing
 
@@ -21,6 +23,11 @@ def attached(nip: NIPPreprocessor, estimator: Any) -> Any:
         changed = changed_since(nip._fitted, nip._adapter, nip.parameters.clip_values)
         if changed:
             raise ValueError(changed)
+    if nip.retrieval.answers:
+        # A copy: graphs of TensorFlow hold the weight of now.
+        defended = answering(copy.copy(nip), estimator)
+        defended.clone_for_refitting = _refuse_to_clone
+        return defended
     defended = sharing(clones.defended(estimator, nip), nip)
     defended.clone_for_refitting = _refuse_to_clone
     return clones.clone_with(KeepsScale, defended)

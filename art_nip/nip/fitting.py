@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, nullcontext
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,10 +58,10 @@ def fit(
         middles = stack.enter_context(Spill(folder))
         record = stack.enter_context(batches.record(folder) if retrieval.learns else nullcontext())
         for x, labels in _shown(batches, batches.n_images, parameters, "NIP fit"):
-            middle, is_correct = found.add(adapter.tensor(x), labels, context)
+            middle, learned_from = found.add(adapter.tensor(x), labels, context)
             middles.append(middle)
             if record is not None:
-                record.add(x, is_correct)
+                record.add(x, learned_from)
         found.check()
         template = found.template
         fitted = (
@@ -77,9 +77,10 @@ def fit(
 
         def images() -> Iterator[Array]:
             title = f"NIP fit: {retrieval.name}"
-            yield from map(adapter.tensor, _shown(record or (), len(bank), parameters, title))
+            n_images = len(found.learned_labels)
+            yield from map(adapter.tensor, _shown(record or (), n_images, parameters, title))
 
-        learned = retrieval.learn(context, images, bank.labels)
+        learned = retrieval.learn(context, images, found.learned_labels)
     known = answers(adapter, parameters.clip_values)
     return Fitted(fitted, bank, learned, fingerprint, known)
 
@@ -93,6 +94,7 @@ class _Found:
         self._keeps_codes = parameters.retrieval.uses_candidates
         self._lows: list[npt.NDArray[np.float32]] = []
         self._classes: list[npt.NDArray[np.int64]] = []
+        self._learned: list[npt.NDArray[np.int64]] = []
         self._images = self._without_influence = 0
         self._varies = False
         self.template = NeuronTemplate(adapter.n_neurons)
@@ -100,7 +102,10 @@ class _Found:
     def add(
         self, x: Array, labels: npt.NDArray[np.int64] | None, context: Context
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """Process a batch of images; return candidates' middle influence, and which they are."""
+        """Process a batch of images.
+
+        :return: candidates' middle influence, and which images the retrieval learns from.
+        """
         adapter = self._adapter
         code: Images | None = None
         low: npt.NDArray[np.float32] | None = None
@@ -118,13 +123,15 @@ class _Found:
         self.template.add(middle, is_middle)
         is_correct = np.ones(len(predicted), bool) if labels is None else predicted == labels
         self._classes.append(predicted[is_correct])
+        learns_from = is_correct | self._parameters.retrieval.learns_from_wrong
+        self._learned.append((predicted if labels is None else labels)[learns_from])
         if code is not None and low is not None:
             self._varies = self._varies or bool(code.any())
             if self._keeps_codes:
                 self._codes.append(code[is_correct])
                 self._lows.append(low[is_correct])
         candidates: npt.NDArray[np.float32] = middle[is_correct]
-        return candidates, is_correct
+        return candidates, learns_from
 
     def _with_codes(
         self, x: Array, context: Context
@@ -174,6 +181,11 @@ class _Found:
                 'and what is retrieved by it arbitrary. confidence="logit" does not underflow.',
                 stacklevel=4,
             )
+
+    @cached_property
+    def learned_labels(self) -> npt.NDArray[np.int64]:
+        """The classes of the images that the retrieval learns from."""
+        return np.concatenate(self._learned)
 
     def bank(self, similarities: npt.NDArray[np.float32]) -> CandidateBank:
         """Return the candidates."""

@@ -64,8 +64,8 @@ class Parameters:
     :param quorum: the share of images that makes a quorum, above 0, at most 1; 1 is the paper's
         intersection.
     :param retrieval: how an image finds its inverse perturbation: "similarity", the paper's,
-        "nearest" or "class"; or an object of :mod:`art_nip.nip.retrieval`, whose docstrings say
-        what each retrieval is for.
+        "nearest", "class" or "mixed"; or an object of :mod:`art_nip.nip.retrieval`, whose
+        docstrings say what each retrieval is for.
     :param strength: factor on the perturbation added in [7]; the paper's is 1.
     :param clip_values: range (min, max) of the images, numbers or arrays that broadcast to an
         image.

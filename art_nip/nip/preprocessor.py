@@ -36,6 +36,7 @@ from art_nip.nip.partner import STALE
 from art_nip.nip.properties import HasParameters
 from art_nip.nip.retrieval import Context, Reader
 from art_nip.nip.retrieval.class_evidence import ClassReader
+from art_nip.nip.retrieval.mixed_evidence import MixedReader
 from art_nip.nip.retrieval.similarity import similarity_to
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.ranges import PixelRange
@@ -426,6 +427,31 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         ]
 
     @_undisturbed
+    def answers(self, x: Array) -> Array:
+        """Return what a classifier with "mixed" retrieval attached gives, as a tensor.
+
+        It is differentiable in x, exactly; images that are NaN or infinite somewhere get NaN.
+
+        :param x: images, a tensor of shape (N, *input_shape), in the range of `clip_values`.
+        :return: shape (N, nb_classes): logits, or probabilities if the model gives these.
+        :raises NotFittedError: if nothing was fitted.
+        :raises ValueError: if the retrieval is another, or images have another shape.
+        """
+        reader = self._answering()
+        x = self._adapter.tensor(x)
+        check_shape(x, self._adapter.input_shape)
+        return reader.answers(x)
+
+    def _answering(self) -> MixedReader:
+        reader = self._ready().reader
+        if not isinstance(reader, MixedReader):
+            raise ValueError(
+                f'Only "mixed" retrieval gives answers, and this one is {self.retrieval!r}. Make '
+                'a NIP with retrieval="mixed".'
+            )
+        return reader
+
+    @_undisturbed
     def _array(self, function: Callable[[], Array]) -> npt.NDArray[np.float32]:
         return self._adapter.numpy(function())
 
@@ -528,8 +554,8 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def set_params(self, **kwargs: Any) -> None:
         """Change parameters; all of them, or none if one is not allowed.
 
-        The fit is kept when only `strength`, `batch_size`, `look` or `verbose` change; else it is
-        dropped.
+        The fit is kept when only `strength`, `batch_size`, `look` or `verbose` change, or weight
+        and temperature of "mixed" retrieval; else it is dropped.
         A change of `clip_values` drops it too: candidates are in units of the range, and views are
         made in it.
 
@@ -542,12 +568,16 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             adapter = adapter.looking_at(after.layer, after.confidence)
         after = settled(after, adapter)
         changed = {name for name, value in vars(after).items() if value != getattr(before, name)}
+        if after.retrieval.learns_as(before.retrieval):
+            changed -= {"retrieval"}
         self.parameters, self._adapter, self._at_work = after, adapter, None
         if changed - CHANGEABLE_AFTER_FIT:
             self._adopt(None)
 
     def attach(self, estimator: Classifier) -> Classifier:
         """Return a new classifier with NIP behind its other preprocessing defences.
+
+        With "mixed" retrieval, no defence is added: the new classifier's model gives the mixture.
 
         The given one is untouched; both share the model. ART's TensorFlow classifiers cannot be
         deep-copied or pickled, defended or not: save this instead, and attach it anew.

@@ -363,7 +363,7 @@ def test_a_name_an_object_and_what_a_file_says_are_one(classifier):
         ({"layer": "features.0"}, ValueError, "Unknown retrieval None"),
         ({"name": "nearest", "layr": "a"}, ValueError, "'layr'. Did you mean 'layer'"),
         ({"name": "similarity", "layer": "a"}, ValueError, "of retrieval 'similarity' 'layer'"),
-        (Nearest, TypeError, "one of 'similarity', 'nearest', 'class', or an object, such as"),
+        (Nearest, TypeError, "'nearest', 'class', 'mixed', or an object, such as"),
         (None, TypeError, "retrieval=None; give a name"),
         (Nearest("feature.3"), ValueError, "'feature.3' is not in the model. The nearest: feat"),
         (Nearest("features.3:output"), ValueError, "only 'input' is allowed"),

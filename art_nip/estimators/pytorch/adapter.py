@@ -146,6 +146,13 @@ class PyTorchAdapter(EstimatorAdapter):
             logits = self._logits(outputs)
         return logits, [reached[place] for place in range(len(layers))]
 
+    def connected(self, x: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, list[Tensor]]:
+        """Return logits and what layers give, in the graph of x; see the base class."""
+        reached: dict[int, Tensor] = {}
+        with self.undisturbed():
+            logits = self._logits(self._look(_usable(x), layers, reached, stop=False))
+        return logits, [reached[place] for place in range(len(layers))]
+
     def gradient(
         self,
         x: Tensor,

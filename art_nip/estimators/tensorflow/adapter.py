@@ -42,6 +42,7 @@ class TensorFlowAdapter(EstimatorAdapter):
     _cached_looks: dict[tuple[tuple[Layer, ...], bool], Callable[[Tensor], list[Tensor]]] | None = (
         None
     )
+    _cached_connected: dict[tuple[Layer, ...], Callable[[Tensor], list[Tensor]]] | None = None
     _cached_mark: Callable[[], Tensor] | None = None
     _cached_lead_gradient: Callable[[Tensor, Tensor], Tensor] | None = None
     _cached_observer: tuple[Weights, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]] | None = (
@@ -110,6 +111,20 @@ class TensorFlowAdapter(EstimatorAdapter):
     ) -> tuple[Tensor, list[Tensor]]:
         """Return logits and what layers give; see the base class."""
         logits, *maps = self._look(x, layers, to_the_end=True)
+        return logits, maps
+
+    def connected(self, x: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, list[Tensor]]:
+        """Return logits and what layers give, on tapes that watch x; see the base class."""
+        if self._cached_connected is None:
+            self._cached_connected = {}
+        wanted = tuple(layers)
+        if wanted not in self._cached_connected:
+            self._cached_connected[wanted] = self._compiled(
+                lambda x: self._looked(x, wanted, to_the_end=True)
+            )
+        if tf.executing_eagerly():
+            note(self.model, forward=len(x))
+        logits, *maps = self._cached_connected[wanted](x)
         return logits, maps
 
     def gradient(

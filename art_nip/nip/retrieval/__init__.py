@@ -11,6 +11,7 @@ from art_nip.nip.retrieval.evidence import (
     ShallowEvidence,
     ViewEvidence,
 )
+from art_nip.nip.retrieval.mixed_evidence import MixedEvidence
 from art_nip.nip.retrieval.neighbour import Nearest
 from art_nip.nip.retrieval.registry import RETRIEVALS, chosen
 from art_nip.nip.retrieval.similarity import Similarity
@@ -23,6 +24,7 @@ __all__ = [
     "Evidence",
     "EvidenceReader",
     "GradedViewEvidence",
+    "MixedEvidence",
     "Nearest",
     "Reader",
     "Retrieval",

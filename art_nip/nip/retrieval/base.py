@@ -30,6 +30,14 @@ class Retrieval(Learner):
     """Whether the reader asks for the ρ̂ of candidates; else fitting computes and keeps none."""
     asks_model: ClassVar[bool] = False
     """Whether the reader finds out what the model gives, see `perturbation_and_outputs`."""
+    answers: ClassVar[bool] = False
+    """Whether the reader has `answers`, which a classifier that NIP is attached to gives."""
+    learns_from_wrong: ClassVar[bool] = False
+    """Whether it learns from images too that the model gets wrong; these are no candidates."""
+
+    def learns_as(self, other: "Retrieval") -> bool:
+        """Return whether another would have learned the same from the same images."""
+        return self == other
 
     @abstractmethod
     def reader(self, context: Context) -> "Reader":

@@ -6,11 +6,12 @@ from typing import Any
 from art_nip.nip.retrieval.base import Retrieval
 from art_nip.nip.retrieval.choice import chosen_of
 from art_nip.nip.retrieval.class_evidence import ClassEvidence
+from art_nip.nip.retrieval.mixed_evidence import MixedEvidence
 from art_nip.nip.retrieval.neighbour import Nearest
 from art_nip.nip.retrieval.similarity import Similarity
 
 RETRIEVALS: dict[str, type[Retrieval]] = {
-    kind.name: kind for kind in (Similarity, Nearest, ClassEvidence)
+    kind.name: kind for kind in (Similarity, Nearest, ClassEvidence, MixedEvidence)
 }
 
 

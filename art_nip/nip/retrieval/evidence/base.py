@@ -5,6 +5,7 @@ Evidence must not use the head that the attack went through.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,9 @@ class Evidence(Learner):
 
     Subclasses are frozen dataclasses of parameters.
     """
+
+    differentiable: ClassVar[bool] = False
+    """Whether `log_posterior` of its reader is differentiable, exactly, in the maps."""
 
     @abstractmethod
     def reader(self, context: Context) -> "EvidenceReader":

@@ -5,7 +5,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from art_nip.estimators.base import EstimatorAdapter
 from art_nip.utils.arrays import Array, namespace
+
+FAR = 1e30
+"""A score below all that classes have."""
 
 PROBABILITY_OFFSET = 1e-4
 """Added to probabilities before their logarithm is taken, so that no class is impossible."""
@@ -29,6 +33,20 @@ def log_mean(probabilities: list[Array]) -> Array:
     """Return log(mean + 1e-4) of several probabilities, each of shape (N, nb_classes)."""
     mean = sum(probabilities) / len(probabilities)
     return namespace(probabilities[0]).log(mean + PROBABILITY_OFFSET)
+
+
+def lead_of(scores: Array, adapter: EstimatorAdapter, classes: npt.NDArray[np.int64]) -> Array:
+    """Return by how much each image's class is ahead of all others, shape (N,), differentiable.
+
+    :param scores: shape (N, nb_classes).
+    :param adapter: of the model on whose device they are.
+    :param classes: shape (N,).
+    """
+    xp, is_class = namespace(scores), adapter.tensor(np.eye(adapter.nb_classes)[classes]) > 0
+    none = xp.zeros_like(scores)
+    # Not a product: the score of a class that was never seen may be -inf.
+    ahead = xp.sum(xp.where(is_class, scores, none), axis=1)
+    return ahead - xp.max(xp.where(is_class, none - FAR, scores), axis=1)
 
 
 def lead(logits: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]) -> npt.NDArray[Any]:

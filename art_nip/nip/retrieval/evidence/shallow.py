@@ -56,6 +56,7 @@ class ShallowEvidence(Evidence):
     """
 
     name: ClassVar[str] = "shallow"
+    differentiable: ClassVar[bool] = True
     layers: Literal["auto"] | tuple[str, ...] = "auto"
     shrinkage: float = 0.03
 
@@ -83,9 +84,9 @@ class ShallowEvidence(Evidence):
         held_out = last_share(labels)
         if not held_out.any():
             raise ValueError(
-                f"Class evidence needs a class with at least {IMAGES_PER_HELD_OUT} benign images "
-                f"that the model classifies correctly; of {len(labels)} none has. Fit on "
-                "more images."
+                f"Evidence needs a class with at least {IMAGES_PER_HELD_OUT} benign images (for "
+                f'"class" retrieval, that the model classifies correctly); of {len(labels)} none '
+                "has. Fit on more images."
             )
         moments: list[Moments] = []
         for vectors, of, held in self._seen(context.adapter, images, labels, held_out):
@@ -225,8 +226,8 @@ def _warn_of_weakness(
     right = float((sum(probabilities).argmax(axis=1) == labels).mean())
     if right < WEAK_ACCURACY:
         warnings.warn(
-            f"Early layers tell the class of only {right:.0%} of the benign images held out, all "
-            "of which the model gets right: class evidence will turn the others wrong. Name other "
+            f"Early layers tell the class of only {right:.0%} of the benign images held out: class "
+            "evidence will turn the others wrong, also where the model gets them right. Name other "
             "layers, or take other evidence, such as GradedViewEvidence.",
             stacklevel=2,
         )
