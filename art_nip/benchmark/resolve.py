@@ -22,7 +22,7 @@ from art_nip.attacks.labels import takes_true_classes
 from art_nip.attacks.surrogates import offers
 from art_nip.benchmark import suite as adaptive
 from art_nip.benchmark.fingerprints import fingerprint
-from art_nip.benchmark.schema import BENIGN, NONE, Kind, Norm, Role, Threat
+from art_nip.benchmark.schema import BENIGN, NEAREST, NONE, Kind, Norm, Role, Threat
 from art_nip.benchmark.serialization import Detached, alike, packed, unpacked
 from art_nip.estimators.clones import defended
 from art_nip.nip.preprocessor import NIPPreprocessor
@@ -192,7 +192,7 @@ def attack_entries(given: Iterable[Any], classifier: Any) -> list[AttackEntry]:
         for attack in _listed("attack", given, Attack)
         for entry in _attack_entries(attack, classifier)
     ]
-    _check_labels("attack", [entry.label for entry in entries], reserved=BENIGN)
+    _check_labels("attack", [entry.label for entry in entries], reserved=(BENIGN, NEAREST))
     return entries
 
 
@@ -219,7 +219,7 @@ def defence_entries(
     """
     listed = _listed("defence", given, Defence)
     entries = [_defence_entry(defence, classifier) for defence in listed if defence != NONE]
-    _check_labels("defence", [entry.label for entry in entries], reserved=NONE)
+    _check_labels("defence", [entry.label for entry in entries], reserved=(NONE,))
     return [DefenceEntry(NONE, NONE, {}, NONE, _no_defence, learns=False, kind=Kind.NONE), *entries]
 
 
@@ -473,12 +473,12 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, Real) else float("nan")
 
 
-def _check_labels(what: str, labels: Sequence[str], reserved: str) -> None:
+def _check_labels(what: str, labels: Sequence[str], reserved: Sequence[str]) -> None:
     for label in labels:
         if labels.count(label) > 1:
             raise ValueError(
                 f"Two {what}s are called {label!r}: give one another label, {what.title()}(…, "
                 'label="…").'
             )
-        if label == reserved:
+        if label in reserved:
             raise ValueError(f"No {what} can be called {label!r}: the tables use it otherwise.")

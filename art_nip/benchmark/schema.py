@@ -312,8 +312,8 @@ class Row:
         return cls(
             attack=cells["attack"],
             defence=cells["defence"],
-            protocol=cells["protocol"],
-            threat=cells["threat"],
+            protocol=str(Protocol(cells["protocol"])),
+            threat=str(Threat(cells["threat"])),
             metric=cells["metric"],
             n=int(cells["n"]),
             error=cells["error"],

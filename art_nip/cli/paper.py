@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from art_nip.paper import tiny
 from art_nip.paper.registry import EXHIBITS
@@ -23,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
         install=f"art-nip[{framework}]",
     )
     setting = Setting(
-        out=arguments.out,
+        out=arguments.out or Path("results/paper-tiny" if arguments.tiny else "results/paper"),
         weights=arguments.weights,
         data=arguments.folder,
         models=tuple(arguments.models) if arguments.models else None,

@@ -162,8 +162,8 @@ def _paper(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--out",
         type=Path,
-        default=Path("results/paper"),
-        help="folder for tables, figures and results, which is continued (default: %(default)s)",
+        help="folder for tables, figures and results, which is continued (default: results/paper, "
+        "and with --tiny results/paper-tiny)",
     )
     command.add_argument(
         "--weights",

@@ -16,7 +16,9 @@ from art_nip.utils.validation import (
     check_choice,
     check_classifier,
     check_number,
+    check_shape,
     check_whole,
+    real_numbers,
 )
 
 Scores = npt.NDArray[np.float64]
@@ -135,10 +137,11 @@ class NIPDetector(EvasionDetector):  # type: ignore[misc]
         :param nb_epochs: anything: nothing is trained.
         :raises ValueError: if images or labels are not as above, or there are too few benign images
             for the rate.
+        :raises TypeError: if images are no numbers.
         """
         if kwargs:
             raise TypeError(f"fit takes x, y, batch_size and nb_epochs, not {', '.join(kwargs)}.")
-        images = np.asarray(x)
+        images = self._images(x)
         if y is not None:
             images = images[_labels(y, len(images)) != ADVERSARIAL]
         benign = np.sort(self.scores(images, batch_size))
@@ -182,7 +185,7 @@ class NIPDetector(EvasionDetector):  # type: ignore[misc]
         :param batch_size: how many images are scored at once.
         """
         score = self._disagreement if self.score == "evidence" else self._unlikeness
-        return _batched(score, np.asarray(x), batch_size)
+        return _batched(score, self._images(x), batch_size)
 
     def score_gradient(self, x: npt.ArrayLike, batch_size: int = 128) -> npt.NDArray[np.float32]:
         """Return a gradient of each image's score, or an approximation of it, shape of x.
@@ -198,7 +201,12 @@ class NIPDetector(EvasionDetector):  # type: ignore[misc]
             raise ValueError(
                 "δ has no gradient here: the influence that it compares is a gradient itself."
             )
-        return _batched(self._disagreement_gradient, np.asarray(x), batch_size)
+        return _batched(self._disagreement_gradient, self._images(x), batch_size)
+
+    def _images(self, x: npt.ArrayLike) -> npt.NDArray[Any]:
+        images = real_numbers(x)
+        check_shape(images, tuple(self.classifier.input_shape))
+        return images
 
     def _disagreement(self, x: npt.NDArray[Any]) -> Scores:
         evidence, model, other = self._classes(x)
@@ -208,6 +216,8 @@ class NIPDetector(EvasionDetector):  # type: ignore[misc]
 
     def _disagreement_gradient(self, x: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         _, model, other = self._classes(x)
+        if not len(x):  # TensorFlow has no gradient of nothing
+            return np.zeros(x.shape, np.float32)
         of = self.nip.evidence_gradient
         return of(x, other) - of(x, model)
 
@@ -230,8 +240,7 @@ def _batched(
     function: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], x: npt.NDArray[Any], size: int
 ) -> npt.NDArray[Any]:
     check_whole("batch_size", size, 1)
-    # Once for no images, which have a shape to be checked too.
-    starts = range(0, len(x), size) if x.ndim and len(x) else (0,)
+    starts = range(0, len(x), size) if len(x) else (0,)
     return np.concatenate([function(x[start : start + size]) for start in starts])
 
 
@@ -254,11 +263,12 @@ def _threshold(benign: Scores, rate: float) -> float:
 def _labels(y: npt.ArrayLike, n: int) -> npt.NDArray[Any]:
     """Return labels 0 and 1, shape (n,)."""
     labels = np.asarray(y)
-    if labels.shape == (n, 2):
-        labels = labels.argmax(axis=1)
+    if labels.shape == (n, 2) and np.isin(labels, np.eye(2)).all():
+        # Of a row that is not one-hot, the place of its 1 is no label.
+        labels = np.where(labels.sum(axis=1) == 1, labels[:, 1], np.nan)
     if labels.shape != (n,) or not np.isin(labels, (0, ADVERSARIAL)).all():
         raise ValueError(
-            f"y has shape {labels.shape}; for {n} images give 0 for benign and 1 for adversarial "
+            f"y has shape {np.shape(y)}; for {n} images give 0 for benign and 1 for adversarial "
             "ones, shape (N,), or one-hot, shape (N, 2), or None if all are benign. A detector "
             "takes no classes of images."
         )

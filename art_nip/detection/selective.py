@@ -59,6 +59,7 @@ class SelectivePGD(EvasionAttack):  # type: ignore[misc]
         `nip.evidence`; None takes the classifier's only.
     :param batch_size: how many images are attacked at once.
     :param seed: of the random starts; None draws from NumPy's global state.
+    :raises TypeError: if the detector lacks a method, or `rank` is no function.
     :raises ValueError: if a parameter is not allowed.
     """
 
@@ -82,6 +83,14 @@ class SelectivePGD(EvasionAttack):  # type: ignore[misc]
         seed: int | None = None,
     ) -> None:
         super().__init__(estimator=estimator)
+        for method in ("scores", "score_gradient"):
+            if not callable(getattr(detector, method, None)):
+                raise TypeError(
+                    f"The detector, a {type(detector).__name__}, has no method {method}: give a "
+                    "NIPDetector, or what has the two methods of ScoresImages."
+                )
+        if rank is not None and not callable(rank):
+            raise TypeError(f"rank={rank!r}; give a function from images to scores, or None.")
         if estimator.clip_values is None:
             raise ValueError(
                 "The classifier has no clip_values, and ε is a share of them: give it "
@@ -106,8 +115,13 @@ class SelectivePGD(EvasionAttack):  # type: ignore[misc]
 
         :param x: images, shape (N, *input_shape), in the classifier's range; they stay as they are.
         :param y: their true classes, shape (N,), or one-hot; None takes the predicted ones.
+        :raises TypeError: if there is another keyword: this attack takes none.
         :raises ValueError: if images or labels are not as above.
         """
+        if kwargs:
+            raise TypeError(
+                f"SelectivePGD.generate takes x and y only; it was given {', '.join(kwargs)} too."
+            )
         images = numeric(x)
         check_images(images, self.estimator.input_shape, self.estimator.clip_values)
         if not len(images):
@@ -158,7 +172,9 @@ class SelectivePGD(EvasionAttack):  # type: ignore[misc]
         wrong: npt.NDArray[np.bool_] = self._logits(moved).argmax(axis=1) != y
         if wrong.any():
             places = np.flatnonzero(wrong)
-            scores = np.asarray(self.detector.scores(moved[places]))
+            scores = np.asarray(self.detector.scores(moved[places]), np.float64)
+            # What has no score is kept as long as nothing better is found.
+            scores = np.where(scores < np.inf, scores, np.finfo(scores.dtype).max)
             better = places[scores < lowest[places]]
             best[better] = moved[better]
             lowest[places] = np.minimum(lowest[places], scores)
@@ -181,7 +197,13 @@ class SelectivePGD(EvasionAttack):  # type: ignore[misc]
         """Return the classes to go to, shape (N, targets): the nearest by each ranking in turn."""
         rankings = [self._logits(x)]
         if self.rank is not None:
-            rankings.append(np.asarray(self.rank(x)))
+            ranking = np.asarray(self.rank(x))
+            if ranking.shape != rankings[0].shape:
+                raise ValueError(
+                    f"rank returned scores of shape {ranking.shape} for {len(x)} images; return "
+                    f"one for each class, shape {rankings[0].shape}."
+                )
+            rankings.append(ranking)
         ordered = []
         for scores in rankings:
             order = np.argsort(-scores, axis=1, kind="stable")

@@ -27,7 +27,7 @@ class Setting:
     :param out: folder of the results.
     :param weights: folder of trained weights, files of `art-nip train`.
     :param data: folder of local images, see `art_nip.data.load`; None takes the hub's.
-    :param models: names of `art_nip.paper.subjects.SUBJECTS`; None for all. Not used if `tiny`.
+    :param models: names of `art_nip.paper.subjects.SUBJECTS`; None for all. None if `tiny`.
     :param limit: how many images of each model are attacked.
     :param tiny: a small model, trained on the spot, on the digits that come with the package.
     :param framework: "pytorch" or "tensorflow".
@@ -53,6 +53,11 @@ class Setting:
         check_whole("seed", self.seed, least=0)
         check_whole("jobs", self.jobs, least=1)
         check_flag("tiny", self.tiny)
+        if self.tiny and self.models is not None:
+            raise ValueError(
+                f"The tiny setting has a model of its own, and not {', '.join(self.models)}: leave "
+                "the models out, or make the tables without tiny."
+            )
         check_choice("framework", self.framework, ("pytorch", "tensorflow"))
 
     @property

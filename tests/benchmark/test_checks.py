@@ -33,6 +33,7 @@ from tests.helpers import make_classifier
         ({"defences": [Defence("jpeg", parameters={"qualty": 1})]}, ValueError,
          "'qualty'. Did you mean 'quality'"),
         ({"defences": ["ss", "ss"]}, ValueError, "Two defences are called 'ss'"),
+        ({"attacks": [Attack("fgsm", "nearest")]}, ValueError, "No attack can be called 'nearest'"),
         ({"defences": {"none": "ss"}}, ValueError, "No defence can be called 'none'"),
         ({"defences": [Defence("ss", "none")]}, ValueError, "No defence can be called 'none'"),
         ({"defences": [3]}, TypeError, "3 is no defence: give a name"),

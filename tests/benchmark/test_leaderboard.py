@@ -10,9 +10,14 @@ import subprocess
 import pytest
 
 from art_nip.benchmark.report import leaderboard
+from art_nip.benchmark.schema import COLUMNS
 from tests.benchmark.report_builder import NASTY, Builder, Page, rate, suite
 
 ADAPTIVE, HELD_OUT = "Adaptive attacks, held-out", "Oblivious attacks, held-out"
+
+
+BOGUS = "fgsm,none,transductive,oblivious,asr,0.5,0,1,2,1,0.1,,linf"
+"""A row of a protocol that there is not."""
 
 
 def board(tmp_path, *folders):
@@ -171,7 +176,12 @@ def test_what_is_unfinished_is_said(tmp_path):
             "has the format 3, and this version of art-nip reads 2",
         ),
         ("benchmark.json", "{", "is not JSON"),
-        ("table.csv", "attack,defence\nfgsm,none\n", "row 2, is not as"),
+        ("benchmark.json", '{"format": 2, "attacks": [3]}', "benchmark.json is not as"),
+        ("benchmark.json", '{"format": 2, "cells": [{"n": 3}]}', "benchmark.json is not as"),
+        ("table.csv", "attack,defence\nfgsm,none\n", r"row 1, is not as .*lacks eps, error"),
+        ("table.csv", "", "row 1, is not as"),
+        ("table.csv", f"{','.join(COLUMNS)}\nfgsm,none,held-out\n", "row 2, is not as"),
+        ("table.csv", f"{','.join(COLUMNS)}\n{BOGUS}\n", "row 2, is not as .*'transductive'"),
         ("images.safetensors", "no tensors", "truncated or not a safetensors file"),
     ],
 )
@@ -183,6 +193,30 @@ def test_damaged_folders_are_refused(tmp_path, name, content, message):
     assert not (tmp_path / "leaderboard.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "is not JSON"), ("[{}]", "is not as"), ('{"item": 1}', "is not as")],
+)
+def test_a_damaged_checklist_is_refused(tmp_path, content, message):
+    folder = suite(tmp_path / "store")
+    (folder / "checklist.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"checklist\.json {message}"):
+        board(tmp_path, folder)
+
+
+def test_another_format_is_no_reason_to_go_on_in_the_same_folder(tmp_path):
+    folder = oblivious(tmp_path / "store")
+    (folder / "benchmark.json").write_text('{"format": 1}', encoding="utf-8")
+    with pytest.raises(ValueError, match="into another folder") as refused:
+        board(tmp_path, folder)
+    assert "goes on where it was" not in str(refused.value)
+
+
+def test_folders_of_one_name_are_told(tmp_path):
+    folders = [oblivious(tmp_path / place, "same") for place in "ab"]
+    assert any("2 folders are called 'same'" in remark for remark in board(tmp_path, *folders)[1])
+
+
 def test_folders_that_cannot_be(tmp_path):
     folder = oblivious(tmp_path / "a")
     with pytest.raises(ValueError, match="are the same folder"):
@@ -191,6 +225,8 @@ def test_folders_that_cannot_be(tmp_path):
         board(tmp_path)
     with pytest.raises(FileNotFoundError, match="There is no folder"):
         board(tmp_path, tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match=r"There is no folder .*none: make it"):
+        board(tmp_path / "none", folder)
 
 
 def test_it_stands_alone_and_is_read_aloud(tmp_path):

@@ -370,7 +370,7 @@ def test_missing_folder(tmp_path):
         ("benchmark.json", '{"format": 1}', "has the format 1 .*transductive"),
         ("benchmark.json", '{"format": 2}', "lacks name, attacks, defences"),
         ("benchmark.json", '{"format"', "is not JSON"),
-        ("table.csv", "attack,defence\nfgsm,none\n", "row 2, is not as `art-nip benchmark` writes"),
+        ("table.csv", "attack,defence\nfgsm,none\n", "row 1, is not as `art-nip benchmark` writes"),
         ("images.safetensors", "no tensors", "truncated or not a safetensors file"),
     ],
 )

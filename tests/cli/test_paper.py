@@ -3,7 +3,7 @@
 import pytest
 
 from art_nip import cli
-from art_nip.cli import parser
+from art_nip.cli import paper, parser
 from art_nip.paper.registry import NAMES
 from art_nip.paper.subjects import SUBJECTS
 
@@ -26,3 +26,14 @@ def test_paper_says_where_its_page_is(framework, tmp_path, capsys):
 def test_missing_weights_are_one_sentence(tmp_path, capsys):
     assert cli.main(["paper", "--weights", str(tmp_path), "--out", str(tmp_path)]) == 2
     assert "art-nip train cifar10 vgg19" in capsys.readouterr().err
+
+
+def test_tiny_tables_stay_apart_from_the_papers(tmp_path, monkeypatch, capsys):
+    made = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paper, "make", lambda chosen, setting: made.append(setting.out))
+    assert cli.main(["paper", "--tiny"]) == cli.main(["paper"]) == 0
+    assert [str(out) for out in made] == ["results/paper-tiny", "results/paper"]
+    capsys.readouterr()
+    assert cli.main(["paper", "--tiny", "--models", "gtsrb-lenet5"]) == 2
+    assert "has a model of its own, and not gtsrb-lenet5" in capsys.readouterr().err

@@ -256,3 +256,9 @@ def test_train_command_takes_the_hub_without_a_folder(tmp_path):
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("art-nip: gtsrb could not be loaded from the hub: ")
     assert "--data FOLDER" in last
+
+
+def test_a_place_where_no_file_can_be_is_said_before_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "load", None)
+    assert cli.main(["train", "mnist", "lenet5", "--out", str(tmp_path)]) == 2
+    assert "is a folder; give the name of a file in it" in capsys.readouterr().err

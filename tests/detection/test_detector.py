@@ -92,6 +92,9 @@ def test_batches_and_frameworks_give_the_same_scores(detectors, digits):
     np.testing.assert_allclose(one.scores(x, batch_size=7), found["pytorch"], rtol=1e-4, atol=1e-4)
     report, is_adversarial = one.detect(x[:0])
     assert len(report["scores"]) == len(is_adversarial) == 0
+    for framework in FRAMEWORKS:
+        nothing = to_framework(x[:0], framework)
+        assert detectors[framework][0].score_gradient(nothing).shape == nothing.shape
 
 
 def test_the_gradient_lowers_the_score(detector, framework, digits):
@@ -116,7 +119,7 @@ def test_the_threshold_leaves_the_stated_share_above(detector, monkeypatch, rate
     mine = NIPDetector(detector.classifier, detector.nip, false_positive_rate=rate)
     scores = np.random.default_rng(0).permutation(99).astype(float)
     monkeypatch.setattr(mine, "scores", lambda x, batch_size: scores)
-    mine.fit(np.zeros((99, 1)))
+    mine.fit(np.zeros((99, *mine.classifier.input_shape)))
     assert mine.threshold == place
 
 
@@ -139,8 +142,9 @@ def test_labels_as_arts_detectors_take_them_leave_adversarial_images_out(
         mine = NIPDetector(detector.classifier, detector.nip, false_positive_rate=0.2)
         mine.fit(x, y)
         assert mine.threshold == expected.threshold
-    with pytest.raises(ValueError, match=r"y has shape \(60,\); .* takes no classes of images"):
-        mine.fit(x, digits["test"][1][:60])
+    for y in (digits["test"][1][:60], np.full((60, 2), 0.5), np.ones((60, 2)), np.eye(2)[[0]]):
+        with pytest.raises(ValueError, match=r"y has shape .* takes no classes of images"):
+            mine.fit(x, y)
 
 
 def test_another_rate_needs_no_new_fit(detector, digits, framework):
@@ -185,6 +189,9 @@ def test_what_is_refused(detector, nip, framework, digits):
         detector.fit(digits["test"][0], epochs=3)
     with pytest.raises(TypeError, match="not size"):
         detector.detect(digits["test"][0], size=3)
+    for x in (None, 3.0, "images", [[1, 2], [3]]):
+        with pytest.raises((TypeError, ValueError), match=r"^Images (must|have shape)"):
+            detector.fit(x)
     with pytest.raises(ValueError, match="NaN"):
         detector.detect(np.full((1, *classifier.input_shape), np.nan))
     with pytest.raises(ValueError, match="batch_size=0"):

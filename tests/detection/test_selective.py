@@ -105,3 +105,27 @@ def test_no_images_and_no_labels(classifier, images):
     assert attack.generate(x[:2]).shape == x[:2].shape
     with pytest.raises(ValueError, match="NaN"):
         attack.generate(np.full_like(x[:1], np.nan))
+
+
+def test_what_cannot_be_asked_is_refused_before_the_first_step(classifier, images, nip):
+    with pytest.raises(TypeError, match=r"a NIPPreprocessor.*, has no method scores"):
+        SelectivePGD(classifier, nip)
+    with pytest.raises(TypeError, match="rank=3; give a function"):
+        SelectivePGD(classifier, Blind(), rank=3)
+    x = images["test"][0][:2]
+    attack = SelectivePGD(classifier, Blind(), max_iter=1, rank=lambda x: np.zeros((len(x), 3)))
+    with pytest.raises(ValueError, match=r"shape \(2, 3\) for 2 images; return .* \(2, 10\)"):
+        attack.generate(x)
+    with pytest.raises(TypeError, match="x and y only; it was given mask too"):
+        attack.generate(x, mask=x)
+
+
+def test_images_without_a_score_are_attacked_nevertheless(lenet, digits):
+    class Mute(Blind):
+        def scores(self, x):
+            return np.full(len(x), np.nan, np.float32)
+
+    classifier = make_classifier("pytorch", lenet["pytorch"])
+    x, y = digits["test"][0][:6], digits["test"][1][:6]
+    found = SelectivePGD(classifier, Mute(), eps=0.5, max_iter=10, seed=0).generate(x, y)
+    assert (classifier.predict(found).argmax(1) != y).mean() > 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -35,9 +36,12 @@ def write(folders: Sequence[str | Path], path: str | Path) -> list[str]:
     :param folders: the stores of benchmarks, one at least.
     :param path: the file to write; its folder exists.
     :return: sentences on what a reader must not compare, and on what is not finished.
-    :raises FileNotFoundError: if a folder, or a file in it, is not there.
+    :raises FileNotFoundError: if a folder, or a file in it, is not there, or none to write into.
     :raises ValueError: if a folder is given twice, or a file in it is damaged or of another format.
     """
+    place = Path(path).parent
+    if not place.is_dir():
+        raise FileNotFoundError(f"There is no folder {place}: make it, or give another.")
     stores = _stores(folders)
     remarks = list(_remarks(stores))
     package = files(__package__)
@@ -83,6 +87,9 @@ def _remarks(stores: Sequence[Store]) -> Iterator[str]:
                 f"The benchmarks on {name} saw {len(kinds)} different sets of images: a small "
                 "difference between them may be one of the images."
             )
+    for name, n in Counter(store.results.run.name for store in stores).items():
+        if n > 1:
+            yield f"{n} folders are called {name!r}, which their rows do not tell apart."
     for store in stores:
         results = store.results
         missing = sum(results.missing(*setting) for setting in results.settings)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +17,12 @@ import numpy.typing as npt
 from art_nip.benchmark.schema import (
     ACCURACY_AT,
     BENIGN,
+    COLUMNS,
     ChecklistItem,
     Description,
     Norm,
     Row,
+    check_format,
     checklist_item,
 )
 from art_nip.utils.files import reading
@@ -149,8 +153,7 @@ class Results:
 
     def checklist(self, suite: str, protocol: str) -> list[ChecklistItem]:
         """Return the items of the checklist, see `art_nip.benchmark.checklist`."""
-        path = _present(self._folder / "checklist.json")
-        items = map(checklist_item, json.loads(path.read_text(encoding="utf-8")))
+        items = _checklist(_present(self._folder / "checklist.json"))
         return [item for item in items if (item.suite, item.protocol) == (suite, protocol)]
 
     def sweeps(self) -> list[Sweep]:
@@ -213,24 +216,52 @@ def _present(path: Path) -> Path:
     return path
 
 
-def _description(path: Path) -> Description:
+def _json(path: Path) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}). {RUN_AGAIN}") from error
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Turn errors about the content of a file into a sentence."""
     try:
-        return Description.from_json(content)
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ValueError(
+            f"{what} is not as `art-nip benchmark` writes it ({error!r}). {RUN_AGAIN}"
+        ) from error
+
+
+def _description(path: Path) -> Description:
+    content = _json(path)
+    try:
+        check_format(content)
     except ValueError as error:
-        raise ValueError(f"{path} {error} {RUN_AGAIN}") from error
+        raise ValueError(f"{path} {error}") from error
+    with _reading(str(path)):
+        return Description.from_json(content)
+
+
+def _checklist(path: Path) -> list[ChecklistItem]:
+    content = _json(path)
+    with _reading(str(path)):
+        return [checklist_item(item) for item in content]
 
 
 def _rows(path: Path) -> Iterator[Row]:
     with open(path, encoding="utf-8", newline="") as file:
-        for line, cells in enumerate(csv.DictReader(file), start=2):
-            try:
-                yield Row.from_texts(cells)
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(
-                    f"{path}, row {line}, is not as `art-nip benchmark` writes it ({error!r}). "
-                    f"{RUN_AGAIN}"
-                ) from error
+        lines = csv.DictReader(file)
+        with _reading(f"{path}, row 1,"):
+            # Tables from before there were norms have no such column.
+            missing = set(COLUMNS) - {"norm", *(lines.fieldnames or ())}
+            if missing:
+                raise ValueError(f"lacks {', '.join(sorted(missing))}")
+        for line in count(2):
+            with _reading(f"{path}, row {line},"):
+                cells = next(lines, None)
+                if cells is None:
+                    return
+                row = Row.from_texts(cells)
+            yield row
