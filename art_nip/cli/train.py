@@ -107,7 +107,6 @@ def train(
     if data not in RECIPES:
         raise ValueError(f"There is no recipe for {data!r}; there is for {', '.join(RECIPES)}.")
     destination(out)  # says now, and not after hours, that no file can be there
-    out.parent.mkdir(parents=True, exist_ok=True)
     channels_first = framework == "pytorch"
     (x, y, names), test = (
         load(data, part, folder=folder, limit=limit, channels_first=channels_first, side=side)
@@ -141,6 +140,7 @@ def train(
         len(names),
         preprocessing=(MEAN, STD),
     )
+    out.parent.mkdir(parents=True, exist_ok=True)
     training.train(classifier.model, x, y, recipe, mean=MEAN, std=STD, seed=seed, verbose=verbose)
     reached = accuracy(test[1], classifier.predict(test[0]))
     note = (
