@@ -21,10 +21,12 @@ BUDGETS = {
     "shallow": (4, 6, 1),
     "views": (6, 6, 1),
     "graded views": (7, 7, 1),
+    "mixed": (0, 0, 0),
 }
 """The largest numbers of uploads, downloads and waits for a batch of NIP.
 
-The wait is for whether values are finite. Class evidence here may take one step.
+The wait is for whether values are finite. Class evidence here may take one step. "mixed" evidence
+is a part of the model, which takes images as they come.
 """
 
 OF_A_STEP = (2, 2, 0)
