@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.benchmark.draws import drawn
+from art_nip.benchmark.draws import drawn, wrong_in_any
 from art_nip.benchmark.grid import Cell
 from art_nip.benchmark.results import Run
 from art_nip.benchmark.schema import BENIGN, Norm, Protocol, Threat
@@ -78,10 +78,10 @@ def _nearest(run: Run, cells: list[Cell], unattacked: Cell) -> dict[Norm, npt.ND
         return {}
     n = min(len(crafted.l2) for crafted, _ in there)
     y = run.grid.y[:n]
-    wrong = (drawn(benign)[:n] != y[:, None]).any(axis=1)
+    wrong = wrong_in_any(drawn(benign)[:n], y)
     found = {norm: np.where(wrong, 0, np.inf) for norm in Norm}
     for crafted, predictions in there:
-        fooled = (drawn(predictions)[:n] != y[:, None]).any(axis=1)
+        fooled = wrong_in_any(drawn(predictions)[:n], y)
         for norm, sizes in ((Norm.LINF, crafted.linf), (Norm.L2, crafted.l2)):
             found[norm] = np.minimum(found[norm], np.where(fooled, sizes[:n], np.inf))
     return found

@@ -60,6 +60,16 @@ def drawn(predictions: Result) -> Classes:
     return found
 
 
+def wrong_in_any(classes: Classes, y: Classes) -> Mask:
+    """Return the images of which another class than the true one is drawn at least once.
+
+    :param classes: of all draws, shape (N, draws).
+    :param y: the true classes, shape (N,).
+    """
+    wrong: Mask = (classes != y[:, None]).any(axis=1)
+    return wrong
+
+
 def wrong_by_majority(classes: Classes, y: Classes) -> Mask:
     """Return the images of which another class is drawn as often as the true one, or more often.
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from art_nip.benchmark.curves import curves
-from art_nip.benchmark.draws import drawn, wrong_by_majority
+from art_nip.benchmark.draws import drawn, wrong_by_majority, wrong_in_any
 from art_nip.benchmark.grid import Cell
 from art_nip.benchmark.results import Crafted, Run
 from art_nip.benchmark.schema import ACCURACY_AT, BENIGN, COLUMNS, NEAREST, NONE, Threat
@@ -122,8 +122,7 @@ def _measure(
     if "draws" in predictions.arrays:
         asked = drawn(predictions)
         yield _rate("accuracy_majority", Proportion.of(~wrong_by_majority(asked, y)))
-        always = (asked == y[:, None]).all(axis=1)
-        yield _rate("accuracy_worst_draw", Proportion.of(always))
+        yield _rate("accuracy_worst_draw", Proportion.of(~wrong_in_any(asked, y)))
     if cell.attack == BENIGN:
         yield from _cost(predictions.facts, "forward_per_image", "backward_per_image", n, 1)
         for name in ("psnr", "tknc"):

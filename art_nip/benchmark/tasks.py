@@ -128,8 +128,9 @@ class Workbench:
         bank = ready.bank
         fitted = self._fitted.get(ready.key, lambda: self._fit(ready, *bank))
         defence = fitted.bind(self.classifier) if isinstance(fitted, Detached) else fitted
-        answers = isinstance(defence, NIPPreprocessor) and defence.retrieval.answers
-        return defence.attach(self.classifier) if answers else defence
+        if isinstance(defence, NIPPreprocessor) and defence.retrieval.answers:
+            return defence.attach(self.classifier)
+        return defence
 
     def defended(self, ready: ReadyDefence) -> Any:
         """Return the classifier behind a defence, or the trained defence that takes its place."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.benchmark.draws import drawn, wrong_by_majority
+from art_nip.benchmark.draws import drawn, wrong_by_majority, wrong_in_any
 from art_nip.benchmark.grid import Cell
 from art_nip.benchmark.paired import PairedDifference, holm
 from art_nip.benchmark.results import Run
@@ -107,7 +107,7 @@ def outcomes(run: Run) -> Iterator[Outcome]:
         eps, norm = attack.budget, attack.budget_norm
         asked = drawn(unattacked)[:n]
         benign_wrong = asked[:, 0] != y
-        majority, always = [~wrong_by_majority(asked, y)], [(asked == y[:, None]).all(axis=1)]
+        majority, always = [~wrong_by_majority(asked, y)], [~wrong_in_any(asked, y)]
         draws = asked.shape[1]
         wrong: dict[Role, Mask] = {}
         broken: dict[Role, Mask] = {}
@@ -124,7 +124,7 @@ def outcomes(run: Run) -> Iterator[Outcome]:
             wrong[role] = benign_wrong | (asked[:, 0] != y)
             broken[role] = benign_wrong | (wrong[role] & within)
             majority.append(~(wrong_by_majority(asked, y) & within))
-            always.append(~((asked != y[:, None]).any(axis=1) & within))
+            always.append(~(wrong_in_any(asked, y) & within))
             draws = max(draws, asked.shape[1])
         if broken:
             yield Outcome(

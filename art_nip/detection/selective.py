@@ -140,22 +140,20 @@ class SelectivePGD(EvasionAttack):  # type: ignore[misc]
         pixels = PixelRange.of(self.estimator.clip_values)
         best: Images = x.copy()
         lowest = np.full(len(x), np.inf)
-        factor = (LAST_STEP / FIRST_STEP) ** (1 / max(1, self.max_iter - 1))
+        steps = (self.eps * np.geomspace(FIRST_STEP, LAST_STEP, self.max_iter)).tolist()
         for start in range(self.restarts):
             for target in self._targets(x, y).T:
                 moved = x
                 if start:
                     noise = rng.uniform(-self.eps, self.eps, x.shape).astype(np.float32)
                     moved = np.clip(x + noise * pixels.span, pixels.low, pixels.high)
-                step = FIRST_STEP * self.eps
-                for _ in range(self.max_iter):
+                for step in steps:
                     wrong = self._keep(moved, y, best, lowest)
                     way = self._way(moved, target, wrong)
                     moved = moved + step * pixels.span * np.sign(way)
                     ball = self.eps * pixels.span
                     moved = np.clip(moved, x - ball, x + ball)
                     moved = np.clip(moved, pixels.low, pixels.high).astype(np.float32)
-                    step *= factor
                 self._keep(moved, y, best, lowest)
                 never = np.isinf(lowest)
                 best[never] = moved[never]

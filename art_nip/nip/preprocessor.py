@@ -68,6 +68,7 @@ NUMPY_DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 """NumPy's default handling of floating-point errors."""
 
+OfKind = TypeVar("OfKind", bound=ClassReader)
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -308,13 +309,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
 
     @property
     def _evidence_reader(self) -> ClassReader:
-        reader = self._ready().reader
-        if not isinstance(reader, ClassReader):
-            raise ValueError(
-                f'Only "class" retrieval has evidence, and this one is {self.retrieval!r}. Make '
-                'a NIP with retrieval="class".'
-            )
-        return reader
+        return self._reader_of(ClassReader, "class", "has evidence")
 
     # Defending
 
@@ -443,11 +438,15 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         return reader.answers(x)
 
     def _answering(self) -> MixedReader:
+        return self._reader_of(MixedReader, "mixed", "gives answers")
+
+    def _reader_of(self, kind: type[OfKind], name: str, gives: str) -> OfKind:
+        """Return the retrieval at work; refuse one that is not of the kind."""
         reader = self._ready().reader
-        if not isinstance(reader, MixedReader):
+        if not isinstance(reader, kind):
             raise ValueError(
-                f'Only "mixed" retrieval gives answers, and this one is {self.retrieval!r}. Make '
-                'a NIP with retrieval="mixed".'
+                f'Only "{name}" retrieval {gives}, and this one is {self.retrieval!r}. Make a NIP '
+                f'with retrieval="{name}".'
             )
         return reader
 

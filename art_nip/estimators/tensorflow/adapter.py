@@ -42,7 +42,6 @@ class TensorFlowAdapter(EstimatorAdapter):
     _cached_looks: dict[tuple[tuple[Layer, ...], bool], Callable[[Tensor], list[Tensor]]] | None = (
         None
     )
-    _cached_connected: dict[tuple[Layer, ...], Callable[[Tensor], list[Tensor]]] | None = None
     _cached_mark: Callable[[], Tensor] | None = None
     _cached_lead_gradient: Callable[[Tensor, Tensor], Tensor] | None = None
     _cached_observer: tuple[Weights, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]] | None = (
@@ -115,16 +114,10 @@ class TensorFlowAdapter(EstimatorAdapter):
 
     def connected(self, x: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, list[Tensor]]:
         """Return logits and what layers give, on tapes that watch x; see the base class."""
-        if self._cached_connected is None:
-            self._cached_connected = {}
-        wanted = tuple(layers)
-        if wanted not in self._cached_connected:
-            self._cached_connected[wanted] = self._compiled(
-                lambda x: self._looked(x, wanted, to_the_end=True)
-            )
+        look = self._graph_of(layers, to_the_end=True)
         if tf.executing_eagerly():
             note(self.model, forward=len(x))
-        logits, *maps = self._cached_connected[wanted](x)
+        logits, *maps = look(x)
         return logits, maps
 
     def gradient(
@@ -278,14 +271,20 @@ class TensorFlowAdapter(EstimatorAdapter):
 
     def _look(self, x: Tensor, layers: Sequence[Layer], to_the_end: bool) -> list[Tensor]:
         """Return what layers give; before these the logits, if it is `to_the_end`."""
+        look = self._graph_of(layers, to_the_end)
+        note(self.model, forward=len(x))
+        with _off_tape():
+            return look(x)
+
+    def _graph_of(
+        self, layers: Sequence[Layer], to_the_end: bool
+    ) -> Callable[[Tensor], list[Tensor]]:
         if self._cached_looks is None:
             self._cached_looks = {}
         wanted = tuple(layers), to_the_end
         if wanted not in self._cached_looks:
-            self._cached_looks[wanted] = self._counted(
-                lambda x: self._looked(x, *wanted), backward=False
-            )
-        return self._cached_looks[wanted](x)
+            self._cached_looks[wanted] = self._compiled(lambda x: self._looked(x, *wanted))
+        return self._cached_looks[wanted]
 
     def _looked(self, x: Tensor, layers: Sequence[Layer], to_the_end: bool) -> list[Tensor]:
         # What nothing returned hangs on is in the graph that is traced, but never run.
