@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from art_nip import zoo
-from art_nip.benchmark import Attack, Benchmark, Defence, benchmark, tasks
-from art_nip.benchmark.results import NORMS
-from art_nip.benchmark.store import Result
+from art_nip.benchmark import Attack, Benchmark, Defence, benchmark
+from art_nip.benchmark.execution import tasks
+from art_nip.benchmark.execution.store import Result
+from art_nip.benchmark.execution.tasks import NORMS
 from art_nip.zoo.classifiers import as_classifier
 from art_nip.zoo.training import seed_weights
 

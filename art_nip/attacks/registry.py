@@ -318,7 +318,7 @@ _ATTACKS = {
             {"max_iter": 10, "max_eval": 1000, "batch_size": 128},
             limit=50,
         ),
-        # What follows is made to go through defences: see `art_nip.benchmark.suite`.
+        # What follows is made to go through defences: see `art_nip.benchmark.plan.suite`.
         NamedAttack("eot", f"{_OURS}.pgd.ProjectedGradientDescent", _THROUGH),
         NamedAttack(
             "bpda",

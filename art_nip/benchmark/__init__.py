@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from art_nip.benchmark.benchmark import Benchmark
     from art_nip.benchmark.mixture import choose_mixture
-    from art_nip.benchmark.resolve import Attack, Defence
+    from art_nip.benchmark.plan.resolve import Attack, Defence
 
 __all__ = ["Attack", "Benchmark", "Defence", "choose_mixture"]
 
 _MODULES = {
-    "Attack": "resolve",
+    "Attack": "plan.resolve",
     "Benchmark": "benchmark",
-    "Defence": "resolve",
+    "Defence": "plan.resolve",
     "choose_mixture": "mixture",
 }
 

@@ -20,26 +20,39 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from art_nip.attacks import NAMES
-from art_nip.benchmark import records, report, tracking
-from art_nip.benchmark.checklist import checklist
-from art_nip.benchmark.draws import DRAWS
-from art_nip.benchmark.engines import Engine
-from art_nip.benchmark.entries import entries
-from art_nip.benchmark.failures import FailedCellsWarning, NoSuccessWarning, causes
+from art_nip.benchmark import report
+from art_nip.benchmark.analysis.checklist import checklist
+from art_nip.benchmark.analysis.failures import FailedCellsWarning, NoSuccessWarning, causes
+from art_nip.benchmark.analysis.paired import number_of_images
+from art_nip.benchmark.analysis.results import Run
+from art_nip.benchmark.analysis.table import tidy
+from art_nip.benchmark.analysis.worst_case import outcomes
+from art_nip.benchmark.execution.draws import DRAWS
+from art_nip.benchmark.execution.engines import Engine
+from art_nip.benchmark.execution.images import evaluated, known, shared
+from art_nip.benchmark.execution.machine import machine
+from art_nip.benchmark.execution.protection import protected
+from art_nip.benchmark.execution.store import Store
+from art_nip.benchmark.execution.tasks import (
+    Classifying,
+    Crafting,
+    Inspecting,
+    ReadyDefence,
+    Task,
+    Workbench,
+    perform,
+)
+from art_nip.benchmark.export import records, tracking
+from art_nip.benchmark.export.entries import entries
 from art_nip.benchmark.fingerprints import own_code, versions
-from art_nip.benchmark.grid import IMAGES_TO_INSPECT, Cell, Grid
-from art_nip.benchmark.images import evaluated, known, shared
-from art_nip.benchmark.machine import machine
-from art_nip.benchmark.paired import number_of_images
-from art_nip.benchmark.protection import protected
-from art_nip.benchmark.report.results import Results
-from art_nip.benchmark.resolve import (
+from art_nip.benchmark.plan.grid import IMAGES_TO_INSPECT, Cell, Grid
+from art_nip.benchmark.plan.resolve import (
     attack_entries,
     check_made,
     check_suites,
     defence_entries,
 )
-from art_nip.benchmark.results import Run
+from art_nip.benchmark.report.results import Results
 from art_nip.benchmark.schema import (
     BENIGN,
     NONE,
@@ -51,18 +64,6 @@ from art_nip.benchmark.schema import (
     Protocol,
     Threat,
 )
-from art_nip.benchmark.store import Store
-from art_nip.benchmark.table import tidy
-from art_nip.benchmark.tasks import (
-    Classifying,
-    Crafting,
-    Inspecting,
-    ReadyDefence,
-    Task,
-    Workbench,
-    perform,
-)
-from art_nip.benchmark.worst_case import outcomes
 from art_nip.defences.checks import channels_first
 from art_nip.utils.validation import (
     check_choice,
@@ -84,7 +85,7 @@ class Benchmark:
     :param classifier: a trained ART classifier with `clip_values`; it is left as it is.
     :param attacks: names (`art_nip.attacks.registry.NAMES`), ART attacks on the classifier, or
         :class:`Attack` for either with parameters, a label or a limit. "adaptive" stands for a
-        whole suite that goes through each defence, see `art_nip.benchmark.suite`.
+        whole suite that goes through each defence, see `art_nip.benchmark.plan.suite`.
     :param defences: names (`art_nip.defences.registry.NAMES`), ART preprocessors, trained ART
         classifiers, or :class:`Defence`; or a mapping from labels to these. "none" is always there.
         The benchmark fits a copy of each defence that learns; otherwise the protocol would not be
@@ -102,7 +103,7 @@ class Benchmark:
     :param model: where the model is from, for the report.
     :param data: name of the data set, for the report and for `art-nip leaderboard`.
     :param track: "mlflow" or "tensorboard" logs every number of the table at the end of each run,
-        and the report, which is written for it; see `art_nip.benchmark.tracking.track`.
+        and the report, which is written for it; see `art_nip.benchmark.export.tracking.track`.
     :param verbose: whether to show progress, and how long slow attacks will take.
     :raises ImportError: if the package that `track` needs is not installed.
     :raises OSError: if MLflow cannot open its store.

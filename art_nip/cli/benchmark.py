@@ -6,7 +6,7 @@ import argparse
 import sys
 import warnings
 
-from art_nip.benchmark.failures import FailedCellsWarning, causes
+from art_nip.benchmark.analysis.failures import FailedCellsWarning, causes
 from art_nip.benchmark.spec import Spec
 from art_nip.cli.tables import robust_accuracies, success_rates, worst_cases
 

@@ -21,8 +21,8 @@ from art_nip.attacks.gradient_estimators import (
     with_auxiliary,
     zero_where_there_is_none,
 )
-from art_nip.benchmark.gradient_checks import inspect
-from art_nip.benchmark.protection import protected
+from art_nip.benchmark.execution.gradient_checks import inspect
+from art_nip.benchmark.execution.protection import protected
 from art_nip.defences import TotalVarianceMinimization
 from art_nip.estimators.clones import defended
 from art_nip.estimators.single_precision import single_precision

@@ -8,7 +8,7 @@ from art.estimators.classification import EnsembleClassifier
 
 from art_nip import attacks
 from art_nip.attacks.in_unit_range import InUnitRange, in_unit_range
-from art_nip.benchmark.serialization import Detached
+from art_nip.benchmark.plan.serialization import Detached
 from art_nip.estimators.single_precision import single_precision
 from art_nip.utils.seeds import seeded
 from tests.helpers import make_classifier

@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional
 
 from art_nip import zoo
+from art_nip.benchmark.analysis.worst_case import Outcome
 from art_nip.benchmark.schema import Role
-from art_nip.benchmark.worst_case import Outcome
 from tests.helpers import make_classifier
 
 LEVELS = 15

@@ -8,7 +8,7 @@ import pytest
 
 from art_nip import zoo
 from art_nip.benchmark import Benchmark
-from art_nip.benchmark.failures import FailedCellsWarning
+from art_nip.benchmark.analysis.failures import FailedCellsWarning
 from tests.benchmark.helpers import Darken, Shift, cached, files, make, rows
 from tests.helpers import make_classifier
 

@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from art_nip.benchmark import Attack, Benchmark, suite
-from art_nip.benchmark.curves import SIZES
-from art_nip.benchmark.resolve import attack_entries
-from art_nip.benchmark.results import Run
+from art_nip.benchmark import Attack, Benchmark
+from art_nip.benchmark.analysis.curves import SIZES
+from art_nip.benchmark.analysis.results import Run
+from art_nip.benchmark.plan import suite
+from art_nip.benchmark.plan.resolve import attack_entries
+from art_nip.benchmark.plan.suite import L2_EPS, members, settled
 from art_nip.benchmark.schema import Norm, Role
-from art_nip.benchmark.spec import AttackItem
-from art_nip.benchmark.suite import L2_EPS, members, settled
+from art_nip.benchmark.spec.spec import AttackItem
 from tests.helpers import make_classifier, to_framework
 
 N, EPS = 6, 1.5

@@ -10,7 +10,7 @@ import pytest
 from art.attacks.evasion import FastGradientMethod
 
 from art_nip import cli
-from art_nip.benchmark import engines
+from art_nip.benchmark.execution import engines
 from art_nip.cli import parser, tables
 from art_nip.zoo import classifiers
 from art_nip.zoo.classifiers import TrainedModel

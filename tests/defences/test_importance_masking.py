@@ -14,7 +14,7 @@ from torch import nn
 
 from art_nip import defences
 from art_nip.benchmark import Benchmark, Defence
-from art_nip.benchmark.serialization import packed, unpacked
+from art_nip.benchmark.plan.serialization import packed, unpacked
 from art_nip.defences import AntiAdversary, ImportanceMasking
 from art_nip.defences.importance_masking import class_importance, masks
 from art_nip.defences.importance_masking.pytorch import MaskedModule

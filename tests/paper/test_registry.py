@@ -5,7 +5,7 @@ import pytest
 from matplotlib.image import imread
 
 from art_nip import cli
-from art_nip.benchmark.tasks import Crafting
+from art_nip.benchmark.execution.tasks import Crafting
 from art_nip.paper import grids, tiny
 from art_nip.paper.registry import EXHIBITS
 from art_nip.paper.run import PAGE, make

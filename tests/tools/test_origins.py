@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from art_nip.benchmark.fingerprints import fingerprint
-from art_nip.benchmark.serialization import packed, unpacked
+from art_nip.benchmark.plan.serialization import packed, unpacked
 from art_nip.zoo import origins
 from tests.tools.conftest import library
 

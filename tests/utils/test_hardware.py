@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 import torch
 
-from art_nip.benchmark.machine import machine
+from art_nip.benchmark.execution.machine import machine
 from art_nip.cli import main
 from art_nip.utils import pytorch, tensorflow
 from art_nip.utils.seeds import seeded

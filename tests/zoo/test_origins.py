@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from art_nip.benchmark.fingerprints import fingerprint
-from art_nip.benchmark.serialization import packed, unpacked
+from art_nip.benchmark.plan.serialization import packed, unpacked
 from art_nip.utils.frameworks import framework_of
 from art_nip.zoo import origins
 from tests.helpers import to_framework

@@ -31,8 +31,11 @@ VERSIONED = {"art", "art_nip", "numpy", "torch", "tensorflow", "keras"}
 RESULT_FOLDERS = ("attacks", "benchmark", "defences", "estimators", "nip", "utils", "zoo")
 """The folders of this package whose code determines results."""
 
-FILES_WITHOUT_EFFECT = ("report", "resolve.py", "schema.py", "spec.py", "yaml_file.py")
-"""Files and folders in them whose code changes no result."""
+WITHOUT_EFFECT = tuple(
+    f"benchmark/{place}"
+    for place in ("analysis", "export", "plan/resolve.py", "report", "schema.py", "spec")
+)
+"""Files and folders in them whose code changes nothing that the store of a benchmark keeps."""
 
 IGNORED_CLASS_ENTRIES = {
     *("__abstractmethods__", "__annotations__", "__dataclass_fields__", "__dataclass_params__"),
@@ -66,8 +69,9 @@ def own_code() -> str:
     digest = hashlib.sha256((root / "metrics.py").read_bytes())
     for folder in RESULT_FOLDERS:
         for path in sorted((root / folder).rglob("*.py")):
-            if not set(path.relative_to(root / folder).parts) & set(FILES_WITHOUT_EFFECT):
-                digest.update(f"{path.relative_to(root)}:".encode() + path.read_bytes())
+            place = path.relative_to(root)
+            if not any(map(place.is_relative_to, WITHOUT_EFFECT)):
+                digest.update(f"{place}:".encode() + path.read_bytes())
     return digest.hexdigest()[:32]
 
 

@@ -152,7 +152,7 @@ class Results:
         return max(0, self.cells(threat, protocol) - len(there))
 
     def checklist(self, suite: str, protocol: str) -> list[ChecklistItem]:
-        """Return the items of the checklist, see `art_nip.benchmark.checklist`."""
+        """Return the items of the checklist, see `art_nip.benchmark.analysis.checklist`."""
         items = _checklist(_present(self._folder / "checklist.json"))
         return [item for item in items if (item.suite, item.protocol) == (suite, protocol)]
 

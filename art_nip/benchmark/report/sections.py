@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from art_nip.benchmark.failures import causes
+from art_nip.benchmark.analysis.failures import causes
 from art_nip.benchmark.report import figures, tables
 from art_nip.benchmark.report.document import Block, Document, Facts, Paragraph, Section
 from art_nip.benchmark.report.results import Measurements, Results

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from art_nip.benchmark.failures import Cause
+from art_nip.benchmark.analysis.failures import Cause
 from art_nip.benchmark.report.document import Table, TableCell
 from art_nip.benchmark.report.results import Measurements, Sweep
 from art_nip.benchmark.report.scores import (

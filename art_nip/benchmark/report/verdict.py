@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from art_nip.benchmark.failures import causes
-from art_nip.benchmark.paired import ALPHA
+from art_nip.benchmark.analysis.failures import causes
+from art_nip.benchmark.analysis.paired import ALPHA
 from art_nip.benchmark.report.document import Facts
 from art_nip.benchmark.report.results import Measurements, Results
 from art_nip.benchmark.report.scores import (

@@ -1,0 +1,167 @@
+"""What the adaptive suite did to each image of a defended classifier, within the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from art_nip.benchmark.analysis.paired import PairedDifference, holm
+from art_nip.benchmark.analysis.results import Run
+from art_nip.benchmark.execution.draws import drawn, wrong_by_majority, wrong_in_any
+from art_nip.benchmark.plan.grid import Cell
+from art_nip.benchmark.schema import BENIGN, NONE, Norm, Protocol, Role, Threat
+
+Mask = npt.NDArray[np.bool_]
+
+ROUNDING_SHARE = 1e-5
+"""By how much rounding in float32 may exceed the budget, of images in [0, 1]; of a budget above 1,
+the share of it."""
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Which images a random classifier gets right, unattacked and under all attacks of a suite.
+
+    :param majority: those whose true class is drawn more often than any other, whatever they meet.
+    :param always: those that are right in each draw.
+    :param draws: how often it was asked about an image.
+    """
+
+    majority: Mask
+    always: Mask
+    draws: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a suite did to a defended classifier.
+
+    :param suite: label of the suite.
+    :param defence: label of the defence.
+    :param protocol: how the defence was fitted.
+    :param eps: the budget, of images in [0, 1].
+    :param benign_wrong: which images the classifier gets wrong unattacked, shape (N,).
+    :param wrong: by role of the attacks with results, which images the classifier gets wrong,
+        attacked or not, in one draw if it is random.
+    :param broken: the same, but attacked images count only within the budget.
+    :param benign: facts of classifying benign images.
+    :param flags: what AutoAttack warned of.
+    :param norm: the norm that the budget is in.
+    :param repeated: of a random classifier, what is right when it is asked again.
+    """
+
+    suite: str
+    defence: str
+    protocol: Protocol
+    eps: float
+    benign_wrong: Mask
+    wrong: dict[Role, Mask]
+    broken: dict[Role, Mask]
+    benign: dict[str, Any]
+    flags: tuple[str, ...] = ()
+    norm: Norm = Norm.LINF
+    repeated: Repeated | None = None
+
+    def broken_by(self, roles: Iterable[Role]) -> Mask | None:
+        """Return which images any of these attacks breaks; None if none of them has results."""
+        masks = [self.broken[role] for role in roles if role in self.broken]
+        return _any(masks) if masks else None
+
+    @property
+    def robust_once(self) -> Mask:
+        """Which images are right, unattacked and under all attacks, each asked about once."""
+        return ~_any([self.benign_wrong, *self.broken.values()])
+
+    @property
+    def robust(self) -> Mask:
+        """Which images are right, unattacked and under all attacks of the suite.
+
+        Of a random classifier those that are right in each draw: an attacker may ask again.
+        """
+        return self.robust_once if self.repeated is None else self.repeated.always
+
+
+def outcomes(run: Run) -> Iterator[Outcome]:
+    """Yield an outcome for each suite, defence and protocol that has results of an attack."""
+    grid = run.grid
+    groups: dict[tuple[str, str, Protocol], list[Cell]] = {}
+    benign: dict[tuple[str, Protocol], Cell] = {}
+    for cell in grid.cells:
+        if cell.threat != Threat.ADAPTIVE:
+            continue
+        if cell.attack == BENIGN:
+            benign[cell.defence, cell.protocol] = cell
+        elif suite := grid.attacks[cell.attack].suite:
+            groups.setdefault((suite, cell.defence, cell.protocol), []).append(cell)
+    for (suite, defence, protocol), cells in groups.items():
+        unattacked = run.predictions(benign[defence, protocol])
+        if unattacked is None or unattacked.error:
+            continue
+        n = grid.attacked(cells[0].attack)
+        y = grid.y[:n]
+        attack = grid.attacks[cells[0].attack]
+        eps, norm = attack.budget, attack.budget_norm
+        asked = drawn(unattacked)[:n]
+        benign_wrong = asked[:, 0] != y
+        majority, always = [~wrong_by_majority(asked, y)], [~wrong_in_any(asked, y)]
+        draws = asked.shape[1]
+        wrong: dict[Role, Mask] = {}
+        broken: dict[Role, Mask] = {}
+        flags: list[str] = []
+        for cell in cells:
+            crafted, predictions = run.crafted(cell), run.predictions(cell)
+            role = grid.attacks[cell.attack].role
+            if crafted is None or predictions is None or predictions.error or role is None:
+                continue
+            flags += crafted.facts.get("flags", [])
+            sizes = crafted.linf if norm is Norm.LINF else crafted.l2
+            within = sizes <= eps + ROUNDING_SHARE * max(1, eps)
+            asked = drawn(predictions)
+            wrong[role] = benign_wrong | (asked[:, 0] != y)
+            broken[role] = benign_wrong | (wrong[role] & within)
+            majority.append(~(wrong_by_majority(asked, y) & within))
+            always.append(~(wrong_in_any(asked, y) & within))
+            draws = max(draws, asked.shape[1])
+        if broken:
+            yield Outcome(
+                *(suite, defence, protocol, eps, benign_wrong, wrong, broken, unattacked.facts),
+                tuple(flags),
+                norm,
+                Repeated(_all(majority), _all(always), draws) if draws > 1 else None,
+            )
+
+
+def differences(suites: Sequence[Outcome]) -> Iterator[tuple[Outcome, PairedDifference]]:
+    """Yield how far each worst case is from that of no defence, where both have results.
+
+    The p-values are adjusted for the number of defences of a suite and protocol.
+    """
+    groups: dict[tuple[str, Protocol], list[Outcome]] = {}
+    bare: dict[tuple[str, Protocol], Outcome] = {}
+    for outcome in suites:
+        key = outcome.suite, outcome.protocol
+        if outcome.defence == NONE:
+            bare[key] = outcome
+        else:
+            groups.setdefault(key, []).append(outcome)
+    for key, defended in groups.items():
+        if key not in bare:
+            continue
+        found = [PairedDifference.of(each.robust, bare[key].robust) for each in defended]
+        adjusted = holm([difference.p for difference in found])
+        for outcome, difference, p in zip(defended, found, adjusted, strict=True):
+            yield outcome, replace(difference, p=p)
+
+
+def _all(masks: Sequence[Mask]) -> Mask:
+    shared: Mask = np.logical_and.reduce(masks)
+    return shared
+
+
+def _any(masks: Sequence[Mask]) -> Mask:
+    union: Mask = np.logical_or.reduce(masks)
+    return union

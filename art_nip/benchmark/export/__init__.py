@@ -1,0 +1,1 @@
+"""The results for other programs: RobustBench's, AttackBench's, MLflow and TensorBoard."""
