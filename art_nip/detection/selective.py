@@ -6,21 +6,15 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from art.attacks.attack import EvasionAttack
 from art.estimators.classification.classifier import ClassifierMixin
 from art.estimators.estimator import BaseEstimator, LossGradientsMixin
 
-from art_nip.utils.ranges import PixelRange
+from art_nip.attacks.balls import drawn, unit_step, within_ball
+from art_nip.attacks.base import Floats, Mask, Rows, UnitRangeAttack
 from art_nip.utils.seeds import generator
-from art_nip.utils.validation import (
-    check_images,
-    check_positive,
-    check_whole,
-    class_indices,
-    numeric,
-)
+from art_nip.utils.validation import check_positive, check_whole
 
-Images = npt.NDArray[np.float32]
+NORM = np.inf
 
 FIRST_STEP, LAST_STEP = 1 / 4, 1 / 80
 """The first and last step, as shares of ε; the steps between fall by one factor."""
@@ -38,7 +32,7 @@ class ScoresImages(Protocol):
         ...
 
 
-class SelectivePGD(EvasionAttack):  # type: ignore[misc]
+class SelectivePGD(UnitRangeAttack):
     """PGD that fools a classifier and its detector, one at a time (selective gradients).
 
     Each step follows one gradient by its sign: that of the classifier's loss while the image is in
@@ -46,7 +40,8 @@ class SelectivePGD(EvasionAttack):  # type: ignore[misc]
     never cancel each other, as they do in a sum (Bryniarski et al., "Evading adversarial example
     detection defenses with orthogonal projected gradient descent", ICLR 2022, "selective"). It goes
     towards several classes, from several starts, in an L∞ ball, with steps whose size falls. Of all
-    images on the way that are in another class, the one with the lowest score is kept.
+    images on the way that are in another class, the one with the lowest score is kept. An image
+    that is never in another class is returned as its last step left it.
 
     :param estimator: the ART classifier, without the detector.
     :param detector: what scores images; see :class:`ScoresImages`.
@@ -64,8 +59,8 @@ class SelectivePGD(EvasionAttack):  # type: ignore[misc]
     """
 
     attack_params: ClassVar[list[str]] = [
-        *EvasionAttack.attack_params,
-        *("eps", "max_iter", "targets", "restarts", "batch_size", "seed"),
+        *UnitRangeAttack.attack_params,
+        *("eps", "max_iter", "targets", "restarts", "seed"),
     ]
     _estimator_requirements = (BaseEstimator, LossGradientsMixin, ClassifierMixin)
 
@@ -82,7 +77,7 @@ class SelectivePGD(EvasionAttack):  # type: ignore[misc]
         batch_size: int = 128,
         seed: int | None = None,
     ) -> None:
-        super().__init__(estimator=estimator)
+        super().__init__(estimator, batch_size)
         for method in ("scores", "score_gradient"):
             if not callable(getattr(detector, method, None)):
                 raise TypeError(
@@ -91,86 +86,49 @@ class SelectivePGD(EvasionAttack):  # type: ignore[misc]
                 )
         if rank is not None and not callable(rank):
             raise TypeError(f"rank={rank!r}; give a function from images to scores, or None.")
-        if estimator.clip_values is None:
-            raise ValueError(
-                "The classifier has no clip_values, and ε is a share of them: give it "
-                "clip_values=(min, max), the range of the images."
-            )
         self.detector, self.rank = detector, rank
         self.eps, self.max_iter, self.targets = eps, max_iter, targets
-        self.restarts, self.batch_size, self.seed = restarts, batch_size, seed
+        self.restarts, self.seed = restarts, seed
         self._check_params()
 
     def _check_params(self) -> None:
+        super()._check_params()
         check_positive("eps", self.eps, 1)
-        for name in ("max_iter", "targets", "restarts", "batch_size"):
+        for name in ("max_iter", "targets", "restarts"):
             check_whole(name, getattr(self, name), 1)
-        if self.seed is not None:
-            check_whole("seed", self.seed, 0)
 
-    def generate(self, x: npt.ArrayLike, y: npt.ArrayLike | None = None, **kwargs: Any) -> Images:
-        """Return the adversarial images, float32, shape of x.
-
-        An image that is never in another class is returned as its last step left it.
-
-        :param x: images, shape (N, *input_shape), in the classifier's range; they stay as they are.
-        :param y: their true classes, shape (N,), or one-hot; None takes the predicted ones.
-        :raises TypeError: if there is another keyword: this attack takes none.
-        :raises ValueError: if images or labels are not as above.
-        """
-        if kwargs:
-            raise TypeError(
-                f"SelectivePGD.generate takes x and y only; it was given {', '.join(kwargs)} too."
-            )
-        images = numeric(x)
-        check_images(images, self.estimator.input_shape, self.estimator.clip_values)
-        if not len(images):
-            return images
-        given = self._logits(images).argmax(axis=1) if y is None else y
-        classes = class_indices(given, len(images), self.estimator.nb_classes)
+    def _adversarial(self, x: Floats, labels: Rows | None, **options: Any) -> Floats:
+        true = self._scores(x).argmax(axis=1) if labels is None else labels
         rng = generator(self.seed)
-        batches = [
-            self._of_batch(images[k : k + self.batch_size], classes[k : k + self.batch_size], rng)
-            for k in range(0, len(images), self.batch_size)
-        ]
-        found: Images = np.concatenate(batches)
+        starts = range(0, len(x), self.batch_size)
+        batches = [slice(start, start + self.batch_size) for start in starts]
+        found: Floats = np.concatenate([self._of_batch(x[of], true[of], rng) for of in batches])
         return found
 
-    def _of_batch(self, x: Images, y: npt.NDArray[np.int64], rng: np.random.Generator) -> Images:
-        pixels = PixelRange.of(self.estimator.clip_values)
-        best: Images = x.copy()
+    def _of_batch(self, x: Floats, y: Rows, rng: np.random.Generator) -> Floats:
+        best: Floats = x.copy()
         lowest = np.full(len(x), np.inf)
-        steps = (self.eps * np.geomspace(FIRST_STEP, LAST_STEP, self.max_iter)).tolist()
-        for start in range(self.restarts):
+        steps = self.eps * np.geomspace(FIRST_STEP, LAST_STEP, self.max_iter)
+        for restart in range(self.restarts):
             for target in self._targets(x, y).T:
                 moved = x
-                if start:
-                    noise = rng.uniform(-self.eps, self.eps, x.shape).astype(np.float32)
-                    moved = np.clip(x + noise * pixels.span, pixels.low, pixels.high)
-                for step in steps:
+                if restart:
+                    moved = self._within(x + drawn(rng, x.shape, self.eps, NORM), x)
+                for step in steps.astype(np.float32):
                     wrong = self._keep(moved, y, best, lowest)
-                    way = self._way(moved, target, wrong)
-                    moved = moved + step * pixels.span * np.sign(way)
-                    ball = self.eps * pixels.span
-                    moved = np.clip(moved, x - ball, x + ball)
-                    moved = np.clip(moved, pixels.low, pixels.high).astype(np.float32)
+                    direction = self._direction(moved, target, wrong)
+                    moved = self._within(moved + step * unit_step(direction, NORM), x)
                 self._keep(moved, y, best, lowest)
                 never = np.isinf(lowest)
                 best[never] = moved[never]
         return best
 
-    def _keep(
-        self,
-        moved: Images,
-        y: npt.NDArray[np.int64],
-        best: Images,
-        lowest: npt.NDArray[np.float64],
-    ) -> npt.NDArray[np.bool_]:
+    def _keep(self, moved: Floats, y: Rows, best: Floats, lowest: npt.NDArray[np.float64]) -> Mask:
         """Keep images in another class whose scores are lower; return which are in another."""
-        wrong: npt.NDArray[np.bool_] = self._logits(moved).argmax(axis=1) != y
+        wrong: Mask = self._scores(moved).argmax(axis=1) != y
         if wrong.any():
             places = np.flatnonzero(wrong)
-            scores = np.asarray(self.detector.scores(moved[places]), np.float64)
+            scores = np.asarray(self.detector.scores(self._pixels(moved[places])), np.float64)
             # What has no score is kept as long as nothing better is found.
             scores = np.where(scores < np.inf, scores, np.finfo(scores.dtype).max)
             better = places[scores < lowest[places]]
@@ -178,24 +136,22 @@ class SelectivePGD(EvasionAttack):  # type: ignore[misc]
             lowest[places] = np.minimum(lowest[places], scores)
         return wrong
 
-    def _way(
-        self, moved: Images, target: npt.NDArray[np.int64], wrong: npt.NDArray[np.bool_]
-    ) -> Images:
+    def _direction(self, moved: Floats, target: Rows, wrong: Mask) -> Floats:
         """Return what lowers the detector's score of wrong images, and leads others to targets."""
-        way = np.zeros_like(moved)
+        pixels, right = self._pixels(moved), ~wrong
+        found = np.zeros_like(moved)
         if wrong.any():
-            way[wrong] = -np.asarray(self.detector.score_gradient(moved[wrong]))
-        right = ~wrong
+            found[wrong] = -np.asarray(self.detector.score_gradient(pixels[wrong]))
         if right.any():
             labels = np.eye(self.estimator.nb_classes, dtype=np.float32)[target[right]]
-            way[right] = -np.asarray(self.estimator.loss_gradient(moved[right], labels))
-        return way
+            found[right] = -np.asarray(self.estimator.loss_gradient(pixels[right], labels))
+        return found
 
-    def _targets(self, x: Images, y: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _targets(self, x: Floats, y: Rows) -> Rows:
         """Return the classes to go to, shape (N, targets): the nearest by each ranking in turn."""
-        rankings = [self._logits(x)]
+        rankings = [self._scores(x)]
         if self.rank is not None:
-            ranking = np.asarray(self.rank(x))
+            ranking = np.asarray(self.rank(self._pixels(x)))
             if ranking.shape != rankings[0].shape:
                 raise ValueError(
                     f"rank returned scores of shape {ranking.shape} for {len(x)} images; return "
@@ -211,6 +167,5 @@ class SelectivePGD(EvasionAttack):  # type: ignore[misc]
         n = min(self.targets, self.estimator.nb_classes - 1)
         return np.stack([np.array(list(dict.fromkeys(row))[:n]) for row in merged.tolist()])
 
-    def _logits(self, x: Images) -> npt.NDArray[Any]:
-        logits: npt.NDArray[Any] = self.estimator.predict(x, batch_size=self.batch_size)
-        return logits
+    def _within(self, moved: Floats, x: Floats) -> Floats:
+        return within_ball(moved, x, self.eps, NORM)

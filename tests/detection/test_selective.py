@@ -81,9 +81,12 @@ def Divide(by):  # noqa: N802 - a module of a number
 
 def test_targets_are_those_of_both_rankings_in_turn():
     attack = SelectivePGD.__new__(SelectivePGD)
-    attack._logits = lambda x: np.array([[9.0, 5.0, 4.0, 3.0]])
+    attack._scores = lambda x: np.array([[9.0, 5.0, 4.0, 3.0]])
     attack.rank = lambda x: np.array([[0.0, 1.0, -np.inf, 2.0]])
-    attack.targets, attack._estimator = 3, type("Model", (), {"nb_classes": 4})()
+    attack.targets, attack._estimator = (
+        3,
+        type("Model", (), {"nb_classes": 4, "clip_values": (0, 1)})(),
+    )
     assert attack._targets(np.zeros((1, 2)), np.array([0])).tolist() == [[1, 3, 2]]
     attack.rank, attack.targets = None, 9
     assert attack._targets(np.zeros((1, 2)), np.array([1])).tolist() == [[0, 2, 3]]
