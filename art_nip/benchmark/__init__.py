@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from art_nip.benchmark.benchmark import Benchmark
     from art_nip.benchmark.mixture import choose_mixture
-    from art_nip.benchmark.plan.resolve import Attack, Defence
+    from art_nip.benchmark.plan.attacks import Attack
+    from art_nip.benchmark.plan.defences import Defence
 
 __all__ = ["Attack", "Benchmark", "Defence", "choose_mixture"]
 
 _MODULES = {
-    "Attack": "plan.resolve",
+    "Attack": "plan.attacks",
     "Benchmark": "benchmark",
-    "Defence": "plan.resolve",
+    "Defence": "plan.defences",
     "choose_mixture": "mixture",
 }
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,27 +30,19 @@ from art_nip.benchmark.execution.draws import DRAWS
 from art_nip.benchmark.execution.engines import Engine
 from art_nip.benchmark.execution.images import evaluated, known, shared
 from art_nip.benchmark.execution.machine import machine
+from art_nip.benchmark.execution.missing import MISSING, has_images
 from art_nip.benchmark.execution.protection import protected
 from art_nip.benchmark.execution.store import Store
-from art_nip.benchmark.execution.tasks import (
-    Classifying,
-    Crafting,
-    Inspecting,
-    ReadyDefence,
-    Task,
-    Workbench,
-    perform,
-)
+from art_nip.benchmark.execution.tasks import Task, perform
+from art_nip.benchmark.execution.workbench import Workbench
 from art_nip.benchmark.export import records, tracking
 from art_nip.benchmark.export.entries import entries
 from art_nip.benchmark.fingerprints import own_code, versions
-from art_nip.benchmark.plan.grid import IMAGES_TO_INSPECT, Cell, Grid
-from art_nip.benchmark.plan.resolve import (
-    attack_entries,
-    check_made,
-    check_suites,
-    defence_entries,
-)
+from art_nip.benchmark.plan.attacks import attack_entries, check_suites
+from art_nip.benchmark.plan.defences import defence_entries
+from art_nip.benchmark.plan.given import listed
+from art_nip.benchmark.plan.grid import Grid
+from art_nip.benchmark.plan.trial import check_made
 from art_nip.benchmark.report.results import Results
 from art_nip.benchmark.schema import (
     BENIGN,
@@ -190,7 +181,7 @@ class Benchmark:
             (
                 *(cell.attack, cell.defence, str(cell.protocol), str(cell.threat)),
                 len(grid.x) if cell.attack == BENIGN else grid.attacked(cell.attack),
-                self._store.has("predictions", cell.predictions) and self._has_images(cell),
+                self._store.has("predictions", cell.predictions) and has_images(cell, self._store),
             )
             for cell in grid.cells
         ]
@@ -201,6 +192,29 @@ class Benchmark:
     def run(self, x: Any, y: npt.ArrayLike | None = None, bank: Any = None) -> pd.DataFrame:
         """Compute the cells that are missing, and return the table of all cells.
 
+        A cell has a row for each of its metrics, and one that raised has a row with the metric
+        "error". A defence that learns nothing has the same rows in both protocols. The metrics:
+
+        - `accuracy`; of random defences, of one draw, beside `accuracy_majority` and
+          `accuracy_worst_draw`.
+        - Of attacks (rows with the defence "none", or adaptive ones): `asr`; `l2` and `linf` over
+          the successful examples, in units of the range of the images.
+        - Of defences against oblivious attacks: `dsr`, of the successful examples.
+        - Of the adaptive suite (rows with its label as the attack): `worst_case_accuracy`, over the
+          images that are right whichever of its attacks within the budget they meet, whenever they
+          are asked about; of random defences `worst_case_accuracy_one_draw` and
+          `worst_case_accuracy_majority` too.
+        - Of each defence under the suite: `worst_case_difference`, how far its worst case is above
+          that of the defence "none" (with the interval of a paired difference); `worst_case_p`, p
+          of the exact McNemar test of the two, by Holm's method for all defences of the suite and
+          protocol.
+        - Of all adaptive attacks without an ε together (rows with the attack "nearest"):
+          `accuracy_at`, the share of the images whose nearest example is further away than eps, in
+          either norm.
+        - `psnr` and `tknc` (k = 5) between what the model sees and the benign images.
+        - `seconds_per_image`, `forward_passes` and `backward_passes`: of classifying in benign
+          rows, of crafting in those of attacks.
+
         :param x: images to evaluate on, shape (N, *input_shape), in the classifier's `clip_values`.
             Or what brings them in batches, with their classes, as
             :meth:`art_nip.NIPPreprocessor.fit` takes it: it is read once, into a temporary file
@@ -210,28 +224,10 @@ class Benchmark:
         :param bank: other benign images and their classes, for defences that learn, a pair of
             arrays or what brings both in batches; needed only for these, in the protocol
             "held-out".
-        :return: a row for each metric of each cell, with the columns attack ("benign" for none),
-            defence, protocol, threat, metric, value, low, high (95 %: Wilson's interval for
-            rates, the normal one for means), n (images it was taken over), seconds (of the cell),
-            eps (of the attack), error, norm (that of eps: "linf", "l2", or ""). A cell that raised
-            has one row with the metric "error".
-            A defence that learns nothing has the same rows in both protocols. The metrics are
-            `accuracy`; of attacks (rows with the defence "none", or adaptive ones) `asr`, and
-            `l2`, `linf` over the successful examples, in units of the range of the images; of
-            defences against oblivious attacks `dsr`, of the successful examples; of the adaptive
-            suite (rows with its label as the attack) `worst_case_accuracy`, over the images that
-            are right whichever of its attacks within the budget they meet, whenever they are asked
-            about, and of each defence
-            `worst_case_difference`, how far that is above the defence "none" (with the interval of
-            a paired difference), and `worst_case_p`, p of the exact McNemar test of the two, by
-            Holm's method for all defences of the suite and protocol; of random defences, whose
-            `accuracy` is that of one draw, `accuracy_majority`, `accuracy_worst_draw`,
-            `worst_case_accuracy_one_draw` and `worst_case_accuracy_majority`; of all adaptive
-            attacks without an ε together (rows with the attack "nearest") `accuracy_at`, the share
-            of the images whose nearest example is further away than eps, in either norm; `psnr`
-            and `tknc` (k = 5) between what the model sees and the benign images;
-            `seconds_per_image`, `forward_passes`, `backward_passes` of classifying in benign rows,
-            of crafting in those of attacks.
+        :return: columns attack ("benign" for none), defence, protocol, threat, metric, value, low
+            and high (95 %: Wilson's interval for rates, the normal one for means), n (images it was
+            taken over), seconds (of the cell), eps (of the attack), error, and norm (that of eps:
+            "linf", "l2", or "").
         :raises ValueError: if images or labels are not as above, the bank is missing, or an image
             of it is among those evaluated.
         """
@@ -251,9 +247,9 @@ class Benchmark:
         self._store.write_arrays("images.safetensors", {"x": grid.x, "y": grid.y})
         workbench = Workbench(self.classifier, grid.classifier_key)
         try:
-            self._perform(workbench, "crafting", self._crafting(grid))
-            self._perform(workbench, "classifying", self._classifying(grid))
-            self._perform(workbench, "inspecting", self._inspecting(grid))
+            # What is classified is what was crafted, so each kind is listed when its turn has come.
+            for what, missing in MISSING.items():
+                self._perform(workbench, what, missing(grid, self._store, self._verbose))
         finally:
             description = self._describe(grid)
             results = Run(grid, self._store)
@@ -345,67 +341,12 @@ class Benchmark:
     def _perform(
         self, workbench: Workbench, what: str, tasks: Mapping[str, Callable[[], Task]]
     ) -> None:
-        if not tasks:
+        if not tasks:  # no cluster is started for nothing
             return
         made = (make() for make in tasks.values())
         finished = self._engine.run(perform, workbench, made)
         for kind, key, result in tqdm(finished, what, len(tasks), disable=not self._verbose):
             self._store.put(kind, key, result)
-
-    def _crafting(self, grid: Grid) -> dict[str, Callable[[], Task]]:
-        """Return functions that make the tasks still to be done, by the keys of the tasks."""
-        return {
-            cell.adversarial: partial(self._to_craft, grid, cell, cell.adversarial)
-            for cell in grid.cells
-            if cell.adversarial and not self._store.has("adversarial", cell.adversarial)
-        }
-
-    def _classifying(self, grid: Grid) -> dict[str, Callable[[], Task]]:
-        return {
-            cell.predictions: partial(self._to_classify, grid, cell)
-            for cell in grid.cells
-            if not self._store.has("predictions", cell.predictions) and self._has_images(cell)
-        }
-
-    def _inspecting(self, grid: Grid) -> dict[str, Callable[[], Task]]:
-        return {
-            inspected.key: partial(
-                Inspecting,
-                inspected.key,
-                _ready(grid, inspected.defence, inspected.protocol),
-                grid.x[:IMAGES_TO_INSPECT],
-            )
-            for inspected in grid.inspected()
-            if not self._store.has("inspections", inspected.key)
-        }
-
-    def _has_images(self, cell: Cell) -> bool:
-        """Return whether the adversarial examples that the cell classifies, if any, are there."""
-        return cell.adversarial is None or self._store.has("adversarial", cell.adversarial)
-
-    def _to_craft(self, grid: Grid, cell: Cell, key: str) -> Crafting:
-        n = grid.attacked(cell.attack)
-        return Crafting(
-            key=key,
-            attack=grid.attacks[cell.attack],
-            through=_ready(grid, cell.defence, cell.protocol) if cell.through else None,
-            x=grid.x[:n],
-            y=grid.y[:n],
-            verbose=self._verbose,
-        )
-
-    def _to_classify(self, grid: Grid, cell: Cell) -> Classifying:
-        images = grid.x
-        if cell.adversarial is not None:
-            images = self._store.load("adversarial", cell.adversarial).arrays["x"]
-        return Classifying(
-            key=cell.predictions,
-            defence=_ready(grid, cell.defence, cell.protocol),
-            x=images,
-            reference=grid.x[: len(images)],
-            draws=grid.draws,
-            verbose=self._verbose,
-        )
 
     def _describe(self, grid: Grid) -> Description:
         """Write down what the report needs besides the table, and return it."""
@@ -462,17 +403,9 @@ def _kind(classifier: Any) -> str:
     return f"{type(classifier).__name__} of {type(model).__name__}"
 
 
-def _ready(grid: Grid, defence: str, protocol: Protocol) -> ReadyDefence:
-    entry = grid.defences[defence]
-    bank = grid.banks[protocol] if entry.learns else None
-    return ReadyDefence(entry, grid.defence_key(entry, protocol), bank)
-
-
 def _check_names(what: str, given: Any, allowed: Sequence[str]) -> None:
     """Raise an error unless names are a list of at least one allowed name."""
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise TypeError(f"The {what}s are {given!r}; give a list, also of one: [{given!r}].")
-    names = list(given)
+    names = listed(what, given)
     if not names:
         raise ValueError(f"There is no {what}: give one at least of {', '.join(allowed)}.")
     for name in names:

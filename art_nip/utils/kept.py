@@ -10,7 +10,7 @@ Value = TypeVar("Value")
 
 
 class Kept(Generic[Value]):
-    """Values by what they were made for, the latest few of them.
+    """Values by what they were made for, the few that were asked for last.
 
     They belong to this process and its devices: a copy is empty, pickled or not.
 
@@ -33,6 +33,7 @@ class Kept(Generic[Value]):
         """
         with self._lock:
             if key in self._values:
+                self._values[key] = self._values.pop(key)  # the last to make room from now on
                 return self._values[key]
         value = make()
         with self._lock:

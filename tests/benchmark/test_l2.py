@@ -9,7 +9,7 @@ from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.analysis.curves import SIZES
 from art_nip.benchmark.analysis.results import Run
 from art_nip.benchmark.plan import suite
-from art_nip.benchmark.plan.resolve import attack_entries
+from art_nip.benchmark.plan.attacks import attack_entries
 from art_nip.benchmark.plan.suite import L2_EPS, members, settled
 from art_nip.benchmark.schema import Norm, Role
 from art_nip.benchmark.spec.spec import AttackItem

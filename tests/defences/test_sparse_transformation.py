@@ -13,7 +13,7 @@ from sklearn.datasets import load_sample_images
 from sklearn.exceptions import NotFittedError
 
 from art_nip import defences
-from art_nip.benchmark.plan.resolve import _learns
+from art_nip.benchmark.plan.defences import _learns
 from art_nip.defences import SparseTransformation, sparse_coding
 from art_nip.defences.sparse_coding import Spectra
 from art_nip.testing import check_preprocessor

@@ -387,7 +387,7 @@ def test_numpy_images_go_to_tensorflow_where_there_is_no_pytorch(photographs, fi
 
 def test_the_benchmark_knows_it_and_that_it_learns(untrained, framework, digits):
     from art_nip import defences as named
-    from art_nip.benchmark.plan.resolve import defence_entries
+    from art_nip.benchmark.plan.defences import defence_entries
 
     (_, entry) = defence_entries(["sr"], untrained)
     assert entry.learns

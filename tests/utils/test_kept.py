@@ -16,6 +16,14 @@ def test_a_value_is_made_once_for_its_key():
     assert made == ["a", "b"]
 
 
+def test_what_was_not_asked_for_longest_makes_room():
+    kept, made = Kept(2), []
+    for key in ("a", "b", "a", "c", "a", "b"):
+        assert kept.get(key, lambda key=key: made.append(key) or key) == key
+        assert len(kept) <= 2
+    assert made == ["a", "b", "c", "b"]
+
+
 def test_the_oldest_value_makes_room():
     kept = Kept(2)
     for key in "abc":

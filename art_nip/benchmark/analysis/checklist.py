@@ -17,7 +17,7 @@ import numpy as np
 from art_nip.benchmark.analysis.results import Run
 from art_nip.benchmark.analysis.worst_case import Outcome
 from art_nip.benchmark.plan import suite
-from art_nip.benchmark.plan.resolve import DefenceEntry
+from art_nip.benchmark.plan.defences import DefenceEntry
 from art_nip.benchmark.schema import ChecklistItem, Kind, Role, Status
 
 Finding = tuple[Status, str]

@@ -33,7 +33,10 @@ RESULT_FOLDERS = ("attacks", "benchmark", "defences", "estimators", "nip", "util
 
 WITHOUT_EFFECT = tuple(
     f"benchmark/{place}"
-    for place in ("analysis", "export", "plan/resolve.py", "report", "schema.py", "spec")
+    for place in (
+        *("analysis", "export", "report", "schema.py", "spec"),
+        *("plan/attacks.py", "plan/defences.py", "plan/given.py", "plan/trial.py"),
+    )
 )
 """Files and folders in them whose code changes nothing that the store of a benchmark keeps."""
 

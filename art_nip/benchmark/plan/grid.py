@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.benchmark.fingerprints import fingerprint
-from art_nip.benchmark.plan.resolve import AttackEntry, DefenceEntry
+from art_nip.benchmark.plan.attacks import AttackEntry
+from art_nip.benchmark.plan.defences import DefenceEntry
 from art_nip.benchmark.schema import BENIGN, NONE, Protocol, Threat
 
 IMAGES_TO_INSPECT = 8

@@ -46,7 +46,8 @@ from art_nip import attacks, defences
 from art_nip.benchmark.benchmark import Benchmark
 from art_nip.benchmark.execution.draws import DRAWS
 from art_nip.benchmark.plan import suite
-from art_nip.benchmark.plan.resolve import Attack, Defence
+from art_nip.benchmark.plan.attacks import Attack
+from art_nip.benchmark.plan.defences import Defence
 from art_nip.benchmark.schema import NONE, Protocol, Threat
 from art_nip.benchmark.spec.yaml_file import YAMLFile
 from art_nip.data import NAMES, Images, Labels, check_same_classes, load

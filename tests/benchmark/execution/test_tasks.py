@@ -9,7 +9,7 @@ from art.estimators.classification import BlackBoxClassifier, PyTorchClassifier
 
 from art_nip.attacks import NamedAttack
 from art_nip.benchmark import Attack, Benchmark
-from art_nip.benchmark.execution.tasks import Latest, Workbench
+from art_nip.benchmark.execution.workbench import Workbench
 from art_nip.estimators.pass_counting import counting
 from tests.helpers import make_classifier
 from tests.nip.helpers import fitted
@@ -185,14 +185,6 @@ def test_class_retrieval_shares_its_pass_with_predictions(classifier, images):
         expected = attached.predict(x)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert vars(passes) == vars(wanted)
-
-
-def test_a_worker_keeps_only_what_it_used_last():
-    latest, made = Latest(2), []
-    for key in ("a", "b", "a", "c", "a", "b"):
-        assert latest.get(key, lambda key=key: made.append(key) or key) == key
-        assert len(latest) <= 2
-    assert made == ["a", "b", "c", "b"]
 
 
 @pytest.mark.parametrize("framework", ["pytorch", "tensorflow"])

@@ -14,7 +14,8 @@ from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.analysis.checklist import _findings
 from art_nip.benchmark.analysis.worst_case import Outcome
 from art_nip.benchmark.execution.gradient_checks import inspect
-from art_nip.benchmark.plan.resolve import DefenceEntry, attack_entries, defence_entries
+from art_nip.benchmark.plan.attacks import attack_entries
+from art_nip.benchmark.plan.defences import DefenceEntry, defence_entries
 from art_nip.benchmark.plan.suite import DEFAULTS, members, settled
 from art_nip.benchmark.schema import Kind, Protocol, Role, Status
 from art_nip.estimators.clones import defended
