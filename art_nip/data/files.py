@@ -22,7 +22,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp")
 def part(folder: Path, stem: str) -> Part:
     """Return the image set `stem` of a folder, in the first form of the three that is there.
 
-    :raises FileNotFoundError: If none is; the message names all three.
+    :raises FileNotFoundError: if none is; the message names all three.
     """
     forms: tuple[tuple[str, Callable[[Path], Part]], ...] = (
         (".parquet", parquet_part),

@@ -51,7 +51,7 @@ def part(name: str, part: str) -> Part:
 
     :param name: of the data set.
     :param part: "train" or "test".
-    :raises ConnectionError: If it cannot be had.
+    :raises ConnectionError: if it cannot be had.
     """
     datasets = require("datasets", to="load images from the hub", install="art-nip[benchmark]")
     repository = REPOSITORIES[name]
@@ -73,7 +73,7 @@ def from_dataset(dataset: Any, repository: Repository) -> Part:
 
     :param dataset: with a column of images, of any name, and a column `label` of class indices.
     :param repository: what it is of.
-    :raises ValueError: If a column is missing, or a label is no class index.
+    :raises ValueError: if a column is missing, or a label is no class index.
     """
     features = dataset.features
     columns = [name for name, kind in features.items() if type(kind).__name__ == "Image"]

@@ -57,9 +57,9 @@ class Part:
         """Return images, labels and label names.
 
         :param indices: of the images wanted.
-        :param channels_first: Whether images are (C, H, W) or (H, W, C).
-        :param side: Height and width to bring the images to; None leaves them as they are.
-        :raises ValueError: If the images are not all of one size.
+        :param channels_first: whether images are (C, H, W) or (H, W, C).
+        :param side: height and width to bring the images to; None leaves them as they are.
+        :raises ValueError: if the images are not all of one size.
         """
         pixels = self.read(indices)
         if side is not None:

@@ -23,17 +23,17 @@ def parquet(
     That is: a column `image` with encoded bytes (PNG, JPEG, …), a column `label` with class
     indices, and the label names in the schema's metadata.
 
-    :param path: The parquet file.
-    :param limit: Read the first `limit` images only, and no more of the file than they need;
+    :param path: the parquet file.
+    :param limit: read the first `limit` images only, and no more of the file than they need;
         None reads all.
-    :param channels_first: Whether images are (C, H, W), as PyTorch wants them, or (H, W, C).
-    :return: Images, float32 in [0, 1], shape (N, C, H, W) or (N, H, W, C) where C is 1 if
+    :param channels_first: whether images are (C, H, W), as PyTorch wants them, or (H, W, C).
+    :return: images, float32 in [0, 1], shape (N, C, H, W) or (N, H, W, C) where C is 1 if
         every image read is greyscale and 3 otherwise; labels, int64, shape (N,); label names, or
         the indices as text where the file has none.
-    :raises FileNotFoundError: If there is no such file.
-    :raises ImportError: If pyarrow or Pillow is not installed.
-    :raises OSError: If an image is damaged; the message says in which row.
-    :raises ValueError: If the file is damaged, a column is missing, `limit` is not positive, there
+    :raises FileNotFoundError: if there is no such file.
+    :raises ImportError: if pyarrow or Pillow is not installed.
+    :raises OSError: if an image is damaged; the message says in which row.
+    :raises ValueError: if the file is damaged, a column is missing, `limit` is not positive, there
         is no image, the images are not all of one size, a label is no class index, or an image is
         missing or can be read in several ways.
     """

@@ -18,12 +18,12 @@ def split(
 ) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """Split a data set into disjoint parts, each shuffled and with the class balance of the whole.
 
-    :param x: Images, shape (N, ...).
-    :param y: Class indices, shape (N,).
-    :param sizes: Number of images in each part. What is left over is in none.
-    :param seed: Same seed, same parts.
-    :return: One (images, labels) pair for each size.
-    :raises ValueError: If the lengths differ, or the parts are too large together or too small to
+    :param x: images, shape (N, ...).
+    :param y: class indices, shape (N,).
+    :param sizes: number of images in each part. What is left over is in none.
+    :param seed: same seed, same parts.
+    :return: one (images, labels) pair for each size.
+    :raises ValueError: if the lengths differ, or the parts are too large together or too small to
         hold every class.
     """
     classes = len(np.unique(y))

@@ -36,16 +36,16 @@ def rates(
 
     The attacks stand below one another, so that long names have room.
 
-    :param values: For each attack and defence the rate and its interval, all in [0, 1]. A defence
+    :param values: for each attack and defence the rate and its interval, all in [0, 1]. A defence
         that is missing under an attack, or NaN, has no point there.
-    :param defences: All defences of the run. The position of a defence in it sets its colour and
+    :param defences: all defences of the run. The position of a defence in it sets its colour and
         marker, so that they are the same in every figure; the first is the baseline, in grey.
-    :param hollow: From defences that are forms of others to these: they have the colour and marker
+    :param hollow: from defences that are forms of others to these: they have the colour and marker
         of those, but hollow, and their lines are dashed.
-    :param measure: What the rates are, for the axis.
+    :param measure: what the rates are, for the axis.
     :param title: Heading.
-    :raises ValueError: If there is no rate, or a defence that `defences` lacks.
-    :raises ImportError: If matplotlib is not installed.
+    :raises ValueError: if there is no rate, or a defence that `defences` lacks.
+    :raises ImportError: if matplotlib is not installed.
     """
     points: dict[str, list[tuple[float, Rate]]] = {}
     for place, rates_of in enumerate(values.values()):
@@ -81,14 +81,14 @@ def sweep(
 ) -> Figure:
     """Draw Fig. 8 of the paper: a rate of each defence against the size ε of the attack.
 
-    :param curves: For each defence its points in any order: ε, and the rate with its interval, all
+    :param curves: for each defence its points in any order: ε, and the rate with its interval, all
         in [0, 1]. NaN rates have no point.
-    :param defences: As for :func:`rates`.
-    :param hollow: As for :func:`rates`.
-    :param measure: What the rates are, for the axis.
+    :param defences: as for :func:`rates`.
+    :param hollow: as for :func:`rates`.
+    :param measure: what the rates are, for the axis.
     :param title: Heading.
-    :raises ValueError: If there is no rate, or a defence that `defences` lacks.
-    :raises ImportError: If matplotlib is not installed.
+    :raises ValueError: if there is no rate, or a defence that `defences` lacks.
+    :raises ImportError: if matplotlib is not installed.
     """
     drawn = _drawn(curves, defences)
     transforms = require("matplotlib.transforms", to="draw", install="art-nip[benchmark]")

@@ -35,20 +35,20 @@ def image_grid(
     The true label stands beside each row and the predicted one over each image, with a cross where
     it is wrong.
 
-    :param benign: Images, float in [0, 1], shape (N, *input_shape), one or three channels.
-    :param adversarial: The attacked images, likewise.
-    :param defended: The attacked images after the defence, likewise.
+    :param benign: images, float in [0, 1], shape (N, *input_shape), one or three channels.
+    :param adversarial: the attacked images, likewise.
+    :param defended: the attacked images after the defence, likewise.
     :param perturbations: ρ of equation 5 for each image, any range, same shape; colour images show
         its mean over the channels.
     :param labels: True class indices, shape (N,).
-    :param predictions: Predicted class indices, shape (N,), under "benign", "adversarial" and
+    :param predictions: predicted class indices, shape (N,), under "benign", "adversarial" and
         "defended".
-    :param label_names: Name of each class; by default its index.
-    :param channels_first: Whether an image is (C, H, W) or (H, W, C).
+    :param label_names: name of each class; by default its index.
+    :param channels_first: whether an image is (C, H, W) or (H, W, C).
     :param title: Heading.
-    :raises ValueError: If there is no image, the shapes, the lengths or the keys do not match, or
+    :raises ValueError: if there is no image, the shapes, the lengths or the keys do not match, or
         images are not in [0, 1].
-    :raises ImportError: If matplotlib is not installed.
+    :raises ImportError: if matplotlib is not installed.
     """
     columns = {"benign": benign, "adversarial": adversarial, "defended": defended}
     _check_grid({**columns, "perturbations": perturbations}, labels, predictions)
@@ -96,13 +96,13 @@ def adversarial_grid(
     changed, and amplified by the factor at the end of the row, the largest power of two that takes
     no change in the row beyond black or white.
 
-    :param benign: Images, float in [0, 1], shape (N, *input_shape), one or three channels.
-    :param adversarial: For each attack the attacked images, likewise.
-    :param channels_first: Whether an image is (C, H, W) or (H, W, C).
+    :param benign: images, float in [0, 1], shape (N, *input_shape), one or three channels.
+    :param adversarial: for each attack the attacked images, likewise.
+    :param channels_first: whether an image is (C, H, W) or (H, W, C).
     :param title: Heading.
-    :raises ValueError: If there is no image or no attack, the shapes do not match, or images are
+    :raises ValueError: if there is no image or no attack, the shapes do not match, or images are
         not in [0, 1].
-    :raises ImportError: If matplotlib is not installed.
+    :raises ImportError: if matplotlib is not installed.
     """
     shapes = {attack: images.shape for attack, images in adversarial.items()}
     if benign.ndim != 4 or not len(benign) or set(shapes.values()) != {benign.shape}:

@@ -30,14 +30,14 @@ def influence_bars(
     influence: sorted image by image, the highest would fall and the lowest rise in any second
     measurement, attack or not.
 
-    :param pairs: For each attack (its name is the panel's heading) the influence σ [1] of the
+    :param pairs: for each attack (its name is the panel's heading) the influence σ [1] of the
         benign images and that of their adversarial examples, each of shape (N, n), n at least 10.
-    :param fractions: Shares of the front, middle and tail part, which sum to 1 (definition 2).
+    :param fractions: shares of the front, middle and tail part, which sum to 1 (definition 2).
     :param title: Heading.
-    :param columns: How many panels stand side by side.
-    :param second: What the second of each pair is called.
-    :raises ValueError: If there is no pair, or a pair is not two tables of the same neurons.
-    :raises ImportError: If matplotlib is not installed.
+    :param columns: how many panels stand side by side.
+    :param second: what the second of each pair is called.
+    :raises ValueError: if there is no pair, or a pair is not two tables of the same neurons.
+    :raises ImportError: if matplotlib is not installed.
     """
     if not pairs:
         raise ValueError("pairs is empty: give at least one attack with its influences.")

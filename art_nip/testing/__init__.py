@@ -23,15 +23,15 @@ _CHECKS: dict[str, Check] = {
 def check_preprocessor(preprocessor: Preprocessor, x: Array, *, skip: Collection[str] = ()) -> None:
     """Put a preprocessor through every check and report all that fail.
 
-    :param preprocessor: A preprocessor that keeps the shape of its input, fitted if it needs to be.
+    :param preprocessor: a preprocessor that keeps the shape of its input, fitted if it needs to be.
         It is called many times, and its `set_params` is called with the values that it has.
-    :param x: Inputs valid for `preprocessor`, float32 of shape (N, ...) with N >= 2. They are not
+    :param x: inputs valid for `preprocessor`, float32 of shape (N, ...) with N >= 2. They are not
         changed.
-    :param skip: Names of checks to leave out, such as those that compare the outputs of two calls,
+    :param skip: names of checks to leave out, such as those that compare the outputs of two calls,
         for a preprocessor that draws random numbers.
-    :raises AssertionError: With a line for each check that failed: its name, and what it found.
-    :raises TypeError: If `x` is not a float32 array.
-    :raises ValueError: If `x` holds fewer than two inputs, or `skip` a name that is no check's.
+    :raises AssertionError: with a line for each check that failed: its name, and what it found.
+    :raises TypeError: if `x` is not a float32 array.
+    :raises ValueError: if `x` holds fewer than two inputs, or `skip` a name that is no check's.
     """
     for name in skip:
         if name not in _CHECKS:
@@ -56,7 +56,7 @@ def preprocessor_checks() -> tuple[Check, ...]:
         def test_my_preprocessor(check, my_preprocessor, x):
             check(my_preprocessor, x)
 
-    :return: Functions of a preprocessor and inputs, both as `check_preprocessor` takes them, which
+    :return: functions of a preprocessor and inputs, both as `check_preprocessor` takes them, which
         raise as it does.
     """
     return tuple(_CHECKS.values())

@@ -7,11 +7,11 @@ from typing import Any
 def require(module: str, *, to: str, install: str) -> Any:
     """Import a module that only an extra of art-nip brings.
 
-    :param module: Dotted name of the module.
-    :param to: What it is needed for: "read parquet files".
-    :param install: What to install, as pip wants it: "art-nip[benchmark]".
-    :return: The module.
-    :raises ImportError: With one sentence that says what to install.
+    :param module: dotted name of the module.
+    :param to: what it is needed for: "read parquet files".
+    :param install: what to install, as pip wants it: "art-nip[benchmark]".
+    :return: the module.
+    :raises ImportError: with one sentence that says what to install.
     """
     try:
         return import_module(module)

@@ -36,18 +36,18 @@ def create(
     `classifier.0`, … in both frameworks, and neuron j of `flatten` and of each dense layer is the
     same neuron in both.
 
-    :param name: One of `NAMES`; `art_nip.zoo.architectures` describes each model.
+    :param name: one of `NAMES`; `art_nip.zoo.architectures` describes each model.
     :param framework: "pytorch" or "tensorflow".
-    :param input_shape: Shape of one image as in ART's estimators: (C, H, W) for PyTorch, (H, W, C)
+    :param input_shape: shape of one image as in ART's estimators: (C, H, W) for PyTorch, (H, W, C)
         for TensorFlow.
-    :param nb_classes: Number of logits, at least 2.
-    :param defence: One of `TRAINED_DEFENCES`, which says what it does to the model; None leaves the
+    :param nb_classes: number of logits, at least 2.
+    :param defence: one of `TRAINED_DEFENCES`, which says what it does to the model; None leaves the
         model as it is.
-    :return: A model of float32 images (N, *input_shape), in whatever range it will be trained on,
+    :return: a model of float32 images (N, *input_shape), in whatever range it will be trained on,
         that returns logits (N, nb_classes).
-    :raises ValueError: If a name, the framework, the shape or the number of classes is not allowed,
+    :raises ValueError: if a name, the framework, the shape or the number of classes is not allowed,
         or if the images are too small for the model.
-    :raises RuntimeError: If `framework` is "tensorflow" and Keras runs on another backend.
+    :raises RuntimeError: if `framework` is "tensorflow" and Keras runs on another backend.
     """
     check_choice("framework", framework, FRAMEWORKS)
     order = "(C, H, W)" if framework == "pytorch" else "(H, W, C)"
@@ -72,7 +72,7 @@ def create(
 def architecture_of(name: str, nb_classes: int, defence: str | None = None) -> Architecture:
     """Return the architecture of a model; parameters as in :func:`create`.
 
-    :raises ValueError: If a name or the number of classes is not allowed.
+    :raises ValueError: if a name or the number of classes is not allowed.
     """
     check_choice("model", name, NAMES)
     check_whole("nb_classes", nb_classes, 2)
@@ -85,10 +85,10 @@ def architecture_of(name: str, nb_classes: int, defence: str | None = None) -> A
 def get_weights(model: Any) -> dict[str, NDArray[Any]]:
     """Return the weights of a zoo model in one form for both frameworks.
 
-    :param model: A model from `create`.
-    :return: Copies of the weights and BatchNorm statistics, by the names and in the layouts of
+    :param model: a model from `create`.
+    :return: copies of the weights and BatchNorm statistics, by the names and in the layouts of
         PyTorch's state dict.
-    :raises TypeError: If the model is of neither framework.
+    :raises TypeError: if the model is of neither framework.
     """
     weights: dict[str, NDArray[Any]] = _code_for(model).read(model)
     return weights
@@ -97,12 +97,12 @@ def get_weights(model: Any) -> dict[str, NDArray[Any]]:
 def set_weights(model: Any, weights: Mapping[str, NDArray[Any]]) -> None:
     """Set the weights of a zoo model; they may come from either framework.
 
-    :param model: A model from `create`.
-    :param weights: Arrays by name as `get_weights` returns them, or as read from a safetensors file
+    :param model: a model from `create`.
+    :param weights: arrays by name as `get_weights` returns them, or as read from a safetensors file
         of a PyTorch model. Any float type; the model keeps its own.
-    :raises ValueError: If the weights are of another architecture, input shape or number of
+    :raises ValueError: if the weights are of another architecture, input shape or number of
         classes; the model is then unchanged.
-    :raises TypeError: If the model is of neither framework.
+    :raises TypeError: if the model is of neither framework.
     """
     theirs = {name: array.shape for name, array in weights.items()}
     ours = {name: array.shape for name, array in get_weights(model).items()}
@@ -121,10 +121,10 @@ def set_weights(model: Any, weights: Mapping[str, NDArray[Any]]) -> None:
 def copy_weights(source: Any, target: Any) -> None:
     """Copy all weights and BatchNorm statistics between zoo models, also across frameworks.
 
-    :param source: A model from `create`, left as it is.
-    :param target: A model from `create` of the same name, input shape and number of classes.
-    :raises ValueError: If the two differ in architecture; the target is then unchanged.
-    :raises TypeError: If a model is of neither framework.
+    :param source: a model from `create`, left as it is.
+    :param target: a model from `create` of the same name, input shape and number of classes.
+    :raises ValueError: if the two differ in architecture; the target is then unchanged.
+    :raises TypeError: if a model is of neither framework.
     """
     set_weights(target, get_weights(source))
 

@@ -169,8 +169,8 @@ def vgg19(nb_classes: int, dense: tuple[int, ...] = (4096, 4096)) -> Architectur
     39,002,738 parameters at 32×32×3 (CIFAR-10), 139,666,034 at 224×224×3 (ImageNet), both with ten
     classes (Table I).
 
-    :param nb_classes: Number of logits.
-    :param dense: Widths of the hidden dense layers.
+    :param nb_classes: number of logits.
+    :param dense: widths of the hidden dense layers.
     """
     hidden: list[LayerSpec] = []
     for units in dense:
@@ -259,8 +259,8 @@ ARCHITECTURES: dict[str, Callable[[int], Architecture]] = {
 def count_weights(layers: Iterable[LayerSpec], shape: tuple[int, ...]) -> int:
     """Return how many weights convolutions and dense layers have, without biases.
 
-    :param layers: Layers, each fed with the output of the layer before.
-    :param shape: Shape of the input, as in :func:`output_shape`.
+    :param layers: layers, each fed with the output of the layer before.
+    :param shape: shape of the input, as in :func:`output_shape`.
     """
     count = 0
     for layer in layers:
@@ -280,9 +280,9 @@ def count_weights(layers: Iterable[LayerSpec], shape: tuple[int, ...]) -> int:
 def output_shape(layers: Iterable[LayerSpec], shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape of the layers' output for one image.
 
-    :param layers: Layers, each fed with the output of the layer before.
-    :param shape: Shape of the input, (C, H, W) or, for dense layers, (units,).
-    :return: Shape of the output, likewise. A size below 1 means that the image was too small.
+    :param layers: layers, each fed with the output of the layer before.
+    :param shape: shape of the input, (C, H, W) or, for dense layers, (units,).
+    :return: shape of the output, likewise. A size below 1 means that the image was too small.
     """
     return reduce(_output_shape, layers, shape)
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from art_nip import zoo
-from art_nip.benchmark import Benchmark
-from art_nip.benchmark.analysis.failures import FailedCellsWarning
+from art_nip.benchmark import Benchmark, FailedCellsWarning
 from tests.benchmark.helpers import Darken, Shift, cached, files, make, rows
 from tests.helpers import make_classifier
 

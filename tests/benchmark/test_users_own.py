@@ -11,8 +11,7 @@ from art.defences.preprocessor import (
 )
 
 from art_nip import NIPPreprocessor
-from art_nip.benchmark import Attack, Benchmark, Defence
-from art_nip.benchmark.analysis.failures import NoSuccessWarning
+from art_nip.benchmark import Attack, Benchmark, Defence, NoSuccessWarning
 from art_nip.utils.seeds import seeded
 from tests.benchmark.helpers import (
     PGD,

@@ -11,14 +11,6 @@ LONGEST = 300
 """Characters of an error that are told, and that make errors alike: Keras prints whole images."""
 
 
-class FailedCellsWarning(UserWarning):
-    """Some cells of a benchmark raised an error."""
-
-
-class NoSuccessWarning(UserWarning):
-    """An attack of the user's own turned no image wrong."""
-
-
 @dataclass
 class Cause:
     """An error, and the cells that it left empty.

@@ -87,52 +87,67 @@ class Outcome:
 
 def outcomes(run: Run) -> Iterator[Outcome]:
     """Yield an outcome for each suite, defence and protocol that has results of an attack."""
-    grid = run.grid
-    groups: dict[tuple[str, str, Protocol], list[Cell]] = {}
+    members: dict[tuple[str, str, Protocol], list[Cell]] = {}
     benign: dict[tuple[str, Protocol], Cell] = {}
-    for cell in grid.cells:
+    for cell in run.grid.cells:
         if cell.threat != Threat.ADAPTIVE:
             continue
         if cell.attack == BENIGN:
             benign[cell.defence, cell.protocol] = cell
-        elif suite := grid.attacks[cell.attack].suite:
-            groups.setdefault((suite, cell.defence, cell.protocol), []).append(cell)
-    for (suite, defence, protocol), cells in groups.items():
-        unattacked = run.predictions(benign[defence, protocol])
-        if unattacked is None or unattacked.error:
+        elif suite := run.grid.attacks[cell.attack].suite:
+            members.setdefault((suite, cell.defence, cell.protocol), []).append(cell)
+    for (_, defence, protocol), cells in members.items():
+        outcome = _outcome(run, benign[defence, protocol], cells)
+        if outcome is not None:
+            yield outcome
+
+
+def _outcome(run: Run, unattacked: Cell, cells: Sequence[Cell]) -> Outcome | None:
+    """Return what a suite did to a defended classifier; None if no attack has results yet.
+
+    :param unattacked: the cell of the benign images.
+    :param cells: those of the suite's attacks, at least one.
+    """
+    benign, attack = run.predictions(unattacked), run.grid.attacks[cells[0].attack]
+    if benign is None or benign.error:
+        return None
+    n = run.grid.attacked(cells[0].attack)
+    y, eps, norm = run.grid.y[:n], attack.budget, attack.budget_norm
+    asked = drawn(benign)[:n]
+    benign_wrong, draws = asked[:, 0] != y, asked.shape[1]
+    majority, always = [~wrong_by_majority(asked, y)], [~wrong_in_any(asked, y)]
+    wrong: dict[Role, Mask] = {}
+    broken: dict[Role, Mask] = {}
+    flags: list[str] = []
+    for cell in cells:
+        crafted, predictions = run.crafted(cell), run.predictions(cell)
+        role = run.grid.attacks[cell.attack].role
+        if crafted is None or predictions is None or predictions.error or role is None:
             continue
-        n = grid.attacked(cells[0].attack)
-        y = grid.y[:n]
-        attack = grid.attacks[cells[0].attack]
-        eps, norm = attack.budget, attack.budget_norm
-        asked = drawn(unattacked)[:n]
-        benign_wrong = asked[:, 0] != y
-        majority, always = [~wrong_by_majority(asked, y)], [~wrong_in_any(asked, y)]
-        draws = asked.shape[1]
-        wrong: dict[Role, Mask] = {}
-        broken: dict[Role, Mask] = {}
-        flags: list[str] = []
-        for cell in cells:
-            crafted, predictions = run.crafted(cell), run.predictions(cell)
-            role = grid.attacks[cell.attack].role
-            if crafted is None or predictions is None or predictions.error or role is None:
-                continue
-            flags += crafted.facts.get("flags", [])
-            sizes = crafted.linf if norm is Norm.LINF else crafted.l2
-            within = sizes <= eps + ROUNDING_SHARE * max(1, eps)
-            asked = drawn(predictions)
-            wrong[role] = benign_wrong | (asked[:, 0] != y)
-            broken[role] = benign_wrong | (wrong[role] & within)
-            majority.append(~(wrong_by_majority(asked, y) & within))
-            always.append(~(wrong_in_any(asked, y) & within))
-            draws = max(draws, asked.shape[1])
-        if broken:
-            yield Outcome(
-                *(suite, defence, protocol, eps, benign_wrong, wrong, broken, unattacked.facts),
-                tuple(flags),
-                norm,
-                Repeated(_all(majority), _all(always), draws) if draws > 1 else None,
-            )
+        flags += crafted.facts.get("flags", [])
+        sizes = crafted.linf if norm is Norm.LINF else crafted.l2
+        within = sizes <= eps + ROUNDING_SHARE * max(1, eps)
+        asked = drawn(predictions)
+        wrong[role] = benign_wrong | (asked[:, 0] != y)
+        broken[role] = benign_wrong | (wrong[role] & within)
+        majority.append(~(wrong_by_majority(asked, y) & within))
+        always.append(~(wrong_in_any(asked, y) & within))
+        draws = max(draws, asked.shape[1])
+    if not broken:
+        return None
+    return Outcome(
+        suite=attack.suite,
+        defence=unattacked.defence,
+        protocol=unattacked.protocol,
+        eps=eps,
+        benign_wrong=benign_wrong,
+        wrong=wrong,
+        broken=broken,
+        benign=benign.facts,
+        flags=tuple(flags),
+        norm=norm,
+        repeated=Repeated(_all(majority), _all(always), draws) if draws > 1 else None,
+    )
 
 
 def differences(suites: Sequence[Outcome]) -> Iterator[tuple[Outcome, PairedDifference]]:

@@ -37,9 +37,9 @@ from art_nip.zoo.suppression import AuxiliaryPass
 def build(architecture: Architecture, input_shape: tuple[int, int, int]) -> nn.Sequential:
     """Make the untrained model, initialised as PyTorch does.
 
-    :param architecture: What to build.
-    :param input_shape: Shape of one image, (C, H, W), not smaller than the architecture allows.
-    :return: A model of float32 images (N, C, H, W) that returns logits (N, nb_classes).
+    :param architecture: what to build.
+    :param input_shape: shape of one image, (C, H, W), not smaller than the architecture allows.
+    :return: a model of float32 images (N, C, H, W) that returns logits (N, nb_classes).
     """
     flat = math.prod(output_shape(architecture.features, input_shape))
     return nn.Sequential(

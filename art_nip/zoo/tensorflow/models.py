@@ -49,10 +49,10 @@ _AXES = {
 def build(architecture: Architecture, input_shape: tuple[int, int, int]) -> keras.Model:
     """Make the untrained model, initialised as Keras does.
 
-    :param architecture: What to build.
-    :param input_shape: Shape of one image, (H, W, C), not smaller than the architecture allows.
-    :return: A model of float32 images (N, H, W, C) that returns logits (N, nb_classes).
-    :raises RuntimeError: If Keras does not run on TensorFlow.
+    :param architecture: what to build.
+    :param input_shape: shape of one image, (H, W, C), not smaller than the architecture allows.
+    :return: a model of float32 images (N, H, W, C) that returns logits (N, nb_classes).
+    :raises RuntimeError: if Keras does not run on TensorFlow.
     """
     # ART's TensorFlow estimators need it, and PyTorch as a backend rejects dotted layer names.
     if keras.config.backend() != "tensorflow":
