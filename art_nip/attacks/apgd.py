@@ -5,19 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from art.attacks import evasion
 
-from art_nip.attacks.base import true_or_predicted
+from art_nip.attacks.base import Array, Floats, true_or_predicted
 from art_nip.attacks.gradient_estimators import averaged, of_one_scale
 from art_nip.attacks.in_unit_range import in_unit_range, range_taken
 from art_nip.attacks.parameters import UnsuitableClassifierError
 from art_nip.estimators.single_precision import single_precision
 from art_nip.utils.validation import check_whole
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
-
 
 LEAST_CLASSES_OF_DLR = 3
 """The difference of logits ratio is of the first, the second and the third score."""

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from art.attacks import evasion
 
 from art_nip.attacks.apgd import LEAST_CLASSES_OF_DLR, AutoProjectedGradientDescent
 from art_nip.attacks.deepfool import DeepFool
-
-Array = npt.NDArray[Any]
 
 
 class ARTAutoAttack(evasion.AutoAttack):  # type: ignore[misc]

@@ -22,6 +22,7 @@ from art_nip.utils.validation import (
     numeric,
 )
 
+Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
@@ -53,7 +54,7 @@ class UnitRangeAttack(EvasionAttack, ABC):  # type: ignore[misc]
             the classes that the classifier predicts.
         :param kwargs: `x_adv_init`, where the attack takes a start; see its class.
         :return: float32, shape of x, within `clip_values`. A value that the attack leaves alone is
-            exactly as it was; so is an image that is wrong already, or that resists.
+            exactly as it was.
         :raises TypeError: if images are no numbers, or there is a keyword that the attack does not
             take.
         :raises ValueError: if images or labels are not as above, or the estimator has no

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy.typing as npt
 from art.attacks import evasion
 
 from art_nip.attacks.noise_start import FromNoise
-
-Array = npt.NDArray[Any]
 
 
 class BoundaryAttack(FromNoise, evasion.BoundaryAttack):  # type: ignore[misc]

@@ -25,6 +25,8 @@ they stem from."""
 class DecisionAttack(UnitRangeAttack):
     """An untargeted attack that sees nothing but the class predicted.
 
+    An image that is wrong already, or that resists, comes back as it was.
+
     :param estimator: an ART classifier with `clip_values`.
     :param batch_size: how many images the classifier sees at once.
     :param seed: of all that is drawn at random; None draws from NumPy's global

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from art.attacks import evasion
 
+from art_nip.attacks.base import Array, Floats
 from art_nip.utils.validation import check_number, check_whole
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
 
 
 class DeepFool(evasion.DeepFool):  # type: ignore[misc]

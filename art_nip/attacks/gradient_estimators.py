@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from art_nip.attacks.parameters import UnsuitableClassifierError
 from art_nip.estimators.clones import clone, clone_with
-from art_nip.utils.arrays import namespace
+from art_nip.utils.arrays import namespace, to_numpy
 from art_nip.utils.frameworks import Framework, code_of, framework_of
 from art_nip.zoo.suppression import auxiliary_logits, suppressing_layers
 
@@ -82,7 +82,7 @@ def _is_random(estimator: Any, x: Any) -> bool:
     It is asked anew for all images that come: a defence may be random for some only, and gradients,
     which may be zero of whatever is random, say nothing about it.
     """
-    images = x if isinstance(x, np.ndarray) else numpy_of(x)
+    images = to_numpy(x)
     first, second = (np.asarray(estimator.predict(images)) for _ in range(2))
     return differ(first, second)
 
@@ -95,12 +95,6 @@ def differ(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
     """
     scale = np.abs(first).max(axis=1, initial=1e-12)
     return bool((np.abs(first - second).max(axis=1) > RANDOM_ABOVE * scale).any())
-
-
-def numpy_of(tensor: Any) -> npt.NDArray[Any]:
-    """Return a tensor of either framework as an array."""
-    host = tensor.detach().cpu() if hasattr(tensor, "detach") else tensor
-    return np.asarray(host)
 
 
 def averaged(estimator: Any, draws: int) -> Any:

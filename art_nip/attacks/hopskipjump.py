@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy.typing as npt
 from art.attacks import evasion
 
+from art_nip.attacks.base import Array
 from art_nip.attacks.noise_start import FromNoise
-
-Array = npt.NDArray[Any]
 
 
 class HopSkipJump(FromNoise, evasion.HopSkipJump):  # type: ignore[misc]

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from art.attacks import evasion
 
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
+from art_nip.attacks.base import Array, Floats
 
 
 class SaliencyMapMethod(evasion.SaliencyMapMethod):  # type: ignore[misc]

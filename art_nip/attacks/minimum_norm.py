@@ -11,12 +11,12 @@ from art.attacks import evasion
 from art.utils import projection
 
 from art_nip.attacks.base import Floats, Mask, Rows, UnitRangeAttack, beside, true_or_predicted
-from art_nip.attacks.gradient_estimators import numpy_of
 from art_nip.attacks.in_unit_range import range_taken
 from art_nip.attacks.labels import labels_for
 from art_nip.attacks.parameters import scaled
 from art_nip.estimators.clones import clone, clone_with
 from art_nip.metrics import predicted_classes
+from art_nip.utils.arrays import to_numpy
 from art_nip.utils.ranges import PixelRange
 from art_nip.utils.validation import check_whole
 
@@ -236,7 +236,7 @@ class _Watched:
 
     def loss_gradient(self, x: Any, y: Any, **keywords: Any) -> Any:
         state: Any = self
-        images = np.array(numpy_of(x), np.float32)
+        images = np.array(to_numpy(x), np.float32)
         if range_taken(state) is None:
             images = PixelRange.of(state.clip_values).unit(images)
         state._seen.append(images)

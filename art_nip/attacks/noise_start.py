@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from art_nip.attacks.auna import AdditiveUniformNoise
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
+from art_nip.attacks.base import Array, Floats
 
 
 class FromNoise:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from art.attacks import evasion
 
 from art_nip.attacks.gradient_estimators import (
@@ -16,8 +15,6 @@ from art_nip.attacks.gradient_estimators import (
 )
 from art_nip.utils.validation import check_number, check_whole
 from art_nip.zoo.suppression import suppressing_layers
-
-Array = npt.NDArray[Any]
 
 
 class ProjectedGradientDescent(evasion.ProjectedGradientDescent):  # type: ignore[misc]

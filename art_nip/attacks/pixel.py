@@ -5,14 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from art.attacks import evasion
 
-from art_nip.attacks.base import true_or_predicted
+from art_nip.attacks.base import Array, Floats, true_or_predicted
 from art_nip.utils.validation import check_whole
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
 
 
 class PixelAttack(evasion.PixelAttack):  # type: ignore[misc]

@@ -122,13 +122,12 @@ class NamedAttack:
         """
         # Imported here: with them comes ART, and with it PyTorch.
         from art_nip.attacks.base import UnitRangeAttack
-        from art_nip.attacks.foreign.base import ForeignAttack
         from art_nip.attacks.in_unit_range import InUnitRange
         from art_nip.estimators.single_precision import single_precision
 
         fixed = {name: value for name, value in FIXED.items() if name in self._signature()}
         kind, settings = self.kind, {**parameters, **fixed}
-        if issubclass(kind, (UnitRangeAttack, ForeignAttack)):
+        if issubclass(kind, UnitRangeAttack):
             return kind(single_precision(estimator), **settings)
         return InUnitRange(estimator, kind, settings)
 
@@ -136,11 +135,8 @@ class NamedAttack:
         given = plain(dict(parameters))
         with self._errors():
             self._check_values(given)
-            ratio = (
-                given["eps"] / self.defaults["eps"]
-                if {"eps"} <= given.keys() & self.defaults.keys()
-                else 1
-            )
+            both = "eps" in given and "eps" in self.defaults
+            ratio = given["eps"] / self.defaults["eps"] if both else 1
             resolved = {**scaled(self.defaults, ratio), **given}
             check_sizes(resolved)
         return resolved

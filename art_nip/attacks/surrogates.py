@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from art_nip.attacks.gradient_estimators import averaged, with_auxiliary
 from art_nip.estimators.clones import clone, clone_with
-from art_nip.utils.frameworks import Framework, code_of, framework_of
+from art_nip.utils.arrays import to_numpy
 from art_nip.utils.surrogates import Classes, Floats, OffersSurrogateLosses, SurrogateLoss
 from art_nip.utils.validation import class_indices
 from art_nip.zoo.suppression import suppressing_layers
@@ -136,11 +136,8 @@ def _checked(
 
 def _as_floats(given: Any, what: str) -> Floats:
     """Return an array or a tensor of any framework and device as float32."""
-    framework = framework_of(given)
-    if framework not in (None, Framework.NUMPY):
-        given = code_of("art_nip.utils", framework).to_numpy(given)
     try:
-        return np.asarray(given, np.float32)
+        return np.asarray(to_numpy(given), np.float32)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{what} returned no array of numbers: {error}.") from error
 

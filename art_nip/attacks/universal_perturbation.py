@@ -5,17 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from art.attacks import evasion
 from art.utils import projection
 
-from art_nip.attacks.base import true_or_predicted
+from art_nip.attacks.base import Array, Floats, Mask, true_or_predicted
 from art_nip.attacks.labels import labels_for, takes_true_classes
 from art_nip.utils.validation import check_choice
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 
 class UniversalPerturbation(evasion.UniversalPerturbation):  # type: ignore[misc]

@@ -17,7 +17,8 @@ from art_nip.data import sources
 from art_nip.data.labels import Labels
 from art_nip.data.pictures import Pictures
 from art_nip.data.records import Batch, Copies, Record, Rows, of_size
-from art_nip.data.wanted import Wanted, checked, to_numpy
+from art_nip.data.wanted import Wanted, checked
+from art_nip.utils.arrays import to_numpy
 from art_nip.utils.frameworks import framework_of
 from art_nip.utils.validation import check_shape, class_indices, real_numbers
 

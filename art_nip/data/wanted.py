@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.utils.frameworks import Framework, code_of, framework_of
+from art_nip.utils.arrays import to_numpy
 from art_nip.utils.validation import check_images, check_shape, real_numbers
 
 Images = npt.NDArray[Any]
@@ -76,11 +76,3 @@ def plain(x: Any) -> Images:
     """Return images as uint8 if they are so, and else as float32."""
     images = real_numbers(x)
     return images if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
-
-
-def to_numpy(x: Any) -> Any:
-    """Return a tensor of any framework, on any device, as a NumPy array; all else as it is."""
-    framework = framework_of(x)
-    if framework in (Framework.PYTORCH, Framework.TENSORFLOW):
-        return code_of("art_nip.utils", framework).to_numpy(x)
-    return x

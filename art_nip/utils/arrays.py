@@ -36,6 +36,17 @@ def _namespace(array: Array) -> Any:
     return array_api_compat.array_namespace(array)
 
 
+def to_numpy(x: Any) -> Any:
+    """Return a tensor of any framework, on any device, as a NumPy array; all else as it is.
+
+    :param x: anything. bfloat16, which NumPy lacks, becomes float32.
+    """
+    framework = framework_of(x)
+    if framework in (Framework.PYTORCH, Framework.TENSORFLOW):
+        return code_of("art_nip.utils", framework).to_numpy(x)
+    return x
+
+
 MOST_COUNTED_IN_INT32 = 2**31 - 1
 MOST_COUNTED_IN_FLOAT32 = 2**24
 """The dtypes hold every whole number up to these."""

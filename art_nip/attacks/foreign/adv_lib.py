@@ -18,7 +18,7 @@ HANDED = ("model", "inputs", "labels", "targeted")
 class AdvLib(ForeignAttack):
     """An attack of adv-lib, on PyTorch.
 
-    :param classifier: an ART `PyTorchClassifier` with `clip_values`, defended or not.
+    :param estimator: an ART `PyTorchClassifier` with `clip_values`, defended or not.
     :param function: of `adv_lib.attacks`: `pgd_linf`, `apgd`, `ddn`, `fmn`, ….
     :param eps: the largest perturbation, a share of the clip range, for functions that take it
         (adv-lib writes `eps` or `ε`). None for those that minimise it.
@@ -36,7 +36,7 @@ class AdvLib(ForeignAttack):
 
     def __init__(
         self,
-        classifier: Any,
+        estimator: Any,
         function: Callable[..., Any],
         eps: float | None = None,
         *,
@@ -44,7 +44,7 @@ class AdvLib(ForeignAttack):
         straight_through: bool = False,
         **parameters: Any,
     ) -> None:
-        super().__init__(classifier, batch_size=batch_size, straight_through=straight_through)
+        super().__init__(estimator, batch_size=batch_size, straight_through=straight_through)
         self.function = function
         self.eps = eps
         self.parameters = parameters

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.attacks.foreign.base import Floats, ForeignAttack, Tensor, check_eps
+from art_nip.attacks.base import Floats
+from art_nip.attacks.foreign.base import ForeignAttack, Tensor, check_eps
 from art_nip.utils.optional import require
 from art_nip.utils.seeds import seeded
 from art_nip.utils.validation import check_choice, check_whole
@@ -59,7 +60,7 @@ class AutoAttack(ForeignAttack):
     `art_nip.attacks.get("autoattack-art")` is ART's choice of attacks under that name, for either
     framework. The package warns of what makes its own result doubtful, see :attr:`flags`.
 
-    :param classifier: an ART `PyTorchClassifier` with `clip_values`, defended or not.
+    :param estimator: an ART `PyTorchClassifier` with `clip_values`, defended or not.
     :param eps: the largest perturbation, a share of the clip range.
     :param norm: "Linf", "L2" or "L1"; or as in ART: infinity, 2 or 1.
     :param version: "standard" (RobustBench's), "plus", "rand" (for random defences), "custom"; or
@@ -87,7 +88,7 @@ class AutoAttack(ForeignAttack):
 
     def __init__(
         self,
-        classifier: Any,
+        estimator: Any,
         eps: float,
         *,
         norm: Any = "Linf",
@@ -99,7 +100,7 @@ class AutoAttack(ForeignAttack):
         batch_size: int = 128,
         straight_through: bool = False,
     ) -> None:
-        super().__init__(classifier, batch_size=batch_size, straight_through=straight_through)
+        super().__init__(estimator, batch_size=batch_size, straight_through=straight_through)
         self.eps: float = eps
         self.norm = norm
         self.version = version
@@ -187,8 +188,6 @@ class AutoAttack(ForeignAttack):
             )
         check_whole("max_iter", self.max_iter, least=1)
         check_whole("max_queries", self.max_queries, least=1)
-        if self.seed is not None:
-            check_whole("seed", self.seed, least=0)
 
 
 def _kept(found: list[str]) -> logging.Logger:

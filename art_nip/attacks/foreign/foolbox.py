@@ -14,7 +14,7 @@ from art_nip.utils.optional import require
 class Foolbox(ForeignAttack):
     """An attack of Foolbox 3, on PyTorch or TensorFlow.
 
-    :param classifier: an ART classifier with `clip_values`, defended or not.
+    :param estimator: an ART classifier with `clip_values`, defended or not.
     :param attack: an attack of Foolbox: `foolbox.attacks.LinfPGD(steps=20)`.
     :param eps: the largest perturbation, a share of the clip range, in the attack's own distance.
         None leaves the size to the attack, which only those that minimise it can do.
@@ -31,14 +31,14 @@ class Foolbox(ForeignAttack):
 
     def __init__(
         self,
-        classifier: Any,
+        estimator: Any,
         attack: Any,
         eps: float | None = None,
         *,
         batch_size: int = 128,
         straight_through: bool = False,
     ) -> None:
-        super().__init__(classifier, batch_size=batch_size, straight_through=straight_through)
+        super().__init__(estimator, batch_size=batch_size, straight_through=straight_through)
         self.attack = attack
         self.eps = eps
         self._check_params()

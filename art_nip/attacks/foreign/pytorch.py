@@ -1,4 +1,4 @@
-"""Arrays to PyTorch and back, for other libraries' attacks."""
+"""What PyTorch needs for other libraries' attacks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,6 @@ from art_nip.utils.pytorch import device_of
 def tensor(module: torch.nn.Module, array: npt.NDArray[Any]) -> torch.Tensor:
     """Return an array as a tensor on the device of a module."""
     return torch.from_numpy(np.ascontiguousarray(array)).to(device(module))
-
-
-def array(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
-    """Return a tensor as an array."""
-    values: npt.NDArray[np.float32] = tensor.detach().cpu().numpy().astype(np.float32)
-    return values
 
 
 def device(module: torch.nn.Module) -> torch.device:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
@@ -12,12 +11,6 @@ import tensorflow as tf
 def tensor(model: Any, array: npt.NDArray[Any]) -> Any:
     """Return an array as a tensor."""
     return tf.convert_to_tensor(array)
-
-
-def array(tensor: Any) -> npt.NDArray[np.float32]:
-    """Return a tensor as an array."""
-    values: npt.NDArray[np.float32] = tensor.numpy().astype(np.float32)
-    return values
 
 
 def foolbox_model(foolbox: Any, model: Any) -> Any:

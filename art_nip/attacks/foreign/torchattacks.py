@@ -13,7 +13,7 @@ from art_nip.attacks.foreign.base import ForeignAttack, Tensor
 class TorchAttacks(ForeignAttack):
     """An attack of torchattacks, on PyTorch.
 
-    :param classifier: an ART `PyTorchClassifier` with `clip_values`, defended or not.
+    :param estimator: an ART `PyTorchClassifier` with `clip_values`, defended or not.
     :param kind: the class of the attack, `torchattacks.PGD`, and not one made of it: it is made for
         the classifier, and anew for each that the benchmark has.
     :param batch_size: how many images are attacked at once.
@@ -29,14 +29,14 @@ class TorchAttacks(ForeignAttack):
 
     def __init__(
         self,
-        classifier: Any,
+        estimator: Any,
         kind: type,
         *,
         batch_size: int = 128,
         straight_through: bool = False,
         **parameters: Any,
     ) -> None:
-        super().__init__(classifier, batch_size=batch_size, straight_through=straight_through)
+        super().__init__(estimator, batch_size=batch_size, straight_through=straight_through)
         self.kind = kind
         self.parameters = parameters
         self._check_params()

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.data.batches import batches_of, is_stream
-from art_nip.data.wanted import Wanted, to_numpy
+from art_nip.data.wanted import Wanted
 from art_nip.defences.checks import channels_first
+from art_nip.utils.arrays import to_numpy
 from art_nip.utils.frameworks import Framework, framework_of
 from art_nip.utils.validation import check_images, class_indices, numeric
 
