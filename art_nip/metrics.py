@@ -99,7 +99,7 @@ def accuracy(
 ) -> Proportion:
     """Return the classification accuracy.
 
-    :param labels: True classes: indices, shape (N,), or one row per image, shape (N, classes).
+    :param labels: true classes: indices, shape (N,), or one row per image, shape (N, classes).
     :param predictions: predicted classes, or the scores that ART's `predict` returns, likewise.
     :param confidence: as in :func:`wilson_interval`.
     :raises ValueError: if the lengths differ or an array has the wrong shape.
@@ -116,7 +116,7 @@ def successful(
     An image that the model gets wrong without any attack is no success of the attack, and turning
     it right would be no success of a defence.
 
-    :param labels: True classes, shape (N,) or (N, classes), as for :func:`accuracy`.
+    :param labels: true classes, shape (N,) or (N, classes), as for :func:`accuracy`.
     :param benign: predictions of the undefended model on the benign images, likewise.
     :param adversarial: predictions of the undefended model on the attacked images, likewise.
     :return: one entry per image, bool, shape (N,).

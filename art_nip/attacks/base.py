@@ -16,7 +16,9 @@ from art.attacks.attack import EvasionAttack
 from art_nip.utils.ranges import PixelRange
 from art_nip.utils.validation import (
     check_classifier,
+    check_flag,
     check_images,
+    check_seed,
     check_whole,
     class_indices,
     numeric,
@@ -121,11 +123,8 @@ class UnitRangeAttack(EvasionAttack, ABC):  # type: ignore[misc]
     def _check_params(self) -> None:
         super()._check_params()
         check_whole("batch_size", self.batch_size, least=1)
-        seed = getattr(self, "seed", None)
-        if seed is not None:
-            check_whole("seed", seed, least=0)
-        if not isinstance(getattr(self, "verbose", True), bool):
-            raise ValueError(f"verbose={self.verbose!r}; give True or False.")
+        check_seed(getattr(self, "seed", None))
+        check_flag("verbose", getattr(self, "verbose", True))
 
 
 def true_or_predicted(predicted: Rows, y: npt.ArrayLike | None, nb_classes: int) -> Rows:

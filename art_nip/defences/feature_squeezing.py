@@ -38,9 +38,7 @@ class FeatureSqueezing(ARTPreprocessor):
 
     def _check_params(self) -> None:
         super()._check_params()
-        check_whole("bit_depth", self.bit_depth, least=1)
-        if self.bit_depth > MOST_BITS:
-            raise ValueError(f"bit_depth={self.bit_depth!r}; give at most {MOST_BITS}.")
+        check_whole("bit_depth", self.bit_depth, least=1, most=MOST_BITS)
 
     def _preprocessor(self) -> ARTFeatureSqueezing:
         return ARTFeatureSqueezing((0.0, 1.0), int(self.bit_depth))

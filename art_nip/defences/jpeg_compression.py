@@ -52,9 +52,7 @@ class JpegCompression(ARTPreprocessor):
 
     def _check_params(self) -> None:
         super()._check_params()
-        check_whole("quality", self.quality, least=1)
-        if self.quality > BEST_QUALITY:
-            raise ValueError(f"quality={self.quality!r}; give at most {BEST_QUALITY}.")
+        check_whole("quality", self.quality, least=1, most=BEST_QUALITY)
 
     def _defend(self, x: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         # Images that are in [0, 1] already need no correction: nothing was lost to conversion.

@@ -24,7 +24,7 @@ from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.kept import Kept
 from art_nip.utils.seeds import generator
-from art_nip.utils.validation import check_flag, check_number, check_whole
+from art_nip.utils.validation import check_flag, check_number, check_seed, check_whole
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -159,8 +159,7 @@ class SparseTransformation(ExactDefence, LearnedDefence):
         check_whole("filter_size", self.filter_size, least=2)
         for name in ("n_filters", "iterations", "n_crops"):
             check_whole(name, getattr(self, name), least=1)
-        if self.seed is not None:
-            check_whole("seed", self.seed, least=0)
+        check_seed(self.seed)
         check_flag("verbose", self.verbose)
 
     def _check_images(self, x: Array) -> None:

@@ -26,7 +26,7 @@ from art_nip.defences.wavelets import bayes_shrink
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.kept import Kept
 from art_nip.utils.seeds import generator
-from art_nip.utils.validation import check_flag, check_number, check_whole
+from art_nip.utils.validation import check_flag, check_number, check_seed, check_whole
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -99,8 +99,7 @@ class SuperResolution(ExactDefence, LearnedDefence):
         check_number("sigma", self.sigma, low=0)
         for name in ("features", "blocks", "steps"):
             check_whole(name, getattr(self, name), least=1)
-        if self.seed is not None:
-            check_whole("seed", self.seed, least=0)
+        check_seed(self.seed)
         check_flag("verbose", self.verbose)
         if self.weights is None or (self._file and self._file[0] == self.weights):
             return

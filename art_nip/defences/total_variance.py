@@ -18,7 +18,7 @@ from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.seeds import generator
-from art_nip.utils.validation import check_number, check_whole
+from art_nip.utils.validation import check_number, check_seed, check_whole
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -72,8 +72,7 @@ class TotalVarianceMinimization(ExactDefence):
         check_number("prob", self.prob, low=0, high=1)
         check_number("lamb", self.lamb, low=1e-6)
         check_whole("max_iter", self.max_iter, least=1)
-        if self.seed is not None:
-            check_whole("seed", self.seed, least=0)
+        check_seed(self.seed)
 
     def _check_size(self, channels: int, height: int, width: int) -> None:
         if min(height, width) < 2:

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from art_nip.detection.detector import NIPDetector
-    from art_nip.detection.selective import SelectivePGD
+    from art_nip.detection.selective import ScoresImages, SelectivePGD
 
-__all__ = ["NIPDetector", "SelectivePGD"]
+__all__ = ["NIPDetector", "ScoresImages", "SelectivePGD"]
 
-_MODULES = {"NIPDetector": "detector", "SelectivePGD": "selective"}
+_MODULES = {
+    "NIPDetector": "detector",
+    "ScoresImages": "selective",
+    "SelectivePGD": "selective",
+}
 
 
 def __getattr__(name: str) -> Any:

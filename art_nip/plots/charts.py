@@ -43,7 +43,7 @@ def rates(
     :param hollow: from defences that are forms of others to these: they have the colour and marker
         of those, but hollow, and their lines are dashed.
     :param measure: what the rates are, for the axis.
-    :param title: Heading.
+    :param title: heading.
     :raises ValueError: if there is no rate, or a defence that `defences` lacks.
     :raises ImportError: if matplotlib is not installed.
     """
@@ -86,7 +86,7 @@ def sweep(
     :param defences: as for :func:`rates`.
     :param hollow: as for :func:`rates`.
     :param measure: what the rates are, for the axis.
-    :param title: Heading.
+    :param title: heading.
     :raises ValueError: if there is no rate, or a defence that `defences` lacks.
     :raises ImportError: if matplotlib is not installed.
     """

@@ -40,12 +40,12 @@ def image_grid(
     :param defended: the attacked images after the defence, likewise.
     :param perturbations: ρ of equation 5 for each image, any range, same shape; colour images show
         its mean over the channels.
-    :param labels: True class indices, shape (N,).
+    :param labels: true class indices, shape (N,).
     :param predictions: predicted class indices, shape (N,), under "benign", "adversarial" and
         "defended".
     :param label_names: name of each class; by default its index.
     :param channels_first: whether an image is (C, H, W) or (H, W, C).
-    :param title: Heading.
+    :param title: heading.
     :raises ValueError: if there is no image, the shapes, the lengths or the keys do not match, or
         images are not in [0, 1].
     :raises ImportError: if matplotlib is not installed.
@@ -99,7 +99,7 @@ def adversarial_grid(
     :param benign: images, float in [0, 1], shape (N, *input_shape), one or three channels.
     :param adversarial: for each attack the attacked images, likewise.
     :param channels_first: whether an image is (C, H, W) or (H, W, C).
-    :param title: Heading.
+    :param title: heading.
     :raises ValueError: if there is no image or no attack, the shapes do not match, or images are
         not in [0, 1].
     :raises ImportError: if matplotlib is not installed.

@@ -33,7 +33,7 @@ def influence_bars(
     :param pairs: for each attack (its name is the panel's heading) the influence σ [1] of the
         benign images and that of their adversarial examples, each of shape (N, n), n at least 10.
     :param fractions: shares of the front, middle and tail part, which sum to 1 (definition 2).
-    :param title: Heading.
+    :param title: heading.
     :param columns: how many panels stand side by side.
     :param second: what the second of each pair is called.
     :raises ValueError: if there is no pair, or a pair is not two tables of the same neurons.

@@ -202,15 +202,24 @@ def _how_to_wrap(thing: Any) -> str:
     )
 
 
-def check_whole(name: str, value: Any, least: int) -> None:
+def check_whole(name: str, value: Any, least: int, most: int | None = None) -> None:
     """Raise a ValueError unless a parameter is a whole number of at least `least`.
 
     :param name: of the parameter.
     :param value: a number of Python or NumPy; True and False are none.
     :param least: the smallest one allowed.
+    :param most: the largest one allowed; None for any.
     """
-    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
-        raise ValueError(f"{name}={value!r}; give a whole number of at least {least}.")
+    whole = isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+    if not whole or (most is not None and int(value) > most):
+        allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name}={value!r}; give a whole number {allowed}.")
+
+
+def check_seed(seed: Any) -> None:
+    """Raise a ValueError unless a seed is a whole number from 0 on, or None."""
+    if seed is not None:
+        check_whole("seed", seed, least=0)
 
 
 def check_flag(name: str, value: Any) -> None:

@@ -53,9 +53,7 @@ class TrainedModel:
         if len(self.image_shape) != 3:
             raise ValueError(f"image_shape={self.image_shape!r}; give three sizes, (C, H, W).")
         for size in self.image_shape:
-            check_whole("image_shape", size, 1)
-            if size > LARGEST_SIDE:
-                raise ValueError(f"image_shape has a size of {size}; give at most {LARGEST_SIDE}.")
+            check_whole("image_shape", size, 1, LARGEST_SIDE)
         check_whole("nb_classes", self.nb_classes, 2)
         check_number("mean", self.mean, -math.inf)
         if not (is_number(self.std) and self.std > 0):

@@ -303,7 +303,7 @@ FILE = {"checkpoint": "w.pt", "factory": "a:b", "mean": 0, "std": 1}
         ({"timm": "a", "input_shape": 224}, "input_shape=224; give three sizes"),
         ({"timm": "a", "input_shape": [3, 224]}, "give three sizes"),
         ({"timm": "a", "input_shape": [3, 0, 1]}, "input_shape[1]=0"),
-        ({"timm": "a", "input_shape": [3, 10**6, 1]}, "give at most 65535"),
+        ({"timm": "a", "input_shape": [3, 10**6, 1]}, "from 1 to 65535"),
         ({"timm": "a", "clip_values": [1, 0]}, "the least and the greatest value"),
         ({"timm": "a", "clip_values": [0, np.inf]}, "the least and the greatest value"),
         ({"timm": "a", "mean": 0.5}, "Give mean and std together"),

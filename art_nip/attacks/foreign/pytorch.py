@@ -1,4 +1,4 @@
-"""What PyTorch needs for other libraries' attacks."""
+"""What other libraries' attacks need of PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays to TensorFlow and back, for other libraries' attacks."""
+"""What other libraries' attacks need of TensorFlow."""
 
 from __future__ import annotations
 

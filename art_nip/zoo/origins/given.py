@@ -59,9 +59,7 @@ def checked_shape(given: Any) -> tuple[int, ...]:
     if len(sizes) != 3:
         raise ValueError(f"input_shape={given!r}; give three sizes, as [3, 224, 224].")
     for place, size in enumerate(sizes):
-        check_whole(f"input_shape[{place}]", size, 1)
-        if size > LARGEST_SIDE:
-            raise ValueError(f"input_shape has a size of {size}; give at most {LARGEST_SIDE}.")
+        check_whole(f"input_shape[{place}]", size, 1, LARGEST_SIDE)
     return tuple(map(int, sizes))
 
 
