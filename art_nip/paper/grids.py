@@ -16,6 +16,7 @@ from art_nip.benchmark.schema import Protocol
 from art_nip.nip.neurons import part_ends
 from art_nip.nip.parameters import Parameters
 from art_nip.paper import tiny
+from art_nip.paper.fitted import MODEL_FREE, Fitted, fitted
 from art_nip.paper.published import ATTACKS
 from art_nip.paper.setting import Setting
 from art_nip.paper.subjects import Loaded
@@ -56,7 +57,7 @@ def comparison(subject: Loaded, setting: Setting) -> Both:
         for name in ATTACKS
         if not (name == "pixel" and subject.name.startswith("imagenette"))
     ]
-    defences = [*_reactive(REACTIVE, setting), *_proactive(subject, setting), *_forms()]
+    defences = [*_reactive(REACTIVE, subject, setting), *_proactive(subject, setting), *_forms()]
     return _both(subject, setting, attacks, defences)
 
 
@@ -68,7 +69,7 @@ def sizes(subject: Loaded, setting: Setting) -> Both:
         Attack("pgd", f"pgd ε={eps}", {"norm": 2, "eps": eps, "eps_step": eps / 4})
         for eps in (tiny.SIZES if setting.tiny else found)
     ]
-    defences = [*_reactive(("ss", "fdistill", "stl"), setting), *_forms()]
+    defences = [*_reactive(("ss", "fdistill", "stl"), subject, setting), *_forms()]
     return _both(subject, setting, attacks, defences)
 
 
@@ -147,18 +148,18 @@ def _run(
     return Results(store)
 
 
-def parameters(name: str, setting: Setting) -> dict[str, Any]:
-    """Return the parameters of an attack or a defence that differ from the registry's."""
-    return tiny.PARAMETERS.get(name, {}) if setting.tiny else {}
-
-
 def _attack(name: str, setting: Setting) -> Attack:
     minimal = {"minimal": True} if name in MINIMAL else {}
-    return Attack(name, parameters={**parameters(name, setting), **minimal})
+    return Attack(name, parameters={**tiny.parameters(name, setting.tiny), **minimal})
 
 
-def _reactive(names: Iterable[str], setting: Setting) -> list[Defence]:
-    return [Defence(name, parameters=parameters(name, setting)) for name in names]
+def _reactive(names: Iterable[str], subject: Loaded, setting: Setting) -> list[Defence]:
+    return [
+        Defence(Fitted(fitted(subject, setting, name)), name)
+        if name in MODEL_FREE
+        else Defence(name, parameters=tiny.parameters(name, setting.tiny))
+        for name in names
+    ]
 
 
 def _forms() -> list[Defence]:

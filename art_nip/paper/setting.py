@@ -117,11 +117,23 @@ class Results:
         make: Callable[[], dict[str, npt.NDArray[Any]]],
     ) -> dict[str, npt.NDArray[Any]]:
         """Return arrays by name, computed if they are not there yet; as :meth:`record`."""
-        path = self._path(name, determined_by, "safetensors")
-        if not path.is_file():
-            write_arrays(path, make())
+        path = self.file(name, determined_by, lambda path: write_arrays(path, make()))
         with reading(path, "Delete it, and run again.") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+    def file(
+        self, name: str, determined_by: Mapping[str, Any], write: Callable[[Path], None]
+    ) -> Path:
+        """Return the path of a safetensors file, written if it is not there yet.
+
+        :param name: of the file, before the digest.
+        :param determined_by: all that the file hangs on, as JSON can hold it.
+        :param write: writes it to a path, whole or not at all.
+        """
+        path = self._path(name, determined_by, "safetensors")
+        if not path.is_file():
+            write(path)
+        return path
 
     def _path(self, name: str, determined_by: Mapping[str, Any], suffix: str) -> Path:
         told = json.dumps([__version__, name, determined_by], sort_keys=True)

@@ -34,3 +34,12 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "sr": {"features": 8, "blocks": 2, "steps": 30},
 }
 """Parameters of the attacks and defences that take long."""
+
+
+def parameters(name: str, small: bool) -> dict[str, Any]:
+    """Return the parameters of an attack or a defence that differ from the registry's.
+
+    :param name: of the attack or the defence.
+    :param small: whether the setting is tiny.
+    """
+    return PARAMETERS.get(name, {}) if small else {}

@@ -57,3 +57,23 @@ def test_gpus_before_ampere_only_emulate_bfloat16(capability, known, monkeypatch
     device = torch.device("cuda:1")
     assert of_pytorch._gpu_knows_bfloat16(device) is known
     assert asked == [device]
+
+
+def test_weights_keep_their_order_in_memory_and_move_as_by_the_plain_optimiser(monkeypatch):
+    rng = np.random.default_rng(0)
+    batches = [
+        (rng.random((8, *SMALL_SHAPE["pytorch"]), np.float32), rng.integers(0, 4, 8))
+        for _ in range(3)
+    ]
+    trained = []
+    for fused in (of_pytorch.FUSED, ()):
+        monkeypatch.setattr(of_pytorch, "FUSED", fused)
+        torch.manual_seed(0)
+        model = small("pytorch")
+        step = training.training_step(model, Recipe(bfloat16=False))
+        for x, y in batches:
+            step(x, x, y, 1e-3)
+        assert all(weight.is_contiguous() for weight in model.parameters())
+        trained.append([weight.detach().numpy() for weight in model.parameters()])
+    for one, other in zip(*trained, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from art_nip import defences
 from art_nip.data import Images
 from art_nip.metrics import successful
 from art_nip.paper import grids
+from art_nip.paper.fitted import fitted
 from art_nip.paper.setting import Setting
 from art_nip.paper.subjects import Loaded
 
@@ -34,11 +34,7 @@ def fooled(subject: Loaded, x_adv: Images) -> Any:
 @cache
 def defence(subject: Loaded, setting: Setting, name: str) -> Any:
     """Return a named defence of the subject's classifier, fitted on its bank if it learns."""
-    named = defences.get(name)
-    made = named.create(subject.classifier, **grids.parameters(name, setting))
-    if named.learns:
-        made.fit(*subject.bank)
-    return made
+    return fitted(subject, setting, name)
 
 
 def defended(preprocessor: Any, x: Images) -> Images:

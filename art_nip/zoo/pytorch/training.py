@@ -15,6 +15,9 @@ from art_nip.zoo.training import Images, Labels, Recipe, Step
 FIRST_WITH_BFLOAT16 = (8, 0)
 """The first GPUs that compute in bfloat16: Ampere. Before, it is emulated, and slow."""
 
+FUSED = ("cpu", "cuda")
+"""Devices on which AdamW takes its step in one pass over the weights."""
+
 
 def seed_weights(seed: int) -> None:
     """Make the next model start from the same weights each time.
@@ -33,7 +36,11 @@ def training_step(model: torch.nn.Module, recipe: Recipe, mean: float, std: floa
     :param std: the images are divided by it afterwards.
     """
     device = next(model.parameters()).device
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        weight_decay=recipe.weight_decay,
+        fused=device.type in FUSED,
+    )
     known = _gpu_knows_bfloat16(device) if device.type == "cuda" else _cpu_knows_bfloat16()
     autocast = recipe.bfloat16 and known
 
@@ -56,7 +63,10 @@ def training_step(model: torch.nn.Module, recipe: Recipe, mean: float, std: floa
     def step(images: Images, start: Images, labels: Labels, rate: float) -> torch.Tensor:
         for group in optimizer.param_groups:
             group["lr"] = rate
-        x = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+        # Convolutions of images with their channels last take less time, on a GPU in bfloat16 too.
+        x = torch.from_numpy(np.ascontiguousarray(images)).to(
+            device, memory_format=torch.channels_last
+        )
         y = torch.from_numpy(labels).to(device)
         if recipe.adversarial is not None:
             first = torch.from_numpy(np.ascontiguousarray(start)).to(device)
