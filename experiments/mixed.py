@@ -5,16 +5,19 @@
     … benign …, … pgd … --images 2000, … suite … --images 1000
     python experiments/mixed.py gtsrb-lenet5 table --of pgd
 
-The fit is on the whole train file. Weights are chosen on the last 1,000 images of the test file,
-and all else is measured on the first ones. `pgd` follows the mixture, the model and the evidence,
-alone and together, with 40 steps that fall in size, and ends with APGD as the adaptive suite has
-it; `suite` runs gradient attacks of the suite with its full steps, and `steering` with those given.
-An attack meets only images that are still right, so that what is left is the worst case. It is kept
-in a folder, some images at a time, and a run that was stopped goes on.
+GTSRB: the fit is on the whole train file, weights are chosen on the last 1,000 images of the test
+file, and all else is measured on the first ones. CIFAR-10: model and evidence learn from the first
+48,000 images of the train file, and weights are chosen on the others. `pgd` follows the mixture,
+the model and the evidence, alone and together, with 40 steps that fall in size, and ends with APGD
+as the adaptive suite has it; `suite` runs gradient attacks of the suite with its full steps, and
+`steering` with those given. An attack meets only images that are still right, so that what is left
+is the worst case. It is kept in a folder, some images at a time, and a run that was stopped goes
+on.
 """
 
 import argparse
 import platform
+from collections import Counter
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -36,6 +39,9 @@ from art_nip.zoo.classifiers import load
 
 EPS = 8 / 255
 VALIDATION = 1000
+"""How many images of GTSRB's test file are kept for choices."""
+LEARNED = 48_000
+"""How many images of CIFAR-10's train file are learned from; the others are kept for choices."""
 AFTER_PGD = (Role.APGD_CE, Role.APGD_TARGETED)
 ROLES = (Role.PGD_LONGER, Role.APGD_CE, Role.APGD_TARGETED, Role.STEERING)
 PGD_OF_BASE = [
@@ -57,6 +63,10 @@ CHOSEN = {
         ShallowEvidence(layers=tuple(f"features.{k}.body.0:input" for k in (3, 7, 9, 11))),
         weight=0.3,
     ),
+    "cifar10-resnet20": MixedEvidence(
+        ShallowEvidence(layers=("features.18",)),
+        weight=0.2,
+    ),
 }
 """The evidence, and the weight that `choose` found."""
 
@@ -71,22 +81,30 @@ class Subject:
         self.classifier = load(weights / f"{name}-adversarial.safetensors", "pytorch")
         for weight in self.classifier.model.parameters():
             weight.requires_grad_(False)
+        # In this order in memory, convolutions compute faster.
+        self.classifier.model.to(memory_format=torch.channels_last)
+        of = name.partition("-")[0]
+        train = folder / f"{of}-train.parquet"
         file = store / "nip.safetensors"
         if not file.exists():
-            train = folder / "gtsrb-train.parquet"
-            x, y, _ = parquet(train)
-            rows = np.argsort(tracks(train), kind="stable")
+            x, y, _ = parquet(train, limit=LEARNED)
+            rows = np.argsort(tracks(train)[: len(x)], kind="stable")
             nip = NIPPreprocessor.for_estimator(self.classifier, retrieval=retrieval, verbose=False)
             store.mkdir(parents=True, exist_ok=True)
             nip.fit(x[rows], y[rows], bank=file)
         self.nip = NIPPreprocessor.load(file, self.classifier)
         self.nip.set_params(retrieval=retrieval, verbose=False)
-        self.x, self.y, _ = data.load("gtsrb", "test", folder=folder)
+        self.x, self.y, _ = data.load(of, "test", folder=folder)
+        if of == "cifar10":
+            x, y, _ = parquet(train)
+            self.validation = x[LEARNED:], y[LEARNED:]
+        else:
+            self.validation = self.x[-VALIDATION:], self.y[-VALIDATION:]
+            self.x, self.y = self.x[:-VALIDATION], self.y[:-VALIDATION]
 
 
 def choose(subject: Subject, options: argparse.Namespace) -> None:
-    x, y = subject.x[-VALIDATION:], subject.y[-VALIDATION:]
-    x, y = x[: options.images], y[: options.images]
+    x, y = (of[: options.images] for of in subject.validation)
     with seeded(0):
         chosen, found = choose_mixture(
             subject.nip, subject.classifier, x, y, weights=options.weights_tried,
@@ -100,7 +118,7 @@ def choose(subject: Subject, options: argparse.Namespace) -> None:
 
 
 def benign(subject: Subject) -> None:
-    x, y = subject.x[:-VALIDATION], subject.y[:-VALIDATION]
+    x, y = subject.x, subject.y
     mixed = subject.nip.attach(subject.classifier)
     base, found = (each.predict(x).argmax(1) == y for each in (subject.classifier, mixed))
     print(f"{len(x)} test images, {platform.machine()}, {date.today()}\n")
@@ -116,7 +134,7 @@ def written(first: np.ndarray, second: np.ndarray) -> str:
 
 def measure(subject: Subject, options: argparse.Namespace, store: Path) -> None:
     mixed = subject.nip.attach(subject.classifier)
-    for start in range(0, min(options.images, len(subject.x) - VALIDATION), options.at_once):
+    for start in range(0, min(options.images, len(subject.x)), options.at_once):
         x, y = (of[start : start + options.at_once] for of in (subject.x, subject.y))
         for name, classifier in (("base", subject.classifier), ("mixed", mixed)):
             file = store / f"{options.what}-{name}-{start:05d}.npz"
@@ -181,10 +199,11 @@ def by_pgd(classifier: Any, x: np.ndarray, y: np.ndarray, found: dict[str, np.nd
             wrong = scores["verdict"].argmax(1) != labels[rows[left]]
             right[rows[left[wrong]]] = False
             way = 0
-            for part in parts:
+            for part, times in Counter(parts).items():
                 lead = ahead(scores[part], target[left]) * (-1 if rank is None else 1)
                 (gradient,) = torch.autograd.grad(lead.sum(), at, retain_graph=True)
-                way = way + gradient / (gradient.abs().mean((1, 2, 3), keepdim=True) + 1e-20)
+                size_of = gradient.abs().mean((1, 2, 3), keepdim=True) + 1e-20
+                way = way + times * gradient / size_of
             step = at.detach() + float(size) * way.sign()
             moved[left] = step.clamp(min=x0[left] - EPS, max=x0[left] + EPS)
             left = left[~wrong]

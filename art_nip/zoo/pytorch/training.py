@@ -44,6 +44,11 @@ def training_step(model: torch.nn.Module, recipe: Recipe, mean: float, std: floa
     known = _gpu_knows_bfloat16(device) if device.type == "cuda" else _cpu_knows_bfloat16()
     autocast = recipe.bfloat16 and known
 
+    def tensor(images: Images) -> torch.Tensor:
+        # Channels last in memory, in which convolutions compute faster; the layout passes on.
+        array = np.ascontiguousarray(images)
+        return torch.from_numpy(array).to(device, memory_format=torch.channels_last)
+
     def loss_of(x: Any, labels: Any, told: Any) -> Any:
         with (
             auxiliary_logits(model.modules(), told) as auxiliary,
@@ -63,16 +68,11 @@ def training_step(model: torch.nn.Module, recipe: Recipe, mean: float, std: floa
     def step(images: Images, start: Images, labels: Labels, rate: float) -> torch.Tensor:
         for group in optimizer.param_groups:
             group["lr"] = rate
-        # Convolutions of images with their channels last take less time, on a GPU in bfloat16 too.
-        x = torch.from_numpy(np.ascontiguousarray(images)).to(
-            device, memory_format=torch.channels_last
-        )
+        x = tensor(images)
         y = torch.from_numpy(labels).to(device)
         if recipe.adversarial is not None:
-            first = torch.from_numpy(np.ascontiguousarray(start)).to(device)
-            x = worst(
-                x, first, partial(gradient, labels=y), recipe.adversarial, recipe.attack_steps
-            )
+            following = partial(gradient, labels=y)
+            x = worst(x, tensor(start), following, recipe.adversarial, recipe.attack_steps)
         model.train()
         loss = loss_of(x, y, told=y)
         optimizer.zero_grad()
