@@ -20,7 +20,7 @@ from torch.nn import functional
 from art_nip import zoo
 from art_nip.benchmark.analysis.worst_case import Outcome
 from art_nip.benchmark.schema import Role
-from tests.helpers import make_classifier
+from tests.helpers import device, make_classifier, on_device
 
 LEVELS = 15
 """Levels of grey but black."""
@@ -182,20 +182,20 @@ def broken(name: str, framework: str, model: Any, x: np.ndarray, y: np.ndarray) 
         case "k-winners-take-all":
             torch.manual_seed(0)
             made = _copy(model, Winners)
-            _fit(made, x, functional.one_hot(torch.tensor(y), 10).float())
+            _fit(made, x, functional.one_hot(on_device(y), 10).float())
         case "defensive distillation":
             torch.manual_seed(0)
             made = _copy(model, nn.ReLU)
             with torch.no_grad():
-                labels = model(torch.tensor(x)).softmax(1)
+                labels = model(on_device(x)).softmax(1)
             _fit(made, x, labels, TEMPERATURE)
         case "early exit":
             torch.manual_seed(0)
             made = EarlyExit(model)
-            made.exit = nn.Sequential(nn.Flatten(), nn.Linear(864, 10))
+            made.exit = nn.Sequential(nn.Flatten(), nn.Linear(864, 10)).to(device())
             with torch.no_grad():
-                seen = made.first(torch.tensor(x)).numpy()
-            _fit(made.exit, seen, functional.one_hot(torch.tensor(y), 10).float())
+                seen = made.first(on_device(x)).numpy(force=True)
+            _fit(made.exit, seen, functional.one_hot(on_device(y), 10).float())
     return make_classifier(framework, made.eval() if of_pytorch else made)
 
 
@@ -218,11 +218,11 @@ def _copy(model: Any, activation: type[nn.Module]) -> Any:
         for place, layer in enumerate(part):
             if isinstance(layer, nn.ReLU):
                 part[place] = activation()
-    return made
+    return made.to(device())
 
 
 def _fit(model: Any, x: np.ndarray, labels: torch.Tensor, temperature: float = 1.0) -> None:
-    images = torch.tensor(x)
+    images = on_device(x)
     optimiser = torch.optim.Adam(model.parameters(), 2e-3)
     for _ in range(5):
         for rows in torch.randperm(len(x)).split(64):

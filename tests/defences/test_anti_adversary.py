@@ -14,7 +14,7 @@ from art_nip import defences
 from art_nip.defences import AntiAdversary, AntiAdversaryPyTorch, AntiAdversaryTensorFlowV2
 from art_nip.estimators.pass_counting import counting
 from art_nip.testing import check_preprocessor
-from tests.helpers import make_classifier, to_framework
+from tests.helpers import make_classifier, on_device, to_framework
 
 layer_for = AntiAdversary.for_estimator
 
@@ -26,14 +26,14 @@ def share_equal(found, expected):
 def plain_loop(model, x, steps, step_size, mean=0.0, std=1.0):
     """The paper's algorithm as its authors wrote it, in float64, with α in units of the images."""
     model = copy.deepcopy(model).double().eval()
-    x = torch.from_numpy(x).double()
+    x = on_device(x).double()
     classes = model((x - mean) / std).argmax(1)
     move = torch.zeros_like(x)
     for _ in range(steps):
         moved = (x + move).requires_grad_()
         loss = nn.functional.cross_entropy(model((moved - mean) / std), classes)
         move = move - step_size * torch.autograd.grad(loss, moved)[0].sign()
-    return (x + move).numpy()
+    return (x + move).numpy(force=True)
 
 
 # The anti-adversary layer: what it computes

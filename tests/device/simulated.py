@@ -11,11 +11,11 @@ import functools
 from collections import OrderedDict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import _utils
 from torch.autograd.graph import _engine_run_backward
 from torch.utils import backend_registration
-from torch.utils._pytree import tree_iter, tree_map
 
 from tests.device.counting import DOWNLOAD, UPLOAD, WAIT, note
 
@@ -74,6 +74,12 @@ class SimulatedTensor(torch.Tensor):
         memo[id(self)] = torch.nn.Parameter(self.detach().clone(), self.requires_grad)
         return memo[id(self)]
 
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        return super().__getitem__(_with_tensors(index))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        super().__setitem__(_with_tensors(index), value)
+
     def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None) -> torch.Tensor:
         return torch.tensor(data, dtype=dtype or self.dtype, device=device or self.device)
 
@@ -105,23 +111,49 @@ class SimulatedTensor(torch.Tensor):
 SimulatedTensor.__module__, SimulatedTensor.__qualname__ = "torch", "Tensor"
 
 
+def _with_tensors(index: Any) -> Any:
+    """Return an index with tensors of the host for lists and arrays: PyTorch makes none here."""
+    if isinstance(index, tuple):
+        return tuple(map(_with_tensors, index))
+    return torch.tensor(index) if isinstance(index, list | np.ndarray) else index
+
+
 def compute(operation: Any, *args: Any, **kwargs: Any) -> Any:
     """Run an operation of PyTorch of which a tensor, or the result, is on the device."""
+    if torch.is_inference_mode_enabled():
+        # There PyTorch takes no operation apart, and makes no views of what was made there.
+        with torch.inference_mode(False), torch.no_grad():
+            return operation(*args, **kwargs)
     if operation is aten._to_copy.default:
         return _converted(*args, **kwargs)
-    tensors = [each for each in tree_iter((args, kwargs)) if isinstance(each, torch.Tensor)]
+    tensors: list[torch.Tensor] = []
+
+    def on_host(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            tensors.append(value)
+        return _on_host(value)
+
+    host_args = _mapped(on_host, args)
+    host_kwargs = {name: _mapped(on_host, value) for name, value in kwargs.items()}
     if operation is aten.copy_.default:
         _note_transfer(args[1], to_device=_is_here(args[0]))
     else:
         _check_places(operation, tensors)
     if operation in WAITING or (operation in INDEXING and _is_by_mask(args[1])):
         note(WAIT)
-    result = operation(*tree_map(_on_host, args), **tree_map(_on_host, kwargs))
+    result = operation(*host_args, **host_kwargs)
     if operation is aten._local_scalar_dense.default:
         return result
     # What was changed in place comes back as the very tensor that was given.
     given = {id(_on_host(each)): each for each in tensors}
-    return tree_map(lambda each: given[id(each)] if id(each) in given else _on_device(each), result)
+    return _mapped(lambda each: given[id(each)] if id(each) in given else _on_device(each), result)
+
+
+def _mapped(function: Any, value: Any) -> Any:
+    """Return a value, or the values of a list or tuple, after a function; PyTorch's way is slow."""
+    if isinstance(value, list | tuple):
+        return type(value)(_mapped(function, each) for each in value)
+    return function(value)
 
 
 def _converted(tensor: torch.Tensor, device: Any = None, **kwargs: Any) -> torch.Tensor:

@@ -36,6 +36,23 @@ def test_tensors_of_the_host_are_refused(meet):
         meet(host.to(DEVICE), host)
 
 
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda x: x.reshape(3, 1).detach()[1:].add_(1),
+        lambda x: torch.nn.functional.linear(x, x.new_ones(2, 3)),
+        lambda x: (x + 1).to(torch.float64).cpu(),
+    ],
+)
+def test_it_computes_in_inference_mode(compute):
+    found = []
+    for device in (DEVICE, "cpu"):
+        x = torch.arange(3.0).to(device)
+        with torch.inference_mode():
+            found.append(compute(x).cpu())
+    assert torch.equal(*found)
+
+
 @pytest.mark.parametrize("read", [np.asarray, np.square, lambda x: x.numpy()])
 def test_numpy_is_refused(read):
     with pytest.raises(TypeError, match="to host memory first"):
@@ -50,6 +67,8 @@ def test_numpy_is_refused(read):
         (lambda x: torch.ones(3).to(x), UPLOAD),
         (lambda x: torch.tensor([1.0, 2.0], device=x.device), UPLOAD),
         (lambda x: x[torch.tensor([0, 1])], UPLOAD),
+        (lambda x: x[[0, 1]], UPLOAD),
+        (lambda x: x[None][0, np.array([0, 1])], UPLOAD),
         (lambda x: x.copy_(torch.ones(3)), UPLOAD),
         (lambda x: float(x.sum()), WAIT),
         (lambda x: bool((x > 0).all()), WAIT),

@@ -231,9 +231,7 @@ def test_a_model_that_gives_nan_for_everything_is_refused():
 
 
 @pytest.mark.parametrize("retrieval", ["similarity", "nearest", "class"])
-@pytest.mark.parametrize(
-    "mode", [pytest.param("inference_mode", marks=no_inference_mode), "no_grad", "autocast"]
-)
+@pytest.mark.parametrize("mode", ["inference_mode", "no_grad", "autocast"])
 @pytest.mark.parametrize("made_within", [False, True])
 def test_modes_of_the_caller_change_nothing(retrieval, mode, made_within, lenet, digits):
     import torch

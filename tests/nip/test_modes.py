@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from art_nip import NIPPreprocessor, defences
-from tests.helpers import make_classifier, no_inference_mode, on_device
+from tests.helpers import make_classifier, on_device
 from tests.nip.helpers import fitted
 
 RETRIEVALS = ("similarity", "nearest", "class")
@@ -53,10 +53,7 @@ def made(lenet, digits):
 
 
 @pytest.mark.filterwarnings("ignore:Anomaly Detection", "ignore:Early layers tell")
-@pytest.mark.parametrize(
-    "mode",
-    [pytest.param(mode, marks=no_inference_mode if mode == "inference" else ()) for mode in MODES],
-)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("retrieval", RETRIEVALS)
 def test_a_mode_of_the_caller_changes_nothing(made, retrieval, mode, tmp_path):
     nip, classifier, bank, x, expected = made[retrieval]

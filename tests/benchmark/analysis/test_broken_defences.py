@@ -9,9 +9,7 @@ from art_nip.benchmark.analysis.worst_case import outcomes
 from art_nip.benchmark.plan import suite
 from art_nip.benchmark.schema import Role, Status
 from tests.benchmark.broken_defences import IN_BOTH, NAMES, alone, broken
-from tests.helpers import make_classifier, on_host_only, to_framework
-
-pytestmark = on_host_only("models that are trained here, and compared in pairs")
+from tests.helpers import make_classifier, to_framework
 
 EPS = 0.3
 CHOSEN = {*(Role.FGSM, Role.PGD, Role.APGD_DLR, Role.BPDA, Role.TRANSFER, Role.TRANSFER_STEERED)}
