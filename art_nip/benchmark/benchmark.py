@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from art_nip.benchmark import report
 from art_nip.benchmark.analysis.checklist import checklist
 from art_nip.benchmark.analysis.paired import number_of_images
-from art_nip.benchmark.analysis.results import Run
+from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.analysis.table import tidy
 from art_nip.benchmark.analysis.warnings import warn_of_failures, warn_of_no_success
 from art_nip.benchmark.analysis.worst_case import outcomes
@@ -253,7 +253,7 @@ class Benchmark:
     def _tabulated(self, grid: Grid) -> pd.DataFrame:
         """Write what the results so far say into the folder, and return the table."""
         description = self._describe(grid)
-        results = Run(grid, self._store)
+        results = GridResults(grid, self._store)
         suites = list(outcomes(results))
         table = tidy(results, suites)
         self._store.write_text("table.csv", table.to_csv(index=False))
