@@ -12,7 +12,7 @@ import sys
 from art_nip import zoo
 from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.analysis.checklist import checklist
-from art_nip.benchmark.analysis.results import Run
+from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.analysis.worst_case import outcomes
 from art_nip.benchmark.schema import Status
 from art_nip.data import mnist, split
@@ -43,12 +43,12 @@ def main(eps: float = 0.3, *names: str) -> None:
     print("| defence | benign | FGSM and PGD | suite | what fails with FGSM and PGD alone |")
     print("|---|---:|---:|---:|---|")
     with benchmark._grid(x[:IMAGES], y[:IMAGES], None) as grid:
-        run = Run(grid, benchmark._store)
-        for outcome in outcomes(run):
+        results = GridResults(grid, benchmark._store)
+        for outcome in outcomes(results):
             simple = alone(outcome)
             failed = [
                 f"{item.item}: {item.evidence}"
-                for item in checklist(run, [simple])
+                for item in checklist(results, [simple])
                 if item.status is Status.FAILED and item.item not in OF_ALL
             ]
             shares = [~outcome.benign_wrong, simple.robust, outcome.robust]

@@ -8,12 +8,11 @@ A new attack is a file of this package and a line below.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from art_nip.attacks.parameters import (
@@ -23,7 +22,7 @@ from art_nip.attacks.parameters import (
     check_sizes,
     scaled,
 )
-from art_nip.utils.frameworks import Framework, code_of
+from art_nip.utils.frameworks import code_of, installed_framework
 from art_nip.utils.validation import check_classifier, check_flag, nearest_name, plain
 
 MINIMAL = "minimal"
@@ -193,11 +192,10 @@ def _with_eps() -> list[str]:
 
 @cache
 def _small_classifier() -> Any:
-    for framework in (Framework.PYTORCH, Framework.TENSORFLOW):
-        if find_spec(framework.package) is not None:
-            make: Callable[[], Any] = code_of("art_nip.attacks", framework).small_classifier
-            return make()
-    raise ImportError("Attacks need PyTorch or TensorFlow: pip install 'art-nip[pytorch]'.")
+    framework = installed_framework()
+    if framework is None:
+        raise ImportError("Attacks need PyTorch or TensorFlow: pip install 'art-nip[pytorch]'.")
+    return code_of("art_nip.attacks", framework).small_classifier()
 
 
 # Where an attack asks for gradients of one class per image, ART runs the whole batch backwards for

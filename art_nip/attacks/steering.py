@@ -25,7 +25,7 @@ STEPS_BETWEEN_CHECKS = 5
 LAST_STEP = 1 / 40
 """The last step, as a share of the first; the steps between fall by one factor."""
 
-Way = Sequence[Sequence[int]]
+Schedule = Sequence[Sequence[int]]
 """The losses that one step follows, the next step, and so on, from the first again."""
 
 
@@ -106,9 +106,9 @@ class SteeringAttack(UnitRangeAttack):
         """Return images that fool the classifier, and as they were those that resist."""
         results: Floats = x.copy()
         left = np.arange(len(x))
-        ways = list(self._ways(x, labels))
+        schedules = list(self._schedules(x, labels))
         for restart in range(self.restarts):
-            for way, ranked in ways:
+            for schedule, ranked in schedules:
                 for rank in range(ranked.shape[1]):
                     start = x[left]
                     if restart:
@@ -116,7 +116,7 @@ class SteeringAttack(UnitRangeAttack):
                             start + drawn(rng, start.shape, self.eps, self.norm), start
                         )
                     found, fooled = self._steered(
-                        start, x[left], labels[left], ranked[left, rank], way
+                        start, x[left], labels[left], ranked[left, rank], schedule
                     )
                     results[left[fooled]] = found[fooled]
                     left = left[~fooled]
@@ -124,7 +124,7 @@ class SteeringAttack(UnitRangeAttack):
                         return results
         return results
 
-    def _ways(self, x: Floats, labels: Rows) -> Iterator[tuple[Way, Rows]]:
+    def _schedules(self, x: Floats, labels: Rows) -> Iterator[tuple[Schedule, Rows]]:
         """Yield the losses to follow at each step, and the classes to lead each image to."""
         scores = [_log_softmax(loss.scores()) for loss in self._losses(x, labels, labels)]
         places = range(len(scores))
@@ -144,7 +144,7 @@ class SteeringAttack(UnitRangeAttack):
         return ranked[:, : min(self.targets, scores.shape[1] - 1)]
 
     def _steered(
-        self, start: Floats, x: Floats, labels: Rows, classes: Rows, way: Way
+        self, start: Floats, x: Floats, labels: Rows, classes: Rows, schedule: Schedule
     ) -> tuple[Floats, Mask]:
         """Return where the steps lead, and which images fool the classifier there."""
         moved, fooled = start.copy(), np.zeros(len(x), np.bool_)
@@ -152,12 +152,12 @@ class SteeringAttack(UnitRangeAttack):
         for step, size in enumerate(sizes.astype(np.float32), start=1):
             going = np.flatnonzero(~fooled)
             losses = self._losses(moved[going], labels[going], classes[going])
-            if len(losses) <= max(map(max, way)):
+            if len(losses) <= max(map(max, schedule)):
                 raise ValueError(
                     f"surrogate_losses returned {len(losses)} losses, and more before: return as "
                     "many at every call, with a gradient of zeros where one leads nowhere."
                 )
-            direction = self._direction([losses[place] for place in way[step % len(way)]])
+            direction = self._direction([losses[place] for place in schedule[step % len(schedule)]])
             step_taken = size * unit_step(direction, self.norm)
             moved[going] = self._within(moved[going] + step_taken, x[going])
             if step % STEPS_BETWEEN_CHECKS == 0 or step == self.max_iter:

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from art_nip.benchmark import report
 from art_nip.benchmark.analysis.checklist import checklist
 from art_nip.benchmark.analysis.paired import number_of_images
-from art_nip.benchmark.analysis.results import Run
+from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.analysis.table import tidy
 from art_nip.benchmark.analysis.warnings import warn_of_failures, warn_of_no_success
 from art_nip.benchmark.analysis.worst_case import outcomes
@@ -46,9 +46,7 @@ from art_nip.benchmark.schema import (
     BENIGN,
     NONE,
     OF_DEFENCES,
-    AttackRecord,
     CellCount,
-    DefenceRecord,
     Description,
     Protocol,
     Threat,
@@ -249,15 +247,20 @@ class Benchmark:
             for what, missing in MISSING.items():
                 self._perform(workbench, what, missing(grid, self._store, self._verbose))
         finally:
-            description = self._describe(grid)
-            results = Run(grid, self._store)
-            suites = list(outcomes(results))
-            table = tidy(results, suites)
-            self._store.write_text("table.csv", table.to_csv(index=False))
-            items = [asdict(item) for item in checklist(results, suites)]
-            self._store.write_json("checklist.json", items)
-            records.write(results, description)
-            self._store.write_json("entry.json", entries(Results(self._store.folder)))
+            table = self._tabulated(grid)
+        return table
+
+    def _tabulated(self, grid: Grid) -> pd.DataFrame:
+        """Write what the results so far say into the folder, and return the table."""
+        description = self._describe(grid)
+        results = GridResults(grid, self._store)
+        suites = list(outcomes(results))
+        table = tidy(results, suites)
+        self._store.write_text("table.csv", table.to_csv(index=False))
+        items = [asdict(item) for item in checklist(results, suites)]
+        self._store.write_json("checklist.json", items)
+        records.write(results, description)
+        self._store.write_json("entry.json", entries(Results(self._store.folder)))
         return table
 
     def report(self) -> Path:
@@ -295,10 +298,10 @@ class Benchmark:
             self._defences,
             self._protocols,
             self._threats,
-            images,
-            labels,
-            others,
-            self._draws,
+            x=images,
+            y=labels,
+            bank=others,
+            draws=self._draws,
             fixed=(self._seed, versions()),
             code=own_code(),
         )
@@ -338,22 +341,8 @@ class Benchmark:
             versions=versions(),
             protocols=list(self._protocols),
             threats=list(self._threats),
-            attacks=[
-                AttackRecord(
-                    label=entry.label,
-                    name=entry.name,
-                    parameters=_written(entry.parameters),
-                    limit=entry.limit,
-                    suite=entry.suite,
-                    eps=None if np.isnan(entry.eps) else entry.eps,
-                    norm=entry.norm,
-                )
-                for entry in grid.attacks.values()
-            ],
-            defences=[
-                DefenceRecord(entry.label, entry.name, _written(entry.parameters))
-                for entry in grid.defences.values()
-            ],
+            attacks=[entry.record() for entry in grid.attacks.values()],
+            defences=[entry.record() for entry in grid.defences.values()],
             channels_first=channels_first(self.classifier),
             clip_values=[np.asarray(bound).tolist() for bound in self.classifier.clip_values],
             adversarial=adversarial,
@@ -375,12 +364,3 @@ def _check_names(what: str, given: Any, allowed: Sequence[str]) -> None:
         raise ValueError(f"There is no {what}: give one at least of {', '.join(allowed)}.")
     for name in names:
         check_choice(what, name, allowed)
-
-
-def _written(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters as JSON can hold them."""
-    plain = (bool, int, float, str, type(None))
-    return {
-        name: value if isinstance(value, plain) else str(value)
-        for name, value in parameters.items()
-    }

@@ -64,6 +64,14 @@ def is_stream(x: Any, input_shape: tuple[int, ...]) -> bool:
     return not _is_array(x) and not isinstance(x, (str, bytes)) and sources.can_be_read(x)
 
 
+def can_be_sliced(x: Any) -> bool:
+    """Return whether something has the rows of an array, wherever they lie: in memory, in a file.
+
+    :param x: what was given for images.
+    """
+    return all(hasattr(x, name) for name in ("shape", "dtype", "__getitem__"))
+
+
 def _is_array(x: Any) -> bool:
     return isinstance(x, (list, tuple)) or hasattr(x, "__array__") or framework_of(x) is not None
 
@@ -97,8 +105,8 @@ class _Sliced(Batches):
     """The batches of an array, or of what can be sliced as one: mapped files, data sets of h5py."""
 
     def __init__(self, x: Any, y: Any, wanted: Wanted, size: int) -> None:
-        sliced = all(hasattr(x, name) for name in ("shape", "dtype", "__getitem__"))
-        self._x = x if sliced and framework_of(x) is None else real_numbers(to_numpy(x))
+        elsewhere = can_be_sliced(x) and framework_of(x) is None
+        self._x = x if elsewhere else real_numbers(to_numpy(x))
         self._wanted, self._size = wanted, size
         check_shape(self._x, wanted.input_shape)
         self.n_images: int = len(self._x)

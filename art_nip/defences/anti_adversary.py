@@ -151,8 +151,8 @@ class AntiAdversary(ImageDefence):
         classes = self._model.numpy(logits).argmax(axis=1)
         is_class = self._model.tensor(np.eye(self._model.nb_classes)[classes]) > 0
         for _ in range(self.steps):
-            way = self._model.gradient(x + move, (), partial(log_odds, is_class))
-            move = move + step * xp.sign(way)
+            gradient = self._model.gradient(x + move, (), partial(log_odds, is_class))
+            move = move + step * xp.sign(gradient)
         return x + move
 
     def _with_gradient(self, treated: Array, change: Array) -> Array:

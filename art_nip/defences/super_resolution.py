@@ -23,7 +23,7 @@ from art_nip.defences.learned import Arrays, LearnedDefence, read_learned, refus
 from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.defences.wavelets import bayes_shrink
-from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.arrays import Array, namespace, to_numpy
 from art_nip.utils.kept import Kept
 from art_nip.utils.seeds import generator
 from art_nip.utils.validation import check_flag, check_number, check_seed, check_whole
@@ -199,7 +199,7 @@ class SuperResolution(ExactDefence, LearnedDefence):
 
     def _defend(self, x: Array) -> Array:
         if isinstance(x, np.ndarray):  # NumPy has no convolutions.
-            return edsr.array(self._defend(edsr.in_framework(x)))
+            return to_numpy(self._defend(edsr.in_framework(x)))
         xp = namespace(x)
         # float64, so that what counts as noise does not depend on the framework.
         x = xp.clip(self._in_float64(x, self._denoised), 0.0, 1.0)

@@ -15,9 +15,9 @@ from art_nip.nip.preprocessor import NIPPreprocessor
 from art_nip.utils.validation import (
     check_choice,
     check_classifier,
-    check_number,
     check_shape,
     check_whole,
+    is_number,
     real_numbers,
 )
 
@@ -90,8 +90,7 @@ class NIPDetector(EvasionDetector):  # type: ignore[misc]
         self._check_params()
 
     def _check_params(self) -> None:
-        check_number("false_positive_rate", self.false_positive_rate, 0, 1)
-        if not 0 < self.false_positive_rate < 1:
+        if not is_number(self.false_positive_rate) or not 0 < self.false_positive_rate < 1:
             raise ValueError(
                 f"false_positive_rate={self.false_positive_rate!r}; give a share above 0 and below "
                 "1: with 0 nothing is called adversarial, with 1 everything."

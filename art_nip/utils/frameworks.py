@@ -13,6 +13,7 @@ import sys
 from enum import Enum
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -95,6 +96,12 @@ def is_loaded(framework: Framework | str) -> bool:
     :param framework: which one.
     """
     return sys.modules.get(Framework(framework).package) is not None
+
+
+def installed_framework() -> Framework | None:
+    """Return PyTorch if it is installed, else TensorFlow if that is; nothing is imported."""
+    both = (Framework.PYTORCH, Framework.TENSORFLOW)
+    return next((framework for framework in both if find_spec(framework.package)), None)
 
 
 def loaded_code_of(package: str) -> list[ModuleType]:

@@ -16,7 +16,6 @@ from art_nip.attacks import (
 )
 from art_nip.attacks.gradient_estimators import (
     averaged,
-    numpy_of,
     straight_through,
     with_auxiliary,
     zero_where_there_is_none,
@@ -26,6 +25,7 @@ from art_nip.benchmark.execution.protection import protected
 from art_nip.defences import TotalVarianceMinimization
 from art_nip.estimators.clones import defended
 from art_nip.estimators.single_precision import single_precision
+from art_nip.utils.arrays import to_numpy
 from art_nip.utils.seeds import seeded
 from art_nip.zoo.suppression import auxiliary_logits, suppressing_layers
 from tests.helpers import make_classifier, on_device
@@ -94,7 +94,7 @@ def test_no_gradient_at_all_is_one_of_zero(lenet, digits, kind, defence, as_tens
     with pytest.warns(UserWarning, match="gives the loss no gradient"):
         found = averaged(hidden, 2).loss_gradient(given, y)
     assert type(found) is type(given)
-    np.testing.assert_array_equal(numpy_of(found), np.zeros_like(x))
+    np.testing.assert_array_equal(to_numpy(found), np.zeros_like(x))
     with pytest.warns(UserWarning, match="gives the loss no gradient"):
         assert inspect(protected(hidden), x)["nonzero"] == 0
 

@@ -7,7 +7,7 @@ import pytest
 
 from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.analysis.curves import SIZES
-from art_nip.benchmark.analysis.results import Run
+from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.plan import suite
 from art_nip.benchmark.plan.attacks import attack_entries
 from art_nip.benchmark.plan.suite import L2_EPS, members, settled
@@ -56,8 +56,8 @@ def ran(framework, lenet, digits, tmp_path_factory):
         )
         table = benchmark.run(x, y[:N])
         with benchmark._grid(x, y[:N], None) as grid:
-            run = Run(grid, benchmark._store)
-        yield benchmark, table, run
+            results = GridResults(grid, benchmark._store)
+        yield benchmark, table, results
 
 
 def test_each_member_keeps_to_its_ball(ran):

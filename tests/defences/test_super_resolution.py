@@ -18,6 +18,7 @@ from art_nip.defences.bicubic import resized
 from art_nip.defences.edsr import training
 from art_nip.defences.wavelets import bayes_shrink
 from art_nip.testing import check_preprocessor
+from art_nip.utils.arrays import to_numpy
 from art_nip.utils.seeds import seeded
 from tests.helpers import make_classifier, to_framework
 
@@ -41,7 +42,7 @@ def crops(n, side=32):
 def denoised(defence, x):
     """What its wavelets leave of images, channels last; channels first."""
     first = np.moveaxis(x, 3, 1).astype(np.float64)
-    return edsr.array(defence._denoised(edsr.in_framework(first)))
+    return to_numpy(defence._denoised(edsr.in_framework(first)))
 
 
 @pytest.fixture(scope="module")
@@ -369,14 +370,14 @@ def test_parameters_and_images_that_make_no_sense_are_refused(photographs, files
 
 
 def test_without_a_framework_it_says_what_to_install(photographs, files, monkeypatch):
-    monkeypatch.setattr("art_nip.defences.edsr.find_spec", lambda name: None)
+    monkeypatch.setattr("art_nip.utils.frameworks.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"art-nip\[pytorch\]"):
         make("SuperResolution", weights=files[3])(photographs)
 
 
 def test_numpy_images_go_to_tensorflow_where_there_is_no_pytorch(photographs, files, monkeypatch):
     expected = make("SuperResolutionTensorFlowV2", weights=files[3])(photographs)[0]
-    monkeypatch.setattr("art_nip.defences.edsr.find_spec", lambda name: name == "tensorflow")
+    monkeypatch.setattr("art_nip.utils.frameworks.find_spec", lambda name: name == "tensorflow")
     found = make("SuperResolution", weights=files[3])(photographs)[0]
     assert "tensorflow" in sys.modules
     assert np.array_equal(found, expected)

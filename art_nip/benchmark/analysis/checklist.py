@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from art_nip.benchmark.analysis.results import Run
+from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.analysis.worst_case import Outcome
 from art_nip.benchmark.plan import suite
 from art_nip.benchmark.plan.defences import DefenceEntry
@@ -34,21 +34,22 @@ SATURATED_BELOW = float(np.finfo(np.float32).eps)
 terms to rounding, or all."""
 
 
-def checklist(run: Run, suites: Sequence[Outcome]) -> list[ChecklistItem]:
+def checklist(results: GridResults, suites: Sequence[Outcome]) -> list[ChecklistItem]:
     """Return the items for each suite, defence and protocol that has results.
 
     :param suites: what the adaptive suites did.
     :return: the items, each with its status and the evidence for it.
     """
     keys = {
-        (inspected.defence, inspected.protocol): inspected.key for inspected in run.grid.inspected()
+        (inspected.defence, inspected.protocol): inspected.key
+        for inspected in results.grid.inspected()
     }
     rows = []
     for outcome in suites:
-        inspection = run.inspection(keys[outcome.defence, outcome.protocol])
+        inspection = results.inspection(keys[outcome.defence, outcome.protocol])
         facts = {} if inspection is None or inspection.error else inspection.facts
-        defence = run.grid.defences[outcome.defence]
-        found = _findings(outcome, facts, run.grid.nb_classes, defence)
+        defence = results.grid.defences[outcome.defence]
+        found = _findings(outcome, facts, results.grid.nb_classes, defence)
         for item, (status, evidence) in found.items():
             rows.append(
                 ChecklistItem(

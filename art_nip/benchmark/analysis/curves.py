@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.benchmark.analysis.results import Run
+from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.execution.draws import drawn, wrong_in_any
 from art_nip.benchmark.plan.grid import Cell
 from art_nip.benchmark.schema import BENIGN, Norm, Protocol, Threat
@@ -41,14 +41,14 @@ class Point:
     rate: Proportion
 
 
-def curves(run: Run) -> Iterator[Point]:
+def curves(results: GridResults) -> Iterator[Point]:
     """Yield the points of each defence and protocol that an attack without an ε went through.
 
     They are over the images that all of these attacks have met. Each image falls to the nearest
     example that any of them has found, whatever norm it had looked in; where a defence is random,
     one wrong draw is enough.
     """
-    grid = run.grid
+    grid = results.grid
     groups: dict[tuple[str, Protocol], list[Cell]] = {}
     benign: dict[tuple[str, Protocol], Cell] = {}
     for cell in grid.cells:
@@ -59,25 +59,27 @@ def curves(run: Run) -> Iterator[Point]:
             elif np.isnan(grid.attacks[cell.attack].eps):
                 groups.setdefault(key, []).append(cell)
     for (defence, protocol), cells in groups.items():
-        for norm, nearest in _nearest(run, cells, benign[defence, protocol]).items():
+        for norm, nearest in _nearest(results, cells, benign[defence, protocol]).items():
             for eps in SIZES[norm]:
                 yield Point(defence, protocol, eps, norm, Proportion.of(nearest > eps))
 
 
-def _nearest(run: Run, cells: list[Cell], unattacked: Cell) -> dict[Norm, npt.NDArray[np.float64]]:
+def _nearest(
+    results: GridResults, cells: list[Cell], unattacked: Cell
+) -> dict[Norm, npt.NDArray[np.float64]]:
     """Return by norm the size at which each image falls: 0 if it is wrong unattacked, or ∞."""
     there = [
         (crafted, predictions)
         for cell in cells
-        if (crafted := run.crafted(cell)) is not None
-        and (predictions := run.predictions(cell)) is not None
+        if (crafted := results.crafted(cell)) is not None
+        and (predictions := results.predictions(cell)) is not None
         and not predictions.error
     ]
-    benign = run.predictions(unattacked)
+    benign = results.predictions(unattacked)
     if not there or benign is None or benign.error:
         return {}
     n = min(len(crafted.l2) for crafted, _ in there)
-    y = run.grid.y[:n]
+    y = results.grid.y[:n]
     wrong = wrong_in_any(drawn(benign)[:n], y)
     found = {norm: np.where(wrong, 0, np.inf) for norm in Norm}
     for crafted, predictions in there:

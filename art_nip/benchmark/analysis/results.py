@@ -32,7 +32,7 @@ class Crafted:
     linf: npt.NDArray[np.float64]
 
 
-class Run:
+class GridResults:
     """The results of a grid that are in a store.
 
     :param grid: the cells.

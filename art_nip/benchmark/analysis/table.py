@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from art_nip.benchmark.analysis.curves import curves
-from art_nip.benchmark.analysis.results import Crafted, Run
+from art_nip.benchmark.analysis.results import Crafted, GridResults
 from art_nip.benchmark.analysis.worst_case import Outcome, differences
 from art_nip.benchmark.execution.draws import drawn, wrong_by_majority, wrong_in_any
 from art_nip.benchmark.execution.store import Result
@@ -33,15 +33,15 @@ Figure = tuple[str, float, float, float, int]
 """Metric, value, lower and upper bound, number of images."""
 
 
-def tidy(run: Run, suites: Sequence[Outcome]) -> pd.DataFrame:
+def tidy(results: GridResults, suites: Sequence[Outcome]) -> pd.DataFrame:
     """Return the table of all cells with results; see :meth:`art_nip.benchmark.Benchmark.run`.
 
     :param suites: what the adaptive suites did.
     """
     cells = {
-        (cell.attack, cell.defence, cell.protocol, cell.threat): cell for cell in run.grid.cells
+        (cell.attack, cell.defence, cell.protocol, cell.threat): cell for cell in results.grid.cells
     }
-    rows = [row for cell in run.grid.cells for row in _rows(cell, cells, run)]
+    rows = [row for cell in results.grid.cells for row in _rows(cell, cells, results)]
     rows += [
         _of_suite(outcome, _rate("worst_case_accuracy", Proportion.of(outcome.robust)))
         for outcome in suites
@@ -61,7 +61,7 @@ def tidy(run: Run, suites: Sequence[Outcome]) -> pd.DataFrame:
             *_rate(ACCURACY_AT, point.rate),
             *(math.nan, point.eps, "", str(point.norm)),
         )
-        for point in curves(run)
+        for point in curves(results)
     ]
     table: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS))
     return table
@@ -72,34 +72,34 @@ def _of_suite(outcome: Outcome, figure: Figure) -> tuple[Any, ...]:
     return (*where, *figure, math.nan, outcome.eps, "", str(outcome.norm))
 
 
-def _rows(cell: Cell, cells: Mapping[Any, Cell], run: Run) -> Iterator[tuple[Any, ...]]:
+def _rows(cell: Cell, cells: Mapping[Any, Cell], results: GridResults) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of a cell; none if it is not computed yet.
 
     :param cells: all cells by attack, defence, protocol and threat.
     """
-    attack = None if cell.attack == BENIGN else run.grid.attacks[cell.attack]
+    attack = None if cell.attack == BENIGN else results.grid.attacks[cell.attack]
     eps, norm = (math.nan, "") if attack is None else (attack.eps, attack.norm)
     where = (cell.attack, cell.defence, str(cell.protocol), str(cell.threat))
     compared = {"benign": (BENIGN, cell.defence, cell.protocol, cell.threat)}
     if not _is_of_the_attack(cell):
         compared["bare benign"] = (BENIGN, NONE, cell.protocol, cell.threat)
         compared["bare"] = (cell.attack, NONE, cell.protocol, cell.threat)
-    predictions = run.predictions(cell)
-    others = {name: run.predictions(cells[key]) for name, key in compared.items()}
+    predictions = results.predictions(cell)
+    others = {name: results.predictions(cells[key]) for name, key in compared.items()}
     errors = [result.error for result in (predictions, *others.values()) if result and result.error]
-    if cell.adversarial and (failure := run.failure(cell)):
+    if cell.adversarial and (failure := results.failure(cell)):
         errors.insert(0, failure)
     if errors:
         yield (*where, "error", math.nan, math.nan, math.nan, 0, math.nan, eps, errors[0], norm)
         return
-    crafted = run.crafted(cell) if cell.adversarial and _is_of_the_attack(cell) else None
+    crafted = results.crafted(cell) if cell.adversarial and _is_of_the_attack(cell) else None
     missing = cell.adversarial and _is_of_the_attack(cell) and crafted is None
     if missing or predictions is None or None in others.values():
         return
     seconds = predictions.facts["seconds"]
     if crafted is not None:
         seconds += crafted.facts["seconds"]
-    for figure in _measure(cell, run.grid.y, crafted, predictions, others):
+    for figure in _measure(cell, results.grid.y, crafted, predictions, others):
         yield (*where, *figure, seconds, eps, "", norm)
 
 

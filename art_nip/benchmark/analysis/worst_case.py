@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.benchmark.analysis.paired import PairedDifference, holm
-from art_nip.benchmark.analysis.results import Run
+from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.execution.draws import drawn, wrong_by_majority, wrong_in_any
 from art_nip.benchmark.plan.grid import Cell
 from art_nip.benchmark.schema import BENIGN, NONE, Norm, Protocol, Role, Threat
@@ -85,34 +85,34 @@ class Outcome:
         return self.robust_once if self.repeated is None else self.repeated.always
 
 
-def outcomes(run: Run) -> Iterator[Outcome]:
+def outcomes(results: GridResults) -> Iterator[Outcome]:
     """Yield an outcome for each suite, defence and protocol that has results of an attack."""
     members: dict[tuple[str, str, Protocol], list[Cell]] = {}
     benign: dict[tuple[str, Protocol], Cell] = {}
-    for cell in run.grid.cells:
+    for cell in results.grid.cells:
         if cell.threat != Threat.ADAPTIVE:
             continue
         if cell.attack == BENIGN:
             benign[cell.defence, cell.protocol] = cell
-        elif suite := run.grid.attacks[cell.attack].suite:
+        elif suite := results.grid.attacks[cell.attack].suite:
             members.setdefault((suite, cell.defence, cell.protocol), []).append(cell)
     for (_, defence, protocol), cells in members.items():
-        outcome = _outcome(run, benign[defence, protocol], cells)
+        outcome = _outcome(results, benign[defence, protocol], cells)
         if outcome is not None:
             yield outcome
 
 
-def _outcome(run: Run, unattacked: Cell, cells: Sequence[Cell]) -> Outcome | None:
+def _outcome(results: GridResults, unattacked: Cell, cells: Sequence[Cell]) -> Outcome | None:
     """Return what a suite did to a defended classifier; None if no attack has results yet.
 
     :param unattacked: the cell of the benign images.
     :param cells: those of the suite's attacks, at least one.
     """
-    benign, attack = run.predictions(unattacked), run.grid.attacks[cells[0].attack]
+    benign, attack = results.predictions(unattacked), results.grid.attacks[cells[0].attack]
     if benign is None or benign.error:
         return None
-    n = run.grid.attacked(cells[0].attack)
-    y, eps, norm = run.grid.y[:n], attack.budget, attack.budget_norm
+    n = results.grid.attacked(cells[0].attack)
+    y, eps, norm = results.grid.y[:n], attack.budget, attack.budget_norm
     asked = drawn(benign)[:n]
     benign_wrong, draws = asked[:, 0] != y, asked.shape[1]
     majority, always = [~wrong_by_majority(asked, y)], [~wrong_in_any(asked, y)]
@@ -120,8 +120,8 @@ def _outcome(run: Run, unattacked: Cell, cells: Sequence[Cell]) -> Outcome | Non
     broken: dict[Role, Mask] = {}
     flags: list[str] = []
     for cell in cells:
-        crafted, predictions = run.crafted(cell), run.predictions(cell)
-        role = run.grid.attacks[cell.attack].role
+        crafted, predictions = results.crafted(cell), results.predictions(cell)
+        role = results.grid.attacks[cell.attack].role
         if crafted is None or predictions is None or predictions.error or role is None:
             continue
         flags += crafted.facts.get("flags", [])

@@ -13,11 +13,13 @@ import numpy.typing as npt
 
 from art_nip.utils.ranges import PixelRange
 
+Floats = npt.NDArray[np.float32]
+
 STEP = 0.05
 """L2 norm of the difference, in clip ranges: far above rounding, far below what attacks add."""
 
 
-def inspect(classifier: Any, x: npt.NDArray[np.float32]) -> dict[str, Any]:
+def inspect(classifier: Any, x: Floats) -> dict[str, Any]:
     """Return facts about the gradients on a few images, as JSON can hold them.
 
     :param classifier: an ART classifier with all its defences.
@@ -43,23 +45,36 @@ def inspect(classifier: Any, x: npt.NDArray[np.float32]) -> dict[str, Any]:
     steepness: list[float] = []
     # One by one: what ART's gradients are divided by in a batch is the loss's own choice.
     for image, target, first in zip(inner, targets, firsts, strict=True):
-        gradient = np.asarray(classifier.loss_gradient(image[None], target[None])) * pixels.span
+        gradient = _gradient(classifier, image, target, pixels)
         length = float(np.linalg.norm(gradient))
         if not length:
             continue
-        away = np.asarray(classifier.loss_gradient(image[None], first[None])) * pixels.span
+        away = _gradient(classifier, image, first, pixels)
         steepness.append(float(np.linalg.norm(away)) / length)
         if found["deterministic"]:
-            step = pixels.span * (STEP * gradient / length).astype(np.float32)
-            ahead, behind = (
-                float(np.sum(classifier.compute_loss(moved, target[None])))
-                for moved in (
-                    np.clip(image[None] + step, pixels.low, pixels.high),
-                    np.clip(image[None] - step, pixels.low, pixels.high),
-                )
-            )
-            slopes.append((ahead - behind) / (2 * STEP * length))
+            slopes.append(_rise(classifier, image, target, gradient / length, pixels) / length)
     found |= {"nonzero": len(steepness) / len(x), "steepness": steepness}
     if found["deterministic"]:
         found["slopes"] = slopes
     return found
+
+
+def _gradient(classifier: Any, image: Floats, target: Floats, pixels: PixelRange) -> Floats:
+    """Return the gradient of the loss of a target to an image, in units of the range."""
+    gradient: Floats = np.asarray(classifier.loss_gradient(image[None], target[None])) * pixels.span
+    return gradient
+
+
+def _rise(
+    classifier: Any, image: Floats, target: Floats, direction: Floats, pixels: PixelRange
+) -> float:
+    """Return by how much the loss of a target rises in a direction of length 1, for a unit."""
+    step = pixels.span * (STEP * direction).astype(np.float32)
+    ahead, behind = (
+        float(np.sum(classifier.compute_loss(moved, target[None])))
+        for moved in (
+            np.clip(image[None] + step, pixels.low, pixels.high),
+            np.clip(image[None] - step, pixels.low, pixels.high),
+        )
+    )
+    return (ahead - behind) / (2 * STEP)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.data.batches import batches_of, is_stream
+from art_nip.data.batches import batches_of, can_be_sliced, is_stream
 from art_nip.data.wanted import Wanted
 from art_nip.defences.checks import channels_first
 from art_nip.utils.arrays import to_numpy
@@ -92,9 +92,8 @@ def writable(images: Images) -> Images:
 
 def _is_outside_memory(x: Any) -> bool:
     """Return whether something is sliced as an array, but lies in a file or elsewhere."""
-    sliced = all(hasattr(x, name) for name in ("shape", "dtype", "__getitem__"))
-    of_memory = type(x) is np.ndarray or framework_of(x) not in (None, Framework.NUMPY)
-    return sliced and not of_memory
+    in_memory = type(x) is np.ndarray or framework_of(x) not in (None, Framework.NUMPY)
+    return can_be_sliced(x) and not in_memory
 
 
 def _in_file(x: Any, y: Any, classifier: Any, folder: Path) -> tuple[Images, Labels]:

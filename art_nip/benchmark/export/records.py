@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.benchmark.analysis.results import Run
+from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.execution.tasks import NORMS
 from art_nip.benchmark.plan.grid import Cell
 from art_nip.benchmark.schema import BENIGN, Description
@@ -27,25 +27,25 @@ FORMAT = 1
 """Format of the file."""
 
 
-def write(run: Run, description: Description) -> None:
+def write(results: GridResults, description: Description) -> None:
     """Write the file into the folder of a run, one JSON object in a line.
 
     `docs/how-to/share.md` says what is in them.
 
-    :param run: the results so far; cells without results are left out.
+    :param results: the results so far; cells without results are left out.
     :param description: what was run.
     """
     with (
-        replacing(run.store.folder / NAME) as path,
+        replacing(results.store.folder / NAME) as path,
         open(path, "w", encoding="utf-8", newline="\n") as file,
     ):
-        for record in _records(run, description):
+        for record in _records(results, description):
             # JSON has no NaN, and `allow_nan` would write one that most programs refuse.
             file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _records(run: Run, description: Description) -> Iterator[dict[str, Any]]:
-    grid = run.grid
+def _records(results: GridResults, description: Description) -> Iterator[dict[str, Any]]:
+    grid = results.grid
     yield {
         "record": "images",
         "format": FORMAT,
@@ -61,12 +61,12 @@ def _records(run: Run, description: Description) -> Iterator[dict[str, Any]]:
         if cell.attack == BENIGN
     }
     for cell in grid.cells:
-        record = _record(run, cell, benign[cell.defence, cell.protocol, cell.threat])
+        record = _record(results, cell, benign[cell.defence, cell.protocol, cell.threat])
         if record is not None:
             yield record
 
 
-def _record(run: Run, cell: Cell, unattacked: Cell) -> dict[str, Any] | None:
+def _record(results: GridResults, cell: Cell, unattacked: Cell) -> dict[str, Any] | None:
     """Return the record of a cell, or None if it is not computed yet.
 
     :param unattacked: the cell of the same defence without an attack.
@@ -77,8 +77,8 @@ def _record(run: Run, cell: Cell, unattacked: Cell) -> dict[str, Any] | None:
         "protocol": str(cell.protocol),
         "threat": str(cell.threat),
     }
-    predictions, benign = run.predictions(cell), run.predictions(unattacked)
-    error = (run.failure(cell) if cell.adversarial else None) or next(
+    predictions, benign = results.predictions(cell), results.predictions(unattacked)
+    error = (results.failure(cell) if cell.adversarial else None) or next(
         (result.error for result in (predictions, benign) if result and result.error), None
     )
     if error:
@@ -87,7 +87,7 @@ def _record(run: Run, cell: Cell, unattacked: Cell) -> dict[str, Any] | None:
         return None
     predicted = predictions.arrays["classes"]
     n = len(predicted)
-    y, before = run.grid.y[:n], benign.arrays["classes"][:n]
+    y, before = results.grid.y[:n], benign.arrays["classes"][:n]
     record = {
         "record": "cell",
         **where,
@@ -99,10 +99,10 @@ def _record(run: Run, cell: Cell, unattacked: Cell) -> dict[str, Any] | None:
         record["draws"] = predictions.arrays["draws"].tolist()
     if cell.attack == BENIGN:
         return record
-    crafted = run.crafted(cell)
+    crafted = results.crafted(cell)
     if crafted is None:
         return None
-    attack = run.grid.attacks[cell.attack]
+    attack = results.grid.attacks[cell.attack]
     return {
         **record,
         "adv_success": (predicted != y).tolist(),

@@ -19,9 +19,9 @@ from art_nip.attacks.labels import takes_true_classes
 from art_nip.benchmark.fingerprints import fingerprint
 from art_nip.benchmark.plan import suite as adaptive
 from art_nip.benchmark.plan.defences import DefenceEntry
-from art_nip.benchmark.plan.given import Named, check_labels, check_told, labelled, naming
+from art_nip.benchmark.plan.given import Named, check_labels, check_told, labelled, naming, written
 from art_nip.benchmark.plan.serialization import Detached, alike
-from art_nip.benchmark.schema import BENIGN, NEAREST, Kind, Norm, Role, Threat
+from art_nip.benchmark.schema import BENIGN, NEAREST, AttackRecord, Kind, Norm, Role, Threat
 from art_nip.utils.frameworks import framework_of
 from art_nip.utils.validation import check_choice, check_whole, plain
 
@@ -91,6 +91,18 @@ class AttackEntry:
         """Return whether it is made for such a defence."""
         offered = defence.offers_surrogates or not self.by_surrogates
         return defence.kind in self.kinds and offered
+
+    def record(self) -> AttackRecord:
+        """Return it as the folder of results has it."""
+        return AttackRecord(
+            label=self.label,
+            name=self.name,
+            parameters=written(self.parameters),
+            limit=self.limit,
+            suite=self.suite,
+            eps=None if math.isnan(self.eps) else self.eps,
+            norm=self.norm,
+        )
 
 
 def attack_entries(given: Iterable[Any], classifier: Any) -> list[AttackEntry]:

@@ -15,9 +15,9 @@ from art.estimators.estimator import BaseEstimator
 from art_nip import defences
 from art_nip.attacks.surrogates import offers
 from art_nip.benchmark.fingerprints import fingerprint
-from art_nip.benchmark.plan.given import Named, check_labels, check_told, labelled, naming
+from art_nip.benchmark.plan.given import Named, check_labels, check_told, labelled, naming, written
 from art_nip.benchmark.plan.serialization import Detached, packed, unpacked
-from art_nip.benchmark.schema import NONE, Kind
+from art_nip.benchmark.schema import NONE, DefenceRecord, Kind
 from art_nip.nip.preprocessor import NIPPreprocessor
 from art_nip.utils.surrogates import OffersSurrogateLosses
 from art_nip.utils.validation import plain
@@ -64,6 +64,10 @@ class DefenceEntry:
     learns: bool
     kind: Kind
     offers_surrogates: bool = False
+
+    def record(self) -> DefenceRecord:
+        """Return it as the folder of results has it."""
+        return DefenceRecord(self.label, self.name, written(self.parameters))
 
 
 def defence_entries(

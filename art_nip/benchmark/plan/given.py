@@ -74,6 +74,15 @@ def naming(what: str, name: str) -> Iterator[None]:
         raise ValueError(f"The {what} {name!r}: {error}") from error
 
 
+def written(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as JSON can hold them: what it cannot hold, as text."""
+    plain = (bool, int, float, str, type(None))
+    return {
+        name: value if isinstance(value, plain) else str(value)
+        for name, value in parameters.items()
+    }
+
+
 @dataclass(frozen=True)
 class Named:
     """Makes a named attack or defence. It is a class because inner functions cannot be pickled.

@@ -43,7 +43,7 @@ def rates(
     shown, rest = _first(defences, "defences")
     values = {
         attack: {
-            defence: (row.value, row.low, row.high)
+            defence: _rate(row)
             for defence in shown
             if (row := measured.get((attack, defence, metric))) and not math.isnan(row.value)
         }
@@ -58,11 +58,7 @@ def rates(
         f"{axis} of each defence under each attack, with its 95\u00a0% interval; {setting}."
         f"{more}{rest}"
     )
-    return Picture(
-        _svg(plots.rates(values, defences, measure=axis)),
-        caption,
-        f"{caption} The numbers are in the table above.",
-    )
+    return _chart(plots.rates(values, defences, measure=axis), caption)
 
 
 def sweep(
@@ -81,7 +77,7 @@ def sweep(
     shown, rest = _first(defences, "defences")
     curves = {
         defence: [
-            (size, (row.value, row.low, row.high))
+            (size, _rate(row))
             for label, size in attacks.sizes.items()
             if (row := measured.get((label, defence, metric))) and not math.isnan(row.value)
         ]
@@ -90,11 +86,7 @@ def sweep(
     if len({size for points in curves.values() for size, _ in points}) < 2:
         return None
     caption = f"{axis} of each defence against {attacks.name} of several sizes ε; {setting}.{rest}"
-    return Picture(
-        _svg(plots.sweep(curves, defences, measure=axis)),
-        caption,
-        f"{caption} The numbers are in the table above.",
-    )
+    return _chart(plots.sweep(curves, defences, measure=axis), caption)
 
 
 def curves(
@@ -108,9 +100,7 @@ def curves(
     """
     shown, rest = _first(defences, "defences")
     drawn = {
-        defence: [
-            (row.eps, (row.value, row.low, row.high)) for row in points if row.defence == defence
-        ]
+        defence: [(row.eps, _rate(row)) for row in points if row.defence == defence]
         for defence in shown
     }
     if not any(row.value > 0 for row in points):
@@ -119,11 +109,7 @@ def curves(
         f"Accuracy of each defence against ε in {norm.sign}, under all attacks without an ε "
         f"together; {setting}.{rest}"
     )
-    return Picture(
-        _svg(plots.sweep(drawn, defences, measure="Accuracy")),
-        caption,
-        f"{caption} The numbers are in the table above.",
-    )
+    return _chart(plots.sweep(drawn, defences, measure="Accuracy"), caption)
 
 
 def examples(found: Examples, attacks: int) -> Picture:
@@ -144,6 +130,14 @@ def examples(found: Examples, attacks: int) -> Picture:
         f"{len(found.benign)} benign images, the same as each attack changed them, and the "
         f"amplified differences. Attacks: {', '.join(found.adversarial)}.",
     )
+
+
+def _rate(row: Row) -> plots.Rate:
+    return row.value, row.low, row.high
+
+
+def _chart(figure: Figure, caption: str) -> Picture:
+    return Picture(_svg(figure), caption, f"{caption} The numbers are in the table above.")
 
 
 def _first(labels: Sequence[str], what: str) -> tuple[list[str], str]:

@@ -5,7 +5,6 @@ https://arxiv.org/abs/1707.02921. A network is its weights: arrays by name, in P
 """
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.utils.arrays import Array, namespace
-from art_nip.utils.frameworks import Framework, code_of, framework_of
+from art_nip.utils.frameworks import code_of, framework_of, installed_framework
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
@@ -61,24 +60,18 @@ def in_framework(x: Array) -> Array:
     """
     if not isinstance(x, np.ndarray):
         return x
-    for framework, package in ((Framework.PYTORCH, "torch"), (Framework.TENSORFLOW, "tensorflow")):
-        if find_spec(package):
-            return code_of(__name__, framework).tensor(x)
-    raise ImportError(
-        "Super-resolution computes in PyTorch or TensorFlow: install art-nip[pytorch] or "
-        "art-nip[tensorflow]."
-    )
+    framework = installed_framework()
+    if framework is None:
+        raise ImportError(
+            "Super-resolution computes in PyTorch or TensorFlow: install art-nip[pytorch] or "
+            "art-nip[tensorflow]."
+        )
+    return code_of(__name__, framework).tensor(x)
 
 
 def tensor(values: npt.NDArray[Any], like: Array) -> Array:
     """Return an array as a tensor of the framework of `like`, on its device."""
     return _code(like).tensor(values, like)
-
-
-def array(x: Array) -> npt.NDArray[Any]:
-    """Return a tensor as an array."""
-    values: npt.NDArray[Any] = _code(x).array(x)
-    return values
 
 
 def doubled(x: Array, weights: Mapping[str, Array]) -> Array:

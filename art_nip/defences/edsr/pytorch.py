@@ -11,16 +11,12 @@ import torch
 from torch import Tensor
 
 from art_nip.defences import edsr
+from art_nip.utils.pytorch import to_numpy
 
 
 def tensor(values: npt.NDArray[Any], like: Tensor | None = None) -> Tensor:
     """Return an array as a tensor, on the device of `like`."""
     return torch.tensor(values, device=None if like is None else like.device)
-
-
-def array(x: Tensor) -> npt.NDArray[Any]:
-    """Return a tensor as an array."""
-    return np.asarray(x.numpy(force=True))
 
 
 def convolved(x: Tensor, kernels: Tensor, bias: Tensor, relu: bool) -> Tensor:
@@ -44,4 +40,4 @@ def gradients(
         error = (edsr.doubled(small.clone(), leaves) - large.clone()).abs().mean()
         found = torch.autograd.grad(error, list(leaves.values()))
     names = zip(leaves, found, strict=True)
-    return error.item(), {name: array(gradient) for name, gradient in names}
+    return error.item(), {name: to_numpy(gradient) for name, gradient in names}

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from art_nip.defences import edsr
+from art_nip.utils.tensorflow import to_numpy
 
 Tensor = Any
 
@@ -19,11 +20,6 @@ def tensor(values: npt.NDArray[Any], like: Tensor | None = None) -> Tensor:
     # Outside of a graph that may be being traced: weights are used again.
     with tf.init_scope():
         return tf.convert_to_tensor(values)
-
-
-def array(x: Tensor) -> npt.NDArray[Any]:
-    """Return a tensor as an array."""
-    return np.asarray(x.numpy())
 
 
 def convolved(x: Tensor, kernels: Tensor, bias: Tensor, relu: bool) -> Tensor:
@@ -40,4 +36,4 @@ def gradients(
         tape.watch(weights)
         error = tf.reduce_mean(tf.abs(edsr.doubled(small, weights) - large))
     found = tape.gradient(error, weights)
-    return float(error), {name: array(gradient) for name, gradient in found.items()}
+    return float(error), {name: to_numpy(gradient) for name, gradient in found.items()}

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from art_nip.defences import edsr
 from art_nip.defences.bicubic import resized
 from art_nip.metrics import psnr
-from art_nip.utils.arrays import Array
+from art_nip.utils.arrays import Array, to_numpy
 
 Images = npt.NDArray[np.float32]
 
@@ -115,7 +115,7 @@ def measured(weights: edsr.Weights, x: Images, like: Array) -> Reached:
     for start in range(0, len(x), BATCH):
         large = x[start : start + BATCH, :, :height, :width]
         small = _halved(large)
-        restored = edsr.array(edsr.doubled(edsr.tensor(small, like), tensors))
+        restored = to_numpy(edsr.doubled(edsr.tensor(small, like), tensors))
         network.append(psnr(large, restored.clip(0, 1)))
         bicubic.append(psnr(large, resized(small, height, width).clip(0, 1)))
     return Reached(_mean(network), _mean(bicubic), len(x))

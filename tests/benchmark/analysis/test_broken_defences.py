@@ -4,7 +4,7 @@ import pytest
 
 from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.analysis.checklist import checklist
-from art_nip.benchmark.analysis.results import Run
+from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.analysis.worst_case import outcomes
 from art_nip.benchmark.plan import suite
 from art_nip.benchmark.schema import Role, Status
@@ -56,12 +56,12 @@ def found(framework, lenet, digits, tmp_path_factory):
         )
         with benchmark._grid(to_framework(x[:n], framework), y[:n], None) as grid:
             benchmark._computed(grid)
-            run = Run(grid, benchmark._store)
-            everything = {outcome.defence: outcome for outcome in outcomes(run)}
+            results = GridResults(grid, benchmark._store)
+            everything = {outcome.defence: outcome for outcome in outcomes(results)}
             simple = {name: alone(outcome) for name, outcome in everything.items()}
             failed = {
                 (item.defence, item.item)
-                for item in checklist(run, list(simple.values()))
+                for item in checklist(results, list(simple.values()))
                 if item.status is Status.FAILED
             }
     return everything, simple, failed
