@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from art_nip.benchmark.fingerprints import fingerprint
-from art_nip.benchmark.resolve import Defence, defence_entries
+from art_nip.benchmark.plan.defences import Defence, defence_entries
 from art_nip.defences.sparse_transformation import SparseTransformation
 from art_nip.defences.super_resolution import SuperResolution
 from art_nip.paper.fitted import Fitted, fitted
