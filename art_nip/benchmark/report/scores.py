@@ -39,6 +39,12 @@ def shown(measured: Measurements, attack: str, defence: str, metric: str, show: 
     return NONE_RIGHT if attacked is not None and attacked.n == 0 else NO_SUCCESS
 
 
+def signs(rows: Sequence[tuple[str, Sequence[TableCell]]]) -> str:
+    """Return the meaning of the signs that a table uses."""
+    used = {cell for _, cells in rows for cell in cells}
+    return "".join(f" {sign.value}: {meaning}." for sign, meaning in SIGNS.items() if sign in used)
+
+
 def number(decimals: int) -> Show:
     """Return a function that shows a value, with its interval if it has one."""
 

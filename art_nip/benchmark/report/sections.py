@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from art_nip.benchmark.analysis.failures import causes
-from art_nip.benchmark.report import figures, tables
+from art_nip.benchmark.report import figures, run_tables, tables
 from art_nip.benchmark.report.document import Block, Document, Facts, Paragraph, Section
 from art_nip.benchmark.report.results import Measurements, Results
 from art_nip.benchmark.report.verdict import verdict
@@ -55,8 +55,8 @@ def document(results: Results) -> Document:
         Section(
             "Parameters",
             [
-                tables.parameters(run.attacks, "attack"),
-                tables.parameters(run.defences, "defence"),
+                run_tables.parameters(run.attacks, "attack"),
+                run_tables.parameters(run.defences, "defence"),
             ],
         )
     )
@@ -154,7 +154,7 @@ def _measured(results: Results, threat: str, protocol: str) -> Iterator[Block]:
             for defence in defences
             if defence != NONE and (attack, defence) in present
         }
-        yield tables.strength(
+        yield run_tables.strength(
             measured,
             pairs,
             results.sizes,
@@ -183,7 +183,7 @@ def _attacks(results: Results) -> Iterator[Block]:
     }
     attacks, _ = _present(results, measured)
     if attacks:
-        yield tables.strength(
+        yield run_tables.strength(
             measured,
             {attack: (attack, NONE) for attack in attacks},
             results.sizes,
@@ -206,10 +206,10 @@ def _costs(results: Results) -> Iterator[Block]:
         _, defences = _present(results, benign)
         if defences:
             caption = f"Classifying one benign image, defence and model together; {protocol}."
-            yield tables.costs(benign, defences, caption)
+            yield run_tables.costs(benign, defences, caption)
 
 
 def _failures(results: Results) -> Iterator[Block]:
     found = causes(results.rows)
     if found:
-        yield tables.failures(found)
+        yield run_tables.failures(found)

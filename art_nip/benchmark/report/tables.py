@@ -1,4 +1,4 @@
-"""The tables of a report: where measurements stand, how they are rounded, which stand out."""
+"""The tables of a report on defences: where measurements stand, and which of them stand out."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from art_nip.benchmark.analysis.failures import Cause
 from art_nip.benchmark.report.document import Table, TableCell
 from art_nip.benchmark.report.results import Measurements, Sweep
 from art_nip.benchmark.report.scores import (
     MISSING,
-    SIGNS,
     Scored,
     Show,
     means,
@@ -19,15 +17,14 @@ from art_nip.benchmark.report.scores import (
     p_value,
     rated,
     shown,
+    signs,
     with_none,
     worst_of,
 )
 from art_nip.benchmark.schema import (
     BENIGN,
     NONE,
-    AttackRecord,
     ChecklistItem,
-    DefenceRecord,
     Norm,
     Row,
     Status,
@@ -59,7 +56,7 @@ def success(
         foot=[_counts(measured, attacks, "dsr", behind=1)],
         across="attack",
         notes=f"{notes}. n: benign images, and successful adversarial examples. {BEST}"
-        + _signs(rows),
+        + signs(rows),
     )
 
 
@@ -98,7 +95,7 @@ def worst_case(
         "difference (Bonett and Price, 2012). p: how probable a difference so large is by chance "
         "alone (exact McNemar test), adjusted for the number of defences by Holm's method; the "
         "intervals are not. Checklist: items passed; those failed are counted too. "
-        f"{BEST}{_signs(rows)}",
+        f"{BEST}{signs(rows)}",
     )
 
 
@@ -139,7 +136,7 @@ def repeated(
         across="attack",
         notes="Worst draw: the share of the images that are right in each draw, as an attacker may "
         "ask again. That is what counts as the worst case of a suite. Other tables have the "
-        f"accuracy of one draw.{_signs(rows)}",
+        f"accuracy of one draw.{signs(rows)}",
     )
 
 
@@ -217,7 +214,7 @@ def robustness(
         rows,
         foot=[_counts(measured, attacks, "accuracy", behind=len(worst))],
         across="attack",
-        notes=f"{notes}n: images. {BEST}{_signs(rows)}",
+        notes=f"{notes}n: images. {BEST}{signs(rows)}",
     )
 
 
@@ -235,7 +232,7 @@ def distance(measured: Measurements, attacks: Sequence[str], defences: Sequence[
         rows,
         across="attack",
         notes="In units of the range of pixels. An attack that gave up on some images (accuracy "
-        f"above 0) counts the easier ones only. {BEST}{_signs(rows)}",
+        f"above 0) counts the easier ones only. {BEST}{signs(rows)}",
     )
 
 
@@ -264,7 +261,7 @@ def curves(points: Sequence[Row], norm: Norm, defences: Sequence[str]) -> Table:
         rows,
         across="ε",
         notes="Of all adaptive attacks without an ε together, also those that looked in another "
-        f"norm; a stronger attack may leave less. {BEST}{_signs(rows)}",
+        f"norm; a stronger attack may leave less. {BEST}{signs(rows)}",
     )
 
 
@@ -285,106 +282,8 @@ def consistency(measured: Measurements, attacks: Sequence[str], defences: Sequen
         [BENIGN, *attacks],
         rows,
         across="attack",
-        notes=_signs(rows).strip(),
+        notes=signs(rows).strip(),
     )
-
-
-def strength(
-    measured: Measurements,
-    pairs: Mapping[str, tuple[str, str]],
-    sizes: Mapping[str, float],
-    caption: str,
-    *,
-    folded: bool = False,
-) -> Table:
-    """Return what attacks achieve and cost.
-
-    :param pairs: the attack and the defence that it went through, by heading.
-    :param sizes: ε of the attacks that have one.
-    """
-    metrics: dict[str, tuple[str, Show]] = {
-        "images": ("accuracy", lambda row: TableCell(f"{row.n:,}")),
-        "ASR": ("asr", number(2)),
-        "accuracy left": ("accuracy", number(2)),
-        "L2": ("l2", number(2)),
-        "L∞": ("linf", number(3)),
-        "PSNR, dB": ("psnr", number(1)),
-        "s per image": ("seconds_per_image", _amount()),
-        "forward passes per image": ("forward_passes", _amount()),
-        "backward passes per image": ("backward_passes", _amount()),
-    }
-    rows = []
-    for heading, (attack, defence) in pairs.items():
-        size = TableCell(f"{sizes[attack]:.3g}" if attack in sizes else "")
-        cells = [shown(measured, attack, defence, *metric) for metric in metrics.values()]
-        rows.append((heading, [size, *cells]))
-    return Table(
-        caption,
-        "attack",
-        ["ε", *metrics],
-        rows,
-        notes="ASR: the share of the images classified right that the attack turns wrong. L2, L∞ "
-        "and PSNR: means over the successful adversarial examples; the PSNR is that of what the "
-        f"model sees.{_signs(rows)}",
-        folded=folded,
-    )
-
-
-def costs(measured: Measurements, defences: Sequence[str], caption: str) -> Table:
-    """Return what it costs to classify a benign image through each defence."""
-    metrics: dict[str, tuple[str, Show]] = {
-        "ms per image": ("seconds_per_image", _amount(1000)),
-        "forward passes per image": ("forward_passes", _amount()),
-        "backward passes per image": ("backward_passes", _amount()),
-    }
-    rows = [
-        (defence, [shown(measured, BENIGN, defence, *metric) for metric in metrics.values()])
-        for defence in defences
-    ]
-    return Table(caption, "defence", [*metrics], rows, notes=_signs(rows).strip())
-
-
-def failures(causes: Sequence[Cause]) -> Table:
-    """Return the causes of errors, one in a row, with the cells that each left empty."""
-    return Table(
-        "What raised an error. It is tried again when the benchmark is run again.",
-        "cause",
-        ["error", "cells", "which"],
-        [
-            (
-                str(number),
-                [TableCell(cause.error), TableCell(str(cause.n)), TableCell(cause.places)],
-            )
-            for number, cause in enumerate(causes, start=1)
-        ],
-        texts=True,
-    )
-
-
-def parameters(entries: Sequence[AttackRecord | DefenceRecord], corner: str) -> Table:
-    """Return the attack or defence behind each label, with its parameters."""
-    rows = []
-    for entry in entries:
-        given = [
-            f"{name} = {f'{value:.6g}' if isinstance(value, float) else value}"
-            for name, value in entry.parameters.items()
-        ]
-        if isinstance(entry, AttackRecord) and entry.limit is not None:
-            given.append(f"at most {entry.limit} images")
-        rows.append((entry.label, [TableCell(entry.name), TableCell(", ".join(given))]))
-    return Table(f"The {corner}s, by label.", corner, ["is", "with"], rows, texts=True)
-
-
-def _amount(factor: float = 1) -> Show:
-    """Return a function that shows a positive number of any size, to at least three digits."""
-
-    def show(row: Row) -> TableCell:
-        value = factor * row.value
-        decimals = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
-        text = f"{value:,.{decimals}f}"
-        return TableCell(text.rstrip("0").rstrip(".") if decimals else text)
-
-    return show
 
 
 def _compared(
@@ -435,9 +334,3 @@ def _counts(
         ]
         cells.append(TableCell(f"{max(numbers):,}") if numbers else MISSING)
     return "n", [*cells, *[TableCell("")] * behind]
-
-
-def _signs(rows: Sequence[tuple[str, Sequence[TableCell]]]) -> str:
-    """Return the meaning of the signs that a table uses."""
-    used = {cell for _, cells in rows for cell in cells}
-    return "".join(f" {sign.value}: {meaning}." for sign, meaning in SIGNS.items() if sign in used)
