@@ -6,13 +6,13 @@
     python experiments/mixed.py gtsrb-lenet5 table --of pgd
 
 GTSRB: the fit is on the whole train file, weights are chosen on the last 1,000 images of the test
-file, and all else is measured on the first ones. CIFAR-10: model and evidence learn from the first
-48,000 images of the train file, and weights are chosen on the others. `pgd` follows the mixture,
-the model and the evidence, alone and together, with 40 steps that fall in size, and ends with APGD
-as the adaptive suite has it; `suite` runs gradient attacks of the suite with its full steps, and
-`steering` with those given. An attack meets only images that are still right, so that what is left
-is the worst case. It is kept in a folder, some images at a time, and a run that was stopped goes
-on.
+file, and all else is measured on the first ones. CIFAR-10: the model learned from the first 48,000
+images of the train file, evidence learns from the first 20,000 of these, and weights are chosen on
+the others. `pgd` follows the mixture, the model and the evidence, alone and together, with 40 steps
+that fall in size, and ends with APGD as the adaptive suite has it; `suite` runs gradient attacks of
+the suite with its full steps, and `steering` with those given. An attack meets only images that are
+still right, so that what is left is the worst case. It is kept in a folder, some images at a time,
+and a run that was stopped goes on.
 """
 
 import argparse
@@ -41,7 +41,9 @@ EPS = 8 / 255
 VALIDATION = 1000
 """How many images of GTSRB's test file are kept for choices."""
 LEARNED = 48_000
-"""How many images of CIFAR-10's train file are learned from; the others are kept for choices."""
+"""How many images of CIFAR-10's train file the model learned from; the others are for choices."""
+FITTED = 20_000
+"""How many images of a train file evidence learns from at most: of GTSRB's, all."""
 AFTER_PGD = (Role.APGD_CE, Role.APGD_TARGETED)
 ROLES = (Role.PGD_LONGER, Role.APGD_CE, Role.APGD_TARGETED, Role.STEERING)
 PGD_OF_BASE = [
@@ -64,8 +66,8 @@ CHOSEN = {
         weight=0.3,
     ),
     "cifar10-resnet20": MixedEvidence(
-        ShallowEvidence(layers=("features.18",)),
-        weight=0.2,
+        ShallowEvidence(layers=("features.12", "features.16", "features.20")),
+        weight=0.3,
     ),
 }
 """The evidence, and the weight that `choose` found."""
@@ -87,7 +89,7 @@ class Subject:
         train = folder / f"{of}-train.parquet"
         file = store / "nip.safetensors"
         if not file.exists():
-            x, y, _ = parquet(train, limit=LEARNED)
+            x, y, _ = parquet(train, limit=FITTED)
             rows = np.argsort(tracks(train)[: len(x)], kind="stable")
             nip = NIPPreprocessor.for_estimator(self.classifier, retrieval=retrieval, verbose=False)
             store.mkdir(parents=True, exist_ok=True)
@@ -95,16 +97,21 @@ class Subject:
         self.nip = NIPPreprocessor.load(file, self.classifier)
         self.nip.set_params(retrieval=retrieval, verbose=False)
         self.x, self.y, _ = data.load(of, "test", folder=folder)
-        if of == "cifar10":
-            x, y, _ = parquet(train)
-            self.validation = x[LEARNED:], y[LEARNED:]
-        else:
-            self.validation = self.x[-VALIDATION:], self.y[-VALIDATION:]
+        self._train = train if of == "cifar10" else None
+        if not self._train:
+            self._kept = self.x[-VALIDATION:], self.y[-VALIDATION:]
             self.x, self.y = self.x[:-VALIDATION], self.y[:-VALIDATION]
+
+    def validation(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return images for choices, on which nothing was fitted, and their classes."""
+        if not self._train:
+            return self._kept
+        x, y, _ = parquet(self._train)
+        return x[LEARNED:], y[LEARNED:]
 
 
 def choose(subject: Subject, options: argparse.Namespace) -> None:
-    x, y = (of[: options.images] for of in subject.validation)
+    x, y = (of[: options.images] for of in subject.validation())
     with seeded(0):
         chosen, found = choose_mixture(
             subject.nip, subject.classifier, x, y, weights=options.weights_tried,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what `__getattr__` gives, for those who check types
     from art_nip.attacks.pixel import PixelAttack as PixelAttack
     from art_nip.attacks.pwa import PointwiseAttack as PointwiseAttack
     from art_nip.attacks.random_noise import RandomNoise as RandomNoise
+    from art_nip.attacks.square import SquareAttack as SquareAttack
     from art_nip.attacks.steering import SteeringAttack as SteeringAttack
     from art_nip.attacks.universal_perturbation import (
         UniversalPerturbation as UniversalPerturbation,

@@ -293,7 +293,7 @@ _ATTACKS = {
             limit=50,
         ),
         # Andriushchenko et al., "Square attack: a query-efficient black-box attack" (2020)
-        NamedAttack("square", f"{_ART}.SquareAttack", {**_EPS, "max_iter": 500}, limit=50),
+        NamedAttack("square", f"{_OURS}.square.SquareAttack", {**_EPS, "max_iter": 500}, limit=50),
         # Carlini and Wagner, "Towards evaluating the robustness of neural networks" (2017)
         NamedAttack(
             "cw",

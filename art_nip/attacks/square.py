@@ -1,0 +1,94 @@
+"""Square of ART, without asking the classifier again about images that it has answered for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from art.attacks import evasion
+
+from art_nip.attacks.gradient_estimators import differ
+from art_nip.estimators.clones import clone, clone_with
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+
+REMEMBERED = 4
+"""How many images are remembered, as a multiple of those that are attacked."""
+
+TRUSTED = 25
+"""After how many predictions with remembered images these are asked about again."""
+
+
+class SquareAttack(evasion.SquareAttack):  # type: ignore[misc]
+    """Square of Andriushchenko et al., "Square attack: a query-efficient black-box attack via
+    random search" (2020).
+
+    For each query, ART's predicts all images, and those that are still right twice, though at most
+    the latter have changed. Here what a classifier answered for an image stands for what it would
+    answer again, but with random defences, which are asked as often as ART asks.
+    """
+
+    made_as_art_does = True
+
+    def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
+        """Return adversarial examples; `y` are true classes, None the predicted ones."""
+        given = self._estimator
+        self._estimator = clone(clone_with(_Remembering, given))
+        self._estimator._answers = _Answers(REMEMBERED * len(x))
+        try:
+            adversarial: Floats = super().generate(x, y, **kwargs)
+        finally:
+            self._estimator = given
+        return adversarial
+
+
+class _Remembering:
+    """What makes a class of ART classifiers one that remembers its predictions."""
+
+    def predict(self, x: Array, *arguments: Any, **keywords: Any) -> Array:
+        predict = super().predict  # type: ignore[misc]
+        answers: _Answers = vars(self)["_answers"]
+        return answers.of(x, lambda images: np.asarray(predict(images, *arguments, **keywords)))
+
+
+class _Answers:
+    """The scores of the images that were predicted last.
+
+    :param size: how many are kept.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._scores: dict[bytes, Array] = {}
+        self._uses = 0
+        self._is_random = False
+
+    def of(self, x: Array, predict: Callable[[Array], Array]) -> Array:
+        """Return the scores of images, of those that are not remembered by `predict`."""
+        if self._is_random:
+            return predict(x)
+        keys = [image.tobytes() for image in x]
+        known = np.array([key in self._scores for key in keys], np.bool_)
+        before = [self._scores[key] for key in keys if key in self._scores]
+        if before:
+            self._uses += 1
+        if not before or self._uses % TRUSTED == 1:
+            scores = predict(x)
+            self._is_random = bool(before) and differ(np.array(before), scores[known])
+        else:
+            scores = np.empty((len(x), len(before[0])), before[0].dtype)
+            scores[known] = before
+            if not known.all():
+                scores[~known] = predict(x[~known])
+        self._keep(keys, scores)
+        return scores
+
+    def _keep(self, keys: list[bytes], scores: Array) -> None:
+        for key, of_image in zip(keys, scores, strict=True):
+            self._scores.pop(key, None)  # so that those used last come last
+            self._scores[key] = of_image
+        for key in list(self._scores)[: -self._size]:
+            del self._scores[key]

@@ -1,0 +1,106 @@
+"""Square asks the classifier about no image twice, but where its answers are random."""
+
+import numpy as np
+import pytest
+import torch
+from art.attacks import evasion
+from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
+
+from art_nip.attacks import SquareAttack
+from art_nip.estimators.clones import defended
+from art_nip.utils.seeds import seeded
+from tests.helpers import make_classifier
+
+PARAMETERS = {"eps": 0.2, "max_iter": 40, "verbose": False}
+
+
+@pytest.fixture
+def counted(classifier):
+    """The classifier, and a list of how many images each prediction was of."""
+    sizes = []
+
+    class Counted(type(classifier)):
+        def predict(self, x, *arguments, **keywords):
+            sizes.append(len(x))
+            return super().predict(x, *arguments, **keywords)
+
+    classifier.__class__ = Counted
+    return classifier, sizes
+
+
+@pytest.mark.parametrize("norm", [np.inf, 2])
+def test_the_examples_are_those_of_art_for_fewer_predictions(counted, images, norm):
+    classifier, sizes = counted
+    x, y = images["test"][0][:12], images["test"][1][:12]
+    parameters = {**PARAMETERS, **({} if norm == np.inf else {"norm": 2, "eps": 2.0})}
+    found, predicted = [], []
+    for kind in (evasion.SquareAttack, SquareAttack):
+        sizes.clear()
+        with seeded(0):
+            found.append(kind(classifier, **parameters).generate(x, y))
+        predicted.append(sum(sizes))
+    # Images are predicted in other batches, where some round otherwise.
+    same = (found[0] == found[1]).reshape(len(x), -1).all(axis=1)
+    assert same.mean() > 0.5
+    assert (found[1] != x).any()
+    right = [(classifier.predict(each).argmax(axis=1) == y).sum() for each in (x, *found)]
+    assert right[1] < right[0]
+    assert abs(right[1] - right[2]) <= 1
+    assert predicted[1] < predicted[0] / 2
+
+
+def test_nothing_is_remembered_of_another_run(counted, images):
+    classifier, sizes = counted
+    x, y = images["test"][0][:4], images["test"][1][:4]
+    attack = SquareAttack(classifier, **PARAMETERS)
+    runs = []
+    for _ in range(2):
+        sizes.clear()
+        with seeded(0):
+            attack.generate(x, y)
+        runs.append(list(sizes))
+    assert runs[0] == runs[1]
+    assert attack.estimator is classifier
+
+
+class Noisy(PreprocessorPyTorch):
+    """A defence that is random for dark images only, or for all."""
+
+    def __init__(self, brightest):
+        super().__init__()
+        self.brightest = brightest
+
+    def forward(self, x, y=None):
+        dark = x.amax((1, 2, 3), keepdim=True) <= self.brightest
+        return torch.where(dark, x + 0.3 * torch.rand_like(x), x), y
+
+
+def test_random_defences_are_asked_as_often_as_art_asks(lenet, digits):
+    x, y = digits["test"][0][:6].copy(), digits["test"][1][:6]
+    x[:3] *= 0.5
+    through = defended(make_classifier("pytorch", lenet["pytorch"]), Noisy(brightest=0.75))
+    found = []
+    for kind in (evasion.SquareAttack, SquareAttack):
+        with seeded(0):
+            found.append(kind(through, **PARAMETERS).generate(x, y))
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_defence_that_becomes_random_is_found_out(lenet, digits):
+    x, y = digits["test"][0][:6], digits["test"][1][:6]
+    late = Noisy(brightest=0.0)
+    classifier = make_classifier("pytorch", lenet["pytorch"])
+    attack = SquareAttack(defended(classifier, late), **{**PARAMETERS, "eps": 0.01})
+    calls = []
+    forward = late.forward
+
+    def counting(x, y=None):
+        calls.append(len(x))
+        late.brightest = 1.0 if len(calls) > 10 else 0.0
+        return forward(x, y)
+
+    late.forward = counting
+    with seeded(0):
+        attack.generate(x, y)
+    # From then on all that are left are asked about three times in each query, not once.
+    assert len(calls) > 3 * 40 - 2 * 25
