@@ -13,7 +13,7 @@ import torch
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Set PyTorch's states of randomness, of the CPU and of all GPUs, and give them back.
+    """Set PyTorch's states of randomness, and give back those of the CPU and of CUDA's GPUs.
 
     No GPU is woken for it: one that nothing has used yet has no state that could be given back. Its
     seed is that of the CPU again at the end, as it was.
@@ -23,7 +23,7 @@ def seeded(seed: int) -> Iterator[None]:
     awake: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     before = torch.initial_seed()
     devices = range(torch.cuda.device_count()) if awake else ()
-    with torch.random.fork_rng(devices):
+    with torch.random.fork_rng(devices, device_type="cuda"):
         torch.manual_seed(seed)
         try:
             yield

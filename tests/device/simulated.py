@@ -112,10 +112,12 @@ SimulatedTensor.__module__, SimulatedTensor.__qualname__ = "torch", "Tensor"
 
 
 def _with_tensors(index: Any) -> Any:
-    """Return an index with tensors of the host for lists and arrays: PyTorch makes none here."""
+    """Return an index with tensors of the host for sequences: PyTorch makes none here."""
     if isinstance(index, tuple):
         return tuple(map(_with_tensors, index))
-    return torch.tensor(index) if isinstance(index, list | np.ndarray) else index
+    if isinstance(index, list | range | np.ndarray):
+        return torch.tensor(index, dtype=None if np.size(index) else torch.int64)
+    return index
 
 
 def compute(operation: Any, *args: Any, **kwargs: Any) -> Any:

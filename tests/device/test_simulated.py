@@ -69,6 +69,8 @@ def test_numpy_is_refused(read):
         (lambda x: x[torch.tensor([0, 1])], UPLOAD),
         (lambda x: x[[0, 1]], UPLOAD),
         (lambda x: x[None][0, np.array([0, 1])], UPLOAD),
+        (lambda x: x.__setitem__(range(2), 0.0), UPLOAD),
+        (lambda x: x[[]], UPLOAD),
         (lambda x: x.copy_(torch.ones(3)), UPLOAD),
         (lambda x: float(x.sum()), WAIT),
         (lambda x: bool((x > 0).all()), WAIT),
