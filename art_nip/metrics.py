@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.nip.neurons import leading
+from art_nip.nip.neurons import ranks
 from art_nip.utils.ranges import PixelRange
 from art_nip.utils.validation import check_whole
 
@@ -269,7 +269,7 @@ def top_k_neuron_consistency(
     check_whole("k", k, least=1)
     if k > before.shape[1]:
         raise ValueError(f"k must lie between 1 and the {before.shape[1]} neurons; got {k}.")
-    first, second = (leading(sigma, np.sort(sigma, axis=-1), k) for sigma in (before, after))
+    first, second = (ranks(sigma) < k for sigma in (before, after))
     shared: npt.NDArray[np.float64] = (first & second).sum(axis=1) / (first | second).sum(axis=1)
     return shared
 

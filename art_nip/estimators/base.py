@@ -337,8 +337,8 @@ class EstimatorAdapter(ABC):
         """Return the function that sees all that fitting needs in one pass each way.
 
         :param weights: from σ to the w of the loss ⟨w, φ(x)⟩ [4].
-        :return: a function from images to predicted classes (N,), influence σ (N, n) and inverse
-            perturbations ρ = ∂⟨w, φ(x)⟩/∂x [5], the shape of the images.
+        :return: a function from images to what the model gives, float32, (N, nb_classes), influence
+            σ (N, n) and inverse perturbations ρ = ∂⟨w, φ(x)⟩/∂x [5], the shape of the images.
         """
 
     @abstractmethod

@@ -81,7 +81,7 @@ def fit(
             yield from map(adapter.tensor, _shown(record or (), n_images, parameters, title))
 
         learned = retrieval.learn(context, images, found.learned_labels)
-    known = answers(adapter, parameters.clip_values)
+    known = answers(found.outputs, adapter, parameters.clip_values)
     return Fitted(fitted, bank, learned, fingerprint, known)
 
 
@@ -137,11 +137,15 @@ class _Found:
         self, x: Array, context: Context
     ) -> tuple[npt.NDArray[np.int64], Array, Images, npt.NDArray[np.float32]]:
         """Return classes, influence, and the ρ̂ of images in the form in which they are stored."""
-        predicted, influence, perturbation = self._observe(x)
+        outputs, influence, perturbation = self._observe(x)
         normalised = neurons.normalised(context.pixels.span * perturbation)
         code, low = encode(normalised, self._parameters.bank_dtype)
         numpy = self._adapter.numpy
-        return numpy(predicted), influence, numpy(code), numpy(low)
+        return numpy(outputs).argmax(axis=1), influence, numpy(code), numpy(low)
+
+    def outputs(self, x: Array) -> Array:
+        """Return what the model gives for images, as it gave it for those of the fit."""
+        return self._observe(x)[0]
 
     def _check_finite(
         self, influence: npt.NDArray[np.float32], low: npt.NDArray[np.float32] | None

@@ -5,10 +5,11 @@ brackets are equations of the paper (Chen et al., "NIP: Neuron-level Inverse Per
 Adversarial Attacks").
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from art_nip.utils.arrays import Array, counting_dtype, namespace
+from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.ranges import PixelRange
 
 ROUNDING = 1e-4
@@ -43,40 +44,26 @@ def part_ends(n: int, fractions: Sequence[float]) -> tuple[int, int]:
     return round(front * n), round((front + middle) * n)
 
 
-def leading(influence: Array, ascending: Array, count: int) -> Array:
-    """Return the mask of the `count` neurons of highest rank; ties rank by index.
-
-    A threshold on the sorted values and a running count of ties rank as a stable sort of indices
-    would, alike in every framework and without the indices.
+def ranks(influence: Array) -> Array:
+    """Return each neuron's rank by influence, descending from 0; ties rank by index.
 
     :param influence: σ, shape (N, n).
-    :param ascending: σ sorted along its last axis.
-    :param count: between 0 and n.
-    :return: booleans of shape (N, n), `count` of them true in each row.
+    :return: integers of shape (N, n).
     """
     xp = namespace(influence)
-    n = influence.shape[-1]
-    if count == 0:
-        return xp.zeros_like(influence) != 0
-    threshold = ascending[:, n - count : n - count + 1]
-    above = influence > threshold
-    tied = influence == threshold
-    counting = counting_dtype(influence, n)
-    room = count - xp.sum(above, axis=-1, dtype=counting, keepdims=True)
-    return xp.where(tied, xp.cumulative_sum(tied, axis=-1, dtype=counting) <= room, above)
+    order = xp.argsort(influence, axis=-1, descending=True, stable=True)
+    return xp.argsort(order, axis=-1)
 
 
 def front_middle_tail(influence: Array, fractions: Sequence[float]) -> Parts:
-    """Divide the neurons of each image by rank of influence, descending (definition 2).
+    """Divide the neurons of each image by rank of influence (definition 2).
 
     :param influence: σ, shape (N, n), n at least 10.
     :param fractions: shares of the three parts; they sum to 1.
     """
     front_end, middle_end = part_ends(influence.shape[-1], fractions)
-    ascending = namespace(influence).sort(influence, axis=-1)
-    front = leading(influence, ascending, front_end)
-    front_and_middle = leading(influence, ascending, middle_end)
-    return Parts(front, front_and_middle & ~front, ~front_and_middle)
+    rank = ranks(influence)
+    return Parts(rank < front_end, (rank >= front_end) & (rank < middle_end), rank >= middle_end)
 
 
 def middle_influence(influence: Array, fractions: Sequence[float]) -> Array:
@@ -106,23 +93,17 @@ def similarity_to(template: Array) -> Callable[[Array], Array]:
     :param template: T, shape (n,).
     """
     xp = namespace(template)
+    template = _of_length_one(template)
+    return lambda middle: xp.sum(_of_length_one(middle) * template, axis=-1)
+
+
+def _of_length_one(vectors: Array) -> Array:
+    """Return vectors divided by their norms; those that are zero stay zero."""
+    norm = namespace(vectors).linalg.vector_norm
     # Influence is tiny where the model is sure. It is scaled first, so that its squares do not
     # underflow.
-    template = _scaled_to_one(template)
-    square = xp.sum(template * template, axis=-1)
-
-    def of(middle: Array) -> Array:
-        middle = _scaled_to_one(middle)
-        product = xp.sum(middle * template, axis=-1)
-        norms = xp.sqrt(xp.sum(middle * middle, axis=-1) * square)
-        return product / (norms + TINY)
-
-    return of
-
-
-def _scaled_to_one(vectors: Array) -> Array:
-    xp = namespace(vectors)
-    return vectors / (xp.max(xp.abs(vectors), axis=-1, keepdims=True) + TINY)
+    scaled = vectors / (norm(vectors, axis=-1, keepdims=True, ord=math.inf) + TINY)
+    return scaled / (norm(scaled, axis=-1, keepdims=True) + TINY)
 
 
 def perturbation_weights(influence: Array, k1: int, k2: int) -> Array:
@@ -133,10 +114,8 @@ def perturbation_weights(influence: Array, k1: int, k2: int) -> Array:
     :param k2: number of tail neurons to weaken.
     :return: shape (N, n), dtype of `influence`.
     """
-    xp = namespace(influence)
-    ascending = xp.sort(influence, axis=-1)
-    front = leading(influence, ascending, k1)
-    tail = ~leading(influence, ascending, influence.shape[-1] - k2)
+    xp, rank, n = namespace(influence), ranks(influence), influence.shape[-1]
+    front, tail = rank < k1, rank >= n - k2
     return xp.astype(front, influence.dtype) - xp.astype(tail, influence.dtype)
 
 
@@ -210,4 +189,4 @@ def defended_gradient(
 
 
 def _shifted(x: Array, perturbation: Array, strength: float, pixels: PixelRange) -> Array:
-    return x + pixels.span * (strength * brightness(x, pixels) * perturbation)
+    return x + strength * pixels.span * brightness(x, pixels) * perturbation

@@ -1,5 +1,6 @@
 """Checks whether a fit and a classifier belong together: the same scale of images and model."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy.typing as npt
 from art_nip.estimators.base import EstimatorAdapter
 from art_nip.estimators.probing import probe_images
 from art_nip.nip.bank import Fitted
+from art_nip.utils.arrays import Array
 from art_nip.utils.ranges import same_range
 
 
@@ -55,17 +57,20 @@ SCORE_TOLERANCE = 0.05
 """The share of their spread by which scores of one model may differ: devices round differently."""
 
 
-def answers(adapter: EstimatorAdapter, clip_values: tuple[Any, Any]) -> npt.NDArray[np.float32]:
+def answers(
+    outputs: Callable[[Array], Array], adapter: EstimatorAdapter, clip_values: tuple[Any, Any]
+) -> npt.NDArray[np.float32]:
     """Return what a model gives for made-up images, shape (images, nb_classes).
 
     Weights do not determine all that a model does: many models scale images by other numbers.
 
+    :param outputs: function from images to what the model gives.
     :param adapter: the model.
     :param clip_values: range (min, max) of the images.
     :return: float32; NaN if the model does not answer twice alike, so that answers prove nothing.
     """
     images = adapter.tensor(probe_images(adapter.input_shape, clip_values))
-    once, again = (np.asarray(adapter.numpy(adapter.outputs(images)), np.float32) for _ in "12")
+    once, again = (np.asarray(adapter.numpy(outputs(images)), np.float32) for _ in "12")
     return once if _alike(once, again) else np.full_like(once, np.nan)
 
 
@@ -88,4 +93,5 @@ def changed_since(
     """
     if adapter.fingerprint() != fitted.fingerprint:
         return STALE
-    return None if _alike(fitted.answers, answers(adapter, clip_values)) else OTHER_ANSWERS
+    now = answers(adapter.outputs, adapter, clip_values)
+    return None if _alike(fitted.answers, now) else OTHER_ANSWERS

@@ -521,20 +521,20 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             )
         return self._fitted
 
-    @_undisturbed
     def _ready(self) -> _AtWork:
         """Return the retrieval at work, on the device that the model is on now."""
         fitted, device = self._require_fit(), self._adapter.device
         self._warn_if_stale(fitted)
         if self._at_work is None or self._at_work.reader.device != device:
-            context = self._context
-            added = partial(neurons.defended, strength=self.strength, pixels=context.pixels)
-            self._at_work = _AtWork(
-                self.parameters.retrieval.reader(context),
-                self._adapter.compiled(added),
-                context.pixels,
-            )
+            self._at_work = self._made_ready()
         return self._at_work
+
+    @_undisturbed
+    def _made_ready(self) -> _AtWork:
+        context = self._context
+        added = partial(neurons.defended, strength=self.strength, pixels=context.pixels)
+        reader = self.parameters.retrieval.reader(context)
+        return _AtWork(reader, self._adapter.compiled(added), context.pixels)
 
     def _warn_if_stale(self, fitted: Fitted) -> None:
         """Warn once if the weights are not those of the fit.
@@ -546,7 +546,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         if mark != self._mark and not self._is_stale:
             self._mark, self._is_stale = mark, self._adapter.fingerprint() != fitted.fingerprint
             if self._is_stale:
-                warnings.warn(STALE, stacklevel=5)
+                warnings.warn(STALE, stacklevel=4)
 
     # As a part of ART
 

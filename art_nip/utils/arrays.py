@@ -45,22 +45,3 @@ def to_numpy(x: Any) -> Any:
     if framework in (Framework.PYTORCH, Framework.TENSORFLOW):
         return code_of("art_nip.utils", framework).to_numpy(x)
     return x
-
-
-MOST_COUNTED_IN_INT32 = 2**31 - 1
-MOST_COUNTED_IN_FLOAT32 = 2**24
-"""The dtypes hold every whole number up to these."""
-
-
-def counting_dtype(array: Array, most: int) -> Any:
-    """Return a dtype in which things are counted exactly, on the device of an array.
-
-    TensorFlow has no kernels on GPUs for sums of int32, and would count on the host.
-
-    :param array: as of `namespace`.
-    :param most: the largest number that may be counted to.
-    """
-    xp = namespace(array)
-    if framework_of(array) is not Framework.TENSORFLOW:
-        return xp.int64 if most > MOST_COUNTED_IN_INT32 else xp.int32
-    return xp.float32 if most <= MOST_COUNTED_IN_FLOAT32 else xp.int64

@@ -61,11 +61,11 @@ def namespace() -> Any:
         abs=tf.abs,
         all=lambda x, *, axis=None: tf.reduce_all(x, axis),
         argmax=lambda x, *, axis: tf.argmax(x, axis),
+        argsort=_argsort,
         astype=tf.cast,
         clip=tf.clip_by_value,
         concat=lambda arrays, *, axis=0: tf.concat(arrays, axis),
         conj=tf.math.conj,
-        cumulative_sum=lambda x, *, axis, dtype: tf.cumsum(tf.cast(x, dtype), axis),
         exp=tf.exp,
         # Of the last two axes, whichever are named: those of images with channels first.
         fft=SimpleNamespace(
@@ -77,6 +77,9 @@ def namespace() -> Any:
         float64=tf.float64,
         int32=tf.int32,
         int64=tf.int64,
+        linalg=SimpleNamespace(
+            vector_norm=lambda x, *, axis, keepdims=False, ord=2: tf.norm(x, ord, axis, keepdims)
+        ),
         log=tf.math.log,
         matmul=tf.matmul,
         max=lambda x, *, axis=None, keepdims=False: tf.reduce_max(x, axis, keepdims),
@@ -91,7 +94,6 @@ def namespace() -> Any:
         searchsorted=lambda x, values: tf.searchsorted(x, values, out_type=tf.int64),
         sign=tf.sign,
         sin=tf.sin,
-        sort=lambda x, *, axis: tf.sort(x, axis),
         sqrt=tf.sqrt,
         sum=lambda x, *, axis=None, dtype=None, keepdims=False: tf.reduce_sum(
             x if dtype is None else tf.cast(x, dtype), axis, keepdims
@@ -101,6 +103,12 @@ def namespace() -> Any:
         where=tf.where,
         zeros_like=tf.zeros_like,
     )
+
+
+def _argsort(x: Any, *, axis: int, descending: bool = False, stable: bool = True) -> Any:
+    order = tf.argsort(x, axis, "DESCENDING" if descending else "ASCENDING", stable)
+    # Not int32, which GPUs compare on the host.
+    return tf.cast(order, tf.int64)
 
 
 def to_numpy(tensor: tf.Tensor | tf.Variable) -> npt.NDArray[Any]:

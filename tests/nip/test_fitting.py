@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from art_nip import NIPPreprocessor
+from art_nip.estimators.probing import N_PROBES
 from art_nip.nip.bank import CodesInMemory
 from art_nip.nip.retrieval import ClassEvidence, Nearest, ViewEvidence
 from tests.helpers import make_classifier
@@ -299,7 +300,8 @@ def test_class_retrieval_computes_none_behind_the_first_batch(classifier, bank, 
 
     monkeypatch.setattr(nip._adapter, "observer", counting)
     nip.fit(*bank)
-    assert passes == [50]
+    # Behind the images come those made up for the file.
+    assert passes == [50, N_PROBES, N_PROBES]
 
 
 def test_images_are_kept_only_for_what_learns():

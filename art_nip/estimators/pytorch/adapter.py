@@ -26,9 +26,9 @@ from art_nip.estimators.pytorch.tracing import hangs_on_past, trace
 from art_nip.estimators.traced import Traced
 from art_nip.utils.kept import Kept
 from art_nip.utils.pytorch import (
-    buffers_of,
     check_runs_as_written,
     device_of,
+    modules_of,
     parameters_of,
     to_numpy,
 )
@@ -108,7 +108,7 @@ class PyTorchAdapter(EstimatorAdapter):
         """Return neuron influence; see the base class."""
         if self._goes_elsewhere:
             with self.undisturbed(), torch.enable_grad():
-                return self._seen(_free(x).requires_grad_())[1]
+                return self._seen(_free(x).requires_grad_())[2]
         neurons: list[Tensor] = []
 
         def start_of_graph(output: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ class PyTorchAdapter(EstimatorAdapter):
         with self._working() as dtype, torch.no_grad():
             with passing_through(self.model, self.layer, start_of_graph):
                 outputs = self._outputs(_free(x), dtype)
-            return self._influence(outputs, self._only(neurons))[0]
+            return self._influence(outputs, self._only(neurons))
 
     def outputs(self, x: Tensor) -> Tensor:
         """Return what the model gives; see the base class."""
@@ -186,13 +186,13 @@ class PyTorchAdapter(EstimatorAdapter):
     def _observe(self, x: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
         with self.undisturbed(), torch.enable_grad():
             x = _free(x).requires_grad_()
-            phi, influence, predicted = self._seen(x)
+            outputs, phi, influence = self._seen(x)
             w = weights(influence).reshape(phi.shape).to(phi.dtype)
             (perturbation,) = torch.autograd.grad(phi, x, grad_outputs=w)
-        return predicted, influence, perturbation
+        return outputs.detach(), influence, perturbation
 
     def _seen(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return neurons, in a graph that begins at the images, their influence, and classes."""
+        """Return outputs and neurons, in a graph that begins at the images, and influence."""
         neurons: list[Tensor] = []
         clones: list[Tensor] = []
         versions: list[int] = []
@@ -213,7 +213,7 @@ class PyTorchAdapter(EstimatorAdapter):
             )
         if self._goes_elsewhere is None:
             self._goes_elsewhere = hangs_on_past(outputs, phi, clones[-1])
-        return phi, *self._influence(outputs, phi)
+        return outputs, phi, self._influence(outputs, phi)
 
     def undisturbed(self) -> AbstractContextManager[None]:
         """Return a context outside of inference mode and autocast; see the base class."""
@@ -290,8 +290,12 @@ class PyTorchAdapter(EstimatorAdapter):
 
         Changes by way of `.data` are not counted.
         """
-        weights = chain(parameters_of(self.model), buffers_of(self.model))
-        return tuple((w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights)
+        return tuple(
+            (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
+            for part in modules_of(self.model)
+            for weight in chain(part._parameters.values(), part._buffers.values())
+            if weight is not None
+        )
 
     def _check_neurons(self) -> None:
         self._goes_elsewhere = None
@@ -361,8 +365,8 @@ class PyTorchAdapter(EstimatorAdapter):
 
     def _input_dtype(self) -> torch.dtype:
         """Return the precision in which the model takes images: float32 wherever it can."""
-        own = frozenset(weight.dtype for weight in parameters_of(self.model))
-        own = frozenset(dtype for dtype in own if dtype.is_floating_point)
+        every = {weight.dtype for weight in parameters_of(self.model)}
+        own = frozenset(dtype for dtype in every if dtype.is_floating_point)
         if own <= {torch.float32}:
             return torch.float32
         if self._cached_input_dtypes is None:
@@ -407,17 +411,16 @@ class PyTorchAdapter(EstimatorAdapter):
         factor = torch.maximum(given, _least_factor(given)[:, None])
         return logits + (outputs - given) / factor
 
-    def _influence(self, outputs: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
-        """Return influence in float32, and the predicted class c."""
-        slopes, factor, predicted = self._score(outputs.detach())
+    def _influence(self, outputs: Tensor, phi: Tensor) -> Tensor:
+        """Return influence in float32."""
+        slopes, factor = self._score(outputs.detach())
         (gradient,) = torch.autograd.grad(
             outputs, phi, grad_outputs=slopes, retain_graph=phi.grad_fn is not None
         )
-        influence = (gradient.float() * phi.detach().float()).flatten(1) * factor[:, None]
-        return influence, predicted
+        return (gradient.float() * phi.detach().float()).flatten(1) * factor[:, None]
 
-    def _score(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradient of a score to outputs, the factor from it to that of y_c, and c.
+    def _score(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradient of a score to outputs, and the factor from it to that of y_c.
 
         The score has gradients about 1, that low precision does not lose: where the model is sure,
         y_c changes by less than float16 can tell from nothing.
@@ -430,17 +433,17 @@ class PyTorchAdapter(EstimatorAdapter):
             factor = torch.maximum(top * rest, _least_factor(outputs))
             factor = torch.where(rest > SMALLEST, factor, torch.ones_like(rest))
             slopes = (-1 / factor)[:, None].expand_as(outputs).scatter(1, predicted, 0)
-            return slopes, factor, predicted[:, 0]
+            return slopes, factor
         if self._score_is_output:
             slopes = torch.zeros_like(outputs).scatter_(1, predicted, 1)
-            return slopes, torch.ones_like(outputs[:, 0]), predicted[:, 0]
+            return slopes, torch.ones_like(outputs[:, 0])
         # y = sigmoid(lead), so ∂y = y (1 - y) ∂lead, and the lead is over the logsumexp of others.
         y = outputs.softmax(1)
         rest = y.scatter(1, predicted, 0).sum(dim=1)
         factor = y.gather(1, predicted)[:, 0] * rest
         others = outputs.scatter(1, predicted, -torch.inf)
         slopes = others.softmax(1).neg_().scatter_(1, predicted, 1)
-        return slopes, factor, predicted[:, 0]
+        return slopes, factor
 
     def _only(self, neurons: list[Tensor]) -> Tensor:
         if len(neurons) != 1:

@@ -319,20 +319,20 @@ class TensorFlowAdapter(EstimatorAdapter):
     def _influence(self, x: Tensor) -> Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             phi, outputs = self._neurons_and_outputs(x, tape)
-        slopes, factor, _ = self._score(outputs)
+        slopes, factor = self._score(outputs)
         return _influence_of(tape.gradient(outputs, phi, slopes), phi, factor)
 
     def _observe(self, x: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
         with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
             tape.watch(x)
             phi, outputs = self._neurons_and_outputs(x, tape)
-        slopes, factor, predicted = self._score(outputs)
+        slopes, factor = self._score(outputs)
         influence = _influence_of(tape.gradient(outputs, phi, slopes), phi, factor)
         w = tf.cast(tf.reshape(weights(influence), tf.shape(phi)), phi.dtype)
         # TensorFlow has no gradient of rounding, where PyTorch has zero.
         zero = tf.UnconnectedGradients.ZERO
         perturbation = tape.gradient(phi, x, output_gradients=w, unconnected_gradients=zero)
-        return predicted, influence, perturbation
+        return outputs, influence, perturbation
 
     def _neurons_and_outputs(self, x: Tensor, tape: Any) -> tuple[Tensor, Tensor]:
         """Run the model on a tape that watches the neurons; return these and outputs."""
@@ -393,8 +393,8 @@ class TensorFlowAdapter(EstimatorAdapter):
         factor = tf.maximum(given, _least_factor(given)[:, None])
         return tf.math.log(tf.maximum(given, SMALLEST)) + (outputs - given) / factor
 
-    def _score(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradient of a score to outputs, the factor from it to that of y_c, and c.
+    def _score(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradient of a score to outputs, and the factor from it to that of y_c.
 
         The score has gradients about 1, that low precision does not lose: where the model is sure,
         y_c changes by less than float16 can tell from nothing.
@@ -402,7 +402,7 @@ class TensorFlowAdapter(EstimatorAdapter):
         predicted = tf.argmax(outputs, axis=1)
         is_top = tf.one_hot(predicted, self.nb_classes, on_value=True, off_value=False)
         if self._score_is_output and not self._gives_probabilities:
-            return tf.cast(is_top, outputs.dtype), tf.ones_like(outputs[:, 0]), predicted
+            return tf.cast(is_top, outputs.dtype), tf.ones_like(outputs[:, 0])
         y = outputs if self._gives_probabilities else tf.nn.softmax(outputs)
         rest = tf.reduce_sum(tf.where(is_top, 0.0, y), axis=1)
         factor = tf.reduce_max(y, axis=1) * rest
@@ -410,10 +410,10 @@ class TensorFlowAdapter(EstimatorAdapter):
             # ∂y_c = -∂rest, as they sum to 1; 1 - y_c would be lost where y_c is rounded to 1.
             factor = tf.maximum(factor, _least_factor(outputs))
             factor = tf.where(rest > SMALLEST, factor, tf.ones_like(rest))
-            return tf.where(is_top, 0.0, -1 / factor[:, None]), factor, predicted
+            return tf.where(is_top, 0.0, -1 / factor[:, None]), factor
         # y = sigmoid(lead), so ∂y = y (1 - y) ∂lead, and the lead is over the logsumexp of others.
         others = tf.nn.softmax(tf.where(is_top, outputs.dtype.min, outputs))
-        return tf.where(is_top, 1.0, -others), factor, predicted
+        return tf.where(is_top, 1.0, -others), factor
 
 
 def _off_tape() -> AbstractContextManager[None]:
