@@ -67,10 +67,10 @@ CHOSEN = {
     ),
     "cifar10-resnet20": MixedEvidence(
         ShallowEvidence(layers=("features.12", "features.16", "features.20")),
-        weight=0.3,
+        weight=0.1,
     ),
 }
-"""The evidence, and the weight that `choose` found."""
+"""The evidence, and the weight that `choose` found; it found none on CIFAR-10: the least tried."""
 
 
 class Subject:
