@@ -33,9 +33,10 @@ class SquareAttack(evasion.SquareAttack):  # type: ignore[misc]
 
     def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
         """Return adversarial examples; `y` are true classes, None the predicted ones."""
-        given = self._estimator
-        self._estimator = clone(clone_with(_Remembering, given))
-        self._estimator._answers = _Answers(REMEMBERED * len(x))
+        given: Any = self.estimator
+        remembering = clone(clone_with(_Remembering, given))
+        vars(remembering)["_answers"] = _Answers(REMEMBERED * len(x))
+        self._estimator = remembering
         try:
             adversarial: Floats = super().generate(x, y, **kwargs)
         finally:
