@@ -6,14 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from art.attacks import evasion
 
+from art_nip.attacks.base import Array, Floats
 from art_nip.attacks.gradient_estimators import differ
 from art_nip.estimators.clones import clone, clone_with
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
 
 REMEMBERED = 4
 """How many images are remembered, as a multiple of those that are attacked."""
@@ -32,6 +29,7 @@ class SquareAttack(evasion.SquareAttack):  # type: ignore[misc]
     """
 
     made_as_art_does = True
+    _estimator: Any
 
     def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
         """Return adversarial examples; `y` are true classes, None the predicted ones."""
@@ -50,7 +48,8 @@ class _Remembering:
 
     def predict(self, x: Array, *arguments: Any, **keywords: Any) -> Array:
         predict = super().predict  # type: ignore[misc]
-        answers: _Answers = vars(self)["_answers"]
+        state: Any = self
+        answers: _Answers = state._answers
         return answers.of(x, lambda images: np.asarray(predict(images, *arguments, **keywords)))
 
 
