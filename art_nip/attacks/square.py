@@ -49,7 +49,8 @@ class _Remembering:
 
     def predict(self, x: Array, *arguments: Any, **keywords: Any) -> Array:
         predict = super().predict  # type: ignore[misc]
-        answers: _Answers = vars(self)["_answers"]
+        state: Any = self
+        answers: _Answers = state._answers
         return answers.of(x, lambda images: np.asarray(predict(images, *arguments, **keywords)))
 
 
