@@ -244,6 +244,7 @@ def install() -> None:
         making.impl(operation, _made_by(operation), "PrivateUse1")
     _registered.extend((rest, making))
     copyreg.pickle(torch.device, lambda device: (_device_of_pickle, (str(device),)))
+    torch.serialization.add_safe_globals([_tensor_of_pickle, _device_of_pickle])
     torch.autograd._engine_run_backward = _backward_with_checked_places
     torch.tensor, torch.as_tensor = map(_by_way_of_host, (torch.tensor, torch.as_tensor))
 
