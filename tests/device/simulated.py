@@ -7,8 +7,10 @@ It stands on the part of PyTorch for backends written in Python, "PrivateUse1". 
 is in all of the process.
 """
 
+import copyreg
 import functools
 from collections import OrderedDict
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -90,10 +92,9 @@ class SimulatedTensor(torch.Tensor):
         return format(self.item() if self.ndim == 0 else repr(self), spec)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        arguments = (self.detach().cpu(), self.dtype, str(self.device), self.requires_grad)
         if isinstance(self, torch.nn.Parameter):
             return _utils._rebuild_parameter, (self.detach(), self.requires_grad, OrderedDict())
-        return _utils._rebuild_device_tensor_from_cpu_tensor, arguments
+        return _tensor_of_pickle, (self.detach().cpu(), self.requires_grad)
 
     def numpy(self, *, force: bool = False) -> Any:
         if not force:
@@ -109,6 +110,17 @@ class SimulatedTensor(torch.Tensor):
 
 # EagerPy, and so Foolbox, knows tensors by the name of their package.
 SimulatedTensor.__module__, SimulatedTensor.__qualname__ = "torch", "Tensor"
+
+
+def _tensor_of_pickle(values: torch.Tensor, requires_grad: bool) -> torch.Tensor:
+    return values.to(_device_of_pickle(f"{NAME}:0")).requires_grad_(requires_grad)
+
+
+def _device_of_pickle(name: str) -> torch.device:
+    """Return a device; a process of workers has this one from here on."""
+    if name.startswith(NAME):
+        import_module("tests.device.plugin")
+    return torch.device(name)
 
 
 def _with_tensors(index: Any) -> Any:
@@ -231,6 +243,8 @@ def install() -> None:
     for operation in (aten.empty.memory_format, aten.empty_strided.default):
         making.impl(operation, _made_by(operation), "PrivateUse1")
     _registered.extend((rest, making))
+    copyreg.pickle(torch.device, lambda device: (_device_of_pickle, (str(device),)))
+    torch.serialization.add_safe_globals([_tensor_of_pickle, _device_of_pickle])
     torch.autograd._engine_run_backward = _backward_with_checked_places
     torch.tensor, torch.as_tensor = map(_by_way_of_host, (torch.tensor, torch.as_tensor))
 

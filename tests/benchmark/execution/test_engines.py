@@ -12,12 +12,10 @@ from joblib.externals.loky import get_reusable_executor
 
 from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.execution.engines import Engine
-from tests.helpers import make_classifier, on_host_only, to_framework
+from tests.helpers import make_classifier, to_framework
 
 PGD = {"eps": 0.2, "eps_step": 0.05, "max_iter": 4}
 FEW = 10
-
-elsewhere = on_host_only("The processes of workers do not have the simulated device.")
 
 
 def places():
@@ -127,24 +125,20 @@ def assert_same(table, expected):
 
 
 @pytest.mark.parametrize("framework", ["pytorch", "tensorflow"])
-@elsewhere
 def test_two_processes_give_the_same_table(run, alone, framework, tmp_path):
     assert_same(run(framework, tmp_path, jobs=2), alone[framework])
 
 
-@elsewhere
 def test_a_dask_cluster_gives_the_same_table(run, alone, dask_cluster, tmp_path):
     table = run("pytorch", tmp_path, engine="dask", jobs=2, address=dask_cluster)
     assert_same(table, alone["pytorch"])
 
 
-@elsewhere
 def test_threads_of_one_worker_do_not_disturb_each_other(run, alone, threads, tmp_path):
     table = run("pytorch", tmp_path, engine="dask", jobs=4, address=threads)
     assert_same(table, alone["pytorch"])
 
 
-@elsewhere
 def test_a_ray_cluster_gives_the_same_table_and_stays(run, alone, ray_cluster, tmp_path):
     import ray
 

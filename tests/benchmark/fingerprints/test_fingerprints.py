@@ -26,7 +26,7 @@ from art_nip import NIPPreprocessor, zoo
 from art_nip.benchmark.fingerprints import fingerprint, versions
 from art_nip.estimators.single_precision import single_precision
 from art_nip.zoo.classifiers import TrainedModel, load, save
-from tests.helpers import make_classifier, to_framework
+from tests.helpers import ON_DEVICE, make_classifier, to_framework
 
 # Plain values
 
@@ -410,6 +410,8 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+if sys.argv[4] == "True":
+    import tests.device.plugin
 from tests.benchmark.fingerprints.test_fingerprints import of_everything
 print(json.dumps(of_everything(sys.argv[2], Path(sys.argv[3]))))
 """
@@ -445,7 +447,7 @@ def test_other_processes_find_the_same(framework, lenet, tmp_path):
     assert len(set(here.values())) == len(here)
     root = str(Path(__file__).parents[3])
     run = subprocess.run(
-        [sys.executable, "-c", SCRIPT, root, framework, str(weights)],
+        [sys.executable, "-c", SCRIPT, root, framework, str(weights), str(ON_DEVICE)],
         env={**os.environ, "PYTHONHASHSEED": "1"},
         capture_output=True,
         check=True,
