@@ -4,7 +4,6 @@ defence, as if the defences were not there on the way back, or of what chooses c
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from art_nip.attacks.parameters import UnsuitableClassifierError
 from art_nip.estimators.clones import clone, clone_with
 from art_nip.utils.arrays import namespace, to_numpy
 from art_nip.utils.frameworks import Framework, code_of, framework_of
+from art_nip.utils.warned import warn
 from art_nip.zoo.suppression import auxiliary_logits, suppressing_layers
 
 RANDOM_ABOVE = 1e-4
@@ -41,11 +41,10 @@ class _ZeroWhereThereIsNone:
             found = None
         if found is not None:
             return found
-        warnings.warn(
+        warn(
             f"This {type(self).__name__}, with its defences, gives the loss no gradient to the "
             "images at all. It counts as zero: attacks by gradients go nowhere. Take bpda, or an "
-            "attack without gradients.",
-            stacklevel=2,
+            "attack without gradients."
         )
         return np.zeros_like(x) if isinstance(x, np.ndarray) else 0 * x
 

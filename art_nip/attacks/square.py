@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -33,14 +36,14 @@ class SquareAttack(evasion.SquareAttack):  # type: ignore[misc]
 
     def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
         """Return adversarial examples; `y` are true classes, None the predicted ones."""
-        given: Any = self.estimator
-        remembering = clone(clone_with(_Remembering, given))
+        remembering = clone(clone_with(_Remembering, self.estimator))
         vars(remembering)["_answers"] = _Answers(REMEMBERED * len(x))
-        self._estimator = remembering
-        try:
-            adversarial: Floats = super().generate(x, y, **kwargs)
-        finally:
-            self._estimator = given
+        # Of a copy, so that threads may share an attack.
+        attack = copy.copy(self)
+        attack._estimator = remembering
+        if isinstance(self.loss, MethodType) and self.loss.__self__ is self:
+            attack.loss = MethodType(self.loss.__func__, attack)
+        adversarial: Floats = super(SquareAttack, attack).generate(x, y, **kwargs)
         return adversarial
 
 
@@ -70,7 +73,7 @@ class _Answers:
         """Return the scores of images, of those that are not remembered by `predict`."""
         if self._is_random:
             return predict(x)
-        keys = [image.tobytes() for image in x]
+        keys = [_key(image) for image in x]
         known = np.array([key in self._scores for key in keys], np.bool_)
         before = [self._scores[key] for key in keys if key in self._scores]
         if before:
@@ -92,3 +95,8 @@ class _Answers:
             self._scores[key] = of_image
         for key in list(self._scores)[: -self._size]:
             del self._scores[key]
+
+
+def _key(image: Array) -> bytes:
+    """Return a digest of an image: large images themselves would fill the memory."""
+    return hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from art_nip.data.decoding import decode
 from art_nip.data.images import Part
 from art_nip.data.labels import class_indices
 from art_nip.data.parquet_files import parquet_part
+from art_nip.utils.warned import warn
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp")
 
@@ -128,8 +128,7 @@ def _is_image(entry: Path) -> bool:
 
 def _warn(path: Path, skipped: list[Path], images: int) -> None:
     first = sorted(skipped)[0].relative_to(path)
-    warnings.warn(
+    warn(
         f"{path}: skipped {len(skipped)} of its entries, such as {first}, and read {images} images "
-        f"({', '.join(SUFFIXES)} in one folder for each class).",
-        stacklevel=2,
+        f"({', '.join(SUFFIXES)} in one folder for each class)."
     )

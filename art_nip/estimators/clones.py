@@ -1,6 +1,9 @@
 """Clones of ART classifiers: they share the model, and nothing done to one shows on the other."""
 
+import inspect
 import types
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -14,9 +17,18 @@ def clone(estimator: Any, kind: Any = None) -> Any:
     # Not copy.copy: ART's classifiers write their weights to a file when copied.
     other: Any = object.__new__(kind or type(estimator))
     vars(other).update(vars(estimator))
-    # ART changes this list in place when defences are set.
-    other.preprocessing_operations = list(estimator.preprocessing_operations)
+    for slot in _slots(type(estimator)):
+        with suppress(AttributeError):  # not every slot holds something
+            slot.__set__(other, slot.__get__(estimator))
+    # ART changes this list in place when defences are set. A class may refuse to have it set.
+    vars(other)["preprocessing_operations"] = list(estimator.preprocessing_operations)
     return other
+
+
+def _slots(kind: type) -> Iterator[Any]:
+    """Yield the `__slots__` of a class and its bases: attributes that `vars` does not have."""
+    for base in kind.__mro__:
+        yield from (value for value in vars(base).values() if inspect.ismemberdescriptor(value))
 
 
 def clone_with(mixin: type, estimator: Any) -> Any:

@@ -5,7 +5,6 @@ does not grow with the number of images.
 """
 
 import math
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, nullcontext
 from functools import cache, cached_property, partial
@@ -27,6 +26,7 @@ from art_nip.nip.partner import answers
 from art_nip.nip.retrieval import Context
 from art_nip.nip.template import NeuronTemplate
 from art_nip.utils.arrays import Array
+from art_nip.utils.warned import warn
 
 Kind = TypeVar("Kind")
 
@@ -178,12 +178,11 @@ class _Found:
                 "has no gradient, as rounding, out of the model."
             )
         if self._without_influence:
-            warnings.warn(
+            warn(
                 f"{self._without_influence / self._images:.1%} of the benign images have no "
                 f"influence in layer {str(self._adapter.layer)!r}: it is 0 in every neuron, as the "
                 "model is surer of them than its numbers can tell. Their similarity δ is 0, "
-                'and what is retrieved by it arbitrary. confidence="logit" does not underflow.',
-                stacklevel=4,
+                'and what is retrieved by it arbitrary. confidence="logit" does not underflow.'
             )
 
     @cached_property

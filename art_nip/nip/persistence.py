@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +17,7 @@ from art_nip.nip.parameters import Parameters
 from art_nip.nip.partner import changed_since, check_images_alike
 from art_nip.nip.retrieval.registry import check_loadable
 from art_nip.utils.files import clear_leftovers, destination
+from art_nip.utils.warned import warn
 
 if TYPE_CHECKING:
     from art_nip.nip.preprocessor import NIPPreprocessor
@@ -74,7 +74,7 @@ def save(path: Path, adapter: EstimatorAdapter, parameters: Parameters, fitted: 
     check_loadable(parameters.retrieval)
     changed = changed_since(fitted, adapter, parameters.clip_values)
     if changed:
-        warnings.warn(f"{changed} The file is for the model of then.", stacklevel=3)
+        warn(f"{changed} The file is for the model of then.")
     bank_file.save(path, fitted.arrays(), metadata)
 
 

@@ -7,7 +7,6 @@ chain.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -49,6 +48,7 @@ from art_nip.utils.validation import (
     is_predicting,
     numeric,
 )
+from art_nip.utils.warned import warn
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -546,7 +546,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         if mark != self._mark and not self._is_stale:
             self._mark, self._is_stale = mark, self._adapter.fingerprint() != fitted.fingerprint
             if self._is_stale:
-                warnings.warn(STALE, stacklevel=4)
+                warn(STALE)
 
     # As a part of ART
 

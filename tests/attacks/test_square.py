@@ -1,10 +1,14 @@
 """Square asks the classifier about no image twice, but where its answers are random."""
 
+import threading
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 from art.attacks import evasion
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
+from art.estimators.classification import BlackBoxClassifierNeuralNetwork
 
 from art_nip.attacks import SquareAttack
 from art_nip.estimators.clones import defended
@@ -104,3 +108,47 @@ def test_a_defence_that_becomes_random_is_found_out(lenet, digits):
         attack.generate(x, y)
     # From then on all that are left are asked about three times in each query, not once.
     assert len(calls) > 3 * 40 - 2 * 25
+
+
+def test_threads_share_an_attack(classifier, images):
+    x, y = images["test"][0][:4], images["test"][1][:4]
+    attack = SquareAttack(classifier, **PARAMETERS)
+    inside = threading.Barrier(2, timeout=60)
+    loss, seen = attack.loss.__func__, set()
+
+    def waiting(self, x, y):
+        if self not in seen:
+            seen.add(self)
+            inside.wait()
+        return loss(self, x, y)
+
+    attack.loss = waiting.__get__(attack)
+    threads = [threading.Thread(target=attack.generate, args=(x, y)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 2
+    assert attack.estimator is classifier
+    assert attack.loss.__self__ is attack
+
+
+def test_images_themselves_are_not_remembered():
+    x = np.random.default_rng(0).random((20, 3, 64, 64), dtype=np.float32)
+    held = []
+
+    def scores(images):
+        held.append(tracemalloc.get_traced_memory()[0])
+        return np.tile(np.float32([[0.6, 0.4]]), (len(images), 1))
+
+    classifier = BlackBoxClassifierNeuralNetwork(
+        scores, (3, 64, 64), 2, clip_values=(0.0, 1.0), channels_first=True
+    )
+    attack = SquareAttack(classifier, eps=0.1, max_iter=10, verbose=False)
+    tracemalloc.start()
+    try:
+        attack.generate(x, np.zeros(len(x), np.int64))
+    finally:
+        tracemalloc.stop()
+    # Four times as many images as are attacked are remembered; ART itself holds some copies.
+    assert max(held) < 6 * x.nbytes

@@ -113,6 +113,30 @@ def test_moving_and_saving_weights_changes_nothing(own, framework, images):
         nip(images["test"][0][:3])
 
 
+USES = {
+    "call": lambda nip, classifier, x: nip(x),
+    "retrieve": lambda nip, classifier, x: nip.retrieve(x),
+    "forward": lambda nip, classifier, x: nip.forward(nip._adapter.tensor(x)),
+    "estimate_gradient": lambda nip, classifier, x: nip.estimate_gradient(x, x),
+    "predict": lambda nip, classifier, x: classifier.predict(x),
+    "evidence": lambda nip, classifier, x: nip.evidence(x),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_the_warning_points_at_the_line_that_uses_it(framework, lenet, images, use):
+    classifier = make_classifier(framework, own_model(framework, lenet))
+    retrieval = "class" if use == "evidence" else "similarity"
+    nip = fitted(classifier, images["bank"][0][:60], retrieval=retrieval)
+    attached = nip.attach(classifier)
+    weights = {name: weight * 1.1 for name, weight in zoo.get_weights(classifier.model).items()}
+    zoo.set_weights(classifier.model, weights)
+    with pytest.warns(UserWarning, match=STALE[:30]) as found:
+        USES[use](nip, attached, images["test"][0][:3])
+    stale = next(each for each in found if str(each.message) == STALE)
+    assert stale.filename == __file__
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
 def test_a_nip_and_its_classifier_travel_together(lenet, digits, tmp_path, monkeypatch, copied):
     monkeypatch.setattr("art.config.ART_DATA_PATH", str(tmp_path))

@@ -77,3 +77,21 @@ def test_weights_keep_their_order_in_memory_and_move_as_by_the_plain_optimiser(m
         trained.append([weight.detach().numpy() for weight in model.parameters()])
     for one, other in zip(*trained, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_pytorch_without_the_one_pass_on_this_device_takes_the_plain_optimiser(monkeypatch):
+    plain, made = torch.optim.AdamW, []
+
+    def before_24(parameters, fused=False, **keywords):
+        if fused:
+            raise RuntimeError("`fused=True` requires all the params to be … of ['cuda', 'xpu'].")
+        made.append(plain(parameters, **keywords))
+        return made[-1]
+
+    monkeypatch.setattr(torch.optim, "AdamW", before_24)
+    model = small("pytorch")
+    before = [weight.detach().clone() for weight in model.parameters()]
+    x = np.random.default_rng(0).random((8, *SMALL_SHAPE["pytorch"]), np.float32)
+    training.training_step(model, Recipe(bfloat16=False))(x, x, np.arange(8) % 4, 1e-3)
+    assert len(made) == 1
+    assert all((new != old).any() for new, old in zip(model.parameters(), before, strict=True))

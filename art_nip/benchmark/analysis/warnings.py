@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Sequence
 
 import pandas as pd
@@ -12,6 +11,7 @@ from tqdm.auto import tqdm
 from art_nip.attacks import NAMES
 from art_nip.benchmark.analysis.failures import causes
 from art_nip.benchmark.plan.attacks import AttackEntry
+from art_nip.utils.warned import warn
 
 
 class FailedCellsWarning(UserWarning):
@@ -40,7 +40,7 @@ def warn_of_failures(table: pd.DataFrame, verbose: bool) -> None:
     )
     if verbose:
         tqdm.write(text, file=sys.stderr)
-    warnings.warn(text, FailedCellsWarning, stacklevel=3)
+    warn(text, FailedCellsWarning)
 
 
 def warn_of_no_success(table: pd.DataFrame, attacks: Sequence[AttackEntry]) -> None:
@@ -51,11 +51,10 @@ def warn_of_no_success(table: pd.DataFrame, attacks: Sequence[AttackEntry]) -> N
     own = {entry.label for entry in attacks if entry.name not in NAMES}
     none = table[(table.metric == "asr") & (table.value == 0) & table.attack.isin(own)]
     for row in none.itertuples():
-        warnings.warn(
+        warn(
             f"The attack {row.attack!r} led none of {row.n} images away from its class, "
             f"defended by {row.defence!r}. It was given their true classes as labels: if it "
             "takes labels for targets, the images were there already. Then have it choose "
             "others, or make it with targeted=False.",
             NoSuccessWarning,
-            stacklevel=3,
         )

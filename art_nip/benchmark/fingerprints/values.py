@@ -7,7 +7,6 @@ import hashlib
 import inspect
 import types
 import uuid
-import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
@@ -19,6 +18,7 @@ from art.estimators.estimator import BaseEstimator
 from art_nip.benchmark.fingerprints import code, keras
 from art_nip.estimators.base import EstimatorAdapter
 from art_nip.utils.frameworks import Framework, code_of, framework_of
+from art_nip.utils.warned import warn
 
 # These change when a classifier is trained or moved, and do not change what it answers.
 IGNORED_PARAMETERS = {
@@ -47,10 +47,9 @@ def fingerprint(*values: Any) -> str:
     digest = hashlib.sha256()
     reader.update(digest, values, frozenset())
     if reader.unseen:
-        warnings.warn(
+        warn(
             f"What {', '.join(sorted(reader.unseen))} does cannot be read from it, so that no "
-            "change of it would be noticed: what depends on it is computed anew each time.",
-            stacklevel=2,
+            "change of it would be noticed: what depends on it is computed anew each time."
         )
         digest.update(uuid.uuid4().bytes)
     return digest.hexdigest()[:LENGTH]

@@ -16,7 +16,7 @@ FIRST_WITH_BFLOAT16 = (8, 0)
 """The first GPUs that compute in bfloat16: Ampere. Before, it is emulated, and slow."""
 
 FUSED = ("cpu", "cuda")
-"""Devices on which AdamW takes its step in one pass over the weights."""
+"""Devices on which AdamW takes its step in one pass over the weights, "cpu" from PyTorch 2.4 on."""
 
 
 def seed_weights(seed: int) -> None:
@@ -36,11 +36,7 @@ def training_step(model: torch.nn.Module, recipe: Recipe, mean: float, std: floa
     :param std: the images are divided by it afterwards.
     """
     device = next(model.parameters()).device
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        weight_decay=recipe.weight_decay,
-        fused=device.type in FUSED,
-    )
+    optimizer = _adamw(model, recipe.weight_decay, device)
     known = _gpu_knows_bfloat16(device) if device.type == "cuda" else _cpu_knows_bfloat16()
     autocast = recipe.bfloat16 and known
 
@@ -83,6 +79,14 @@ def training_step(model: torch.nn.Module, recipe: Recipe, mean: float, std: floa
 
     model.eval()
     return step
+
+
+def _adamw(model: torch.nn.Module, weight_decay: float, device: torch.device) -> torch.optim.AdamW:
+    make = partial(torch.optim.AdamW, weight_decay=weight_decay)
+    try:
+        return make(model.parameters(), fused=device.type in FUSED)
+    except RuntimeError:  # before PyTorch 2.4
+        return make(model.parameters())
 
 
 def _gpu_knows_bfloat16(device: torch.device) -> bool:

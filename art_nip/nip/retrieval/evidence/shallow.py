@@ -1,6 +1,5 @@
 """Evidence of early layers: a linear discriminant tells which class their neurons suggest."""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -20,6 +19,7 @@ from art_nip.nip.retrieval.learner import learned_array
 from art_nip.nip.retrieval.vectors import neuron_vectors, pooled
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.validation import check_positive
+from art_nip.utils.warned import warn
 
 LONGEST_VECTOR = 2048
 """The largest number of values of a layer's vector, as far as pooling can reach it."""
@@ -225,11 +225,10 @@ def _warn_of_weakness(
     probabilities = [softmax(s / of) for s, of in zip(scores, temperatures, strict=True)]
     right = float((sum(probabilities).argmax(axis=1) == labels).mean())
     if right < WEAK_ACCURACY:
-        warnings.warn(
+        warn(
             f"Early layers tell the class of only {right:.0%} of the benign images held out: class "
             "evidence will turn the others wrong, also where the model gets them right. Name other "
-            "layers, or take other evidence, such as GradedViewEvidence.",
-            stacklevel=2,
+            "layers, or take other evidence, such as GradedViewEvidence."
         )
 
 
