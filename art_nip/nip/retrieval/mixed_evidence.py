@@ -42,7 +42,8 @@ class MixedEvidence(ClassEvidence):
     preprocessor.
 
     It cannot help a model that is not robust: where an attack leaves the model sure of the wrong
-    class, the mixture is as wrong. What it does to robust ones is in docs/results/mixed.md. The fit
+    class, the mixture is as wrong. Nor does it pay where evidence knows no more than the model, as
+    on CIFAR-10. What it does to robust ones is in docs/results/mixed.md. The fit
     learns from all images that it is given, also from those that the model gets wrong: these are
     the ones that are to change. `art_nip.benchmark.choose_mixture` finds w and T on other images.
 
