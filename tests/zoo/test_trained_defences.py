@@ -361,7 +361,7 @@ def test_batch_norm_sees_each_batch_once(digits):
         training.training_step(model, recipe, 0.5, 0.25)(x, x, y, 0.0)
         moved.append(zoo.get_weights(model)["features.1.body.3.running_mean"])
     assert np.abs(moved[0]).max() > 0
-    np.testing.assert_allclose(*moved, rtol=1e-5)
+    np.testing.assert_allclose(*moved, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
