@@ -121,7 +121,7 @@ def as_classifier(
     return code_of("art_nip.zoo", framework).classifier(model, input_shape, nb_classes, **keywords)
 
 
-def save(path: Path, model: Any, trained: TrainedModel) -> None:
+def save(path: str | Path, model: Any, trained: TrainedModel) -> None:
     """Write a model's weights, whole or not at all.
 
     :param path: the file.
@@ -129,10 +129,10 @@ def save(path: Path, model: Any, trained: TrainedModel) -> None:
     :param trained: description of the model.
     """
     header = {"format": FORMAT, "trained": json.dumps(asdict(trained))}
-    write_arrays(path, zoo.get_weights(model), header)
+    write_arrays(Path(path), zoo.get_weights(model), header)
 
 
-def load(path: Path, framework: str) -> Any:
+def load(path: str | Path, framework: str) -> Any:
     """Return the ART classifier of a file of weights, in either framework.
 
     :param path: a file that `save` wrote.
@@ -158,14 +158,14 @@ def load(path: Path, framework: str) -> Any:
     )
 
 
-def read(path: Path) -> tuple[TrainedModel, dict[str, npt.NDArray[Any]]]:
+def read(path: str | Path) -> tuple[TrainedModel, dict[str, npt.NDArray[Any]]]:
     """Return the description of the model in a file, and the weights by name.
 
     :param path: a file that `save` wrote.
     :raises FileNotFoundError: if there is no such file.
     :raises ValueError: if it is truncated or of another kind.
     """
-    advice = "Train or copy it again."
+    path, advice = Path(path), "Train or copy it again."
     with reading(path, advice) as file:
         header = file.metadata() or {}
         if header.get("format") != FORMAT:

@@ -397,11 +397,11 @@ def test_a_file_serves_both_frameworks(defence, tmp_path, digits):
     pytest.importorskip("keras")
     model = create("tensorflow", defence)
     trained = TrainedModel("lenet5", (1, 28, 28), 10, 0.25, 0.5, defence=defence)
-    classifiers.save(tmp_path / "w.safetensors", model, trained)
+    classifiers.save(str(tmp_path / "w.safetensors"), model, trained)
     x = digits["test"][0][:20]
     expected = output(model, (x - 0.25) / 0.5, "tensorflow")
     for framework in ("pytorch", "tensorflow"):
-        found = classifiers.load(tmp_path / "w.safetensors", framework)
+        found = classifiers.load(str(tmp_path / "w.safetensors"), framework)
         np.testing.assert_allclose(found.predict(to_framework(x, framework)), expected, atol=1e-4)
 
 

@@ -226,9 +226,9 @@ def _warn_of_weakness(
     right = float((sum(probabilities).argmax(axis=1) == labels).mean())
     if right < WEAK_ACCURACY:
         warn(
-            f"Early layers tell the class of only {right:.0%} of the benign images held out: class "
-            "evidence will turn the others wrong, also where the model gets them right. Name other "
-            "layers, or take other evidence, such as GradedViewEvidence."
+            f"Early layers tell the class of only {right:.0%} of the benign images held out: where "
+            "their evidence decides, the others turn wrong, also those that the model gets right. "
+            "Name other layers, or take other evidence, such as GradedViewEvidence."
         )
 
 
