@@ -65,4 +65,7 @@ def fitted(subject: Loaded, setting: Setting, name: str) -> Any:
         "seed": setting.seed,
     }
     path = setting.results.file(f"fitted-{name}", determined_by, lambda path: fit().save(path))
-    return type(made).load(path)
+    try:
+        return type(made).load(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged. Delete it, and run again. ({error})") from error

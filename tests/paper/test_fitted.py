@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
 from art_nip.benchmark.fingerprints import fingerprint
 from art_nip.benchmark.plan.defences import Defence, defence_entries
@@ -38,6 +39,22 @@ def test_a_defence_is_fitted_once(name, subject, setting, monkeypatch):
     again = fitted(subject, setting, name)
     np.testing.assert_allclose(again(subject.x)[0], first, atol=1e-5)
     assert np.abs(first - subject.x).max() > 1e-3
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "empty"])
+def test_a_damaged_file_is_to_be_deleted(damage, subject, setting):
+    (path,) = (file for file in fitted_files(setting, subject) if "stl" in file.name)
+    whole = path.read_bytes()
+    made = {"cut": whole[:-8], "empty": b"", "foreign": save({"a": np.ones(3, np.float32)})}
+    path.write_bytes(made[damage])
+    try:
+        with pytest.raises(ValueError, match=rf"{path.name} is damaged\. Delete it"):
+            fitted(subject, setting, "stl")
+        path.unlink()
+        fitted(subject, setting, "stl")
+        assert load(path.read_bytes()).keys() == load(whole).keys()
+    finally:
+        path.write_bytes(whole)
 
 
 def test_another_bank_or_seed_is_another_fit(subject, setting, monkeypatch):

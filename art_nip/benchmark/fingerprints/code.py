@@ -28,17 +28,18 @@ PACKAGES = (
 VERSIONED = {"art", "art_nip", "numpy", "torch", "tensorflow", "keras"}
 """Packages that `versions` and `own_code` cover already."""
 
-RESULT_FOLDERS = ("attacks", "benchmark", "defences", "estimators", "nip", "utils", "zoo")
+RESULT_FOLDERS = (
+    *("attacks", "benchmark", "data", "defences", "detection", "estimators", "nip", "utils"),
+    "zoo",
+)
 """The folders of this package whose code determines results."""
 
 WITHOUT_EFFECT = tuple(
     f"benchmark/{place}"
-    for place in (
-        *("analysis", "export", "report", "schema.py", "spec"),
-        *("plan/attacks.py", "plan/defences.py", "plan/given.py", "plan/trial.py"),
-    )
+    for place in ("analysis", "export", "plan/trial.py", "report", "schema.py", "spec")
 )
-"""Files and folders in them whose code changes nothing that the store of a benchmark keeps."""
+"""Files and folders in them whose code changes nothing that the store of a benchmark keeps: no task
+runs any of it, but for the words and records of the schema."""
 
 IGNORED_CLASS_ENTRIES = {
     *("__abstractmethods__", "__annotations__", "__dataclass_fields__", "__dataclass_params__"),
@@ -68,14 +69,20 @@ def own_code() -> str:
     """
     if is_installed("art_nip"):
         return ""
-    root = Path(art_nip.__file__).parent
-    digest = hashlib.sha256((root / "metrics.py").read_bytes())
-    for folder in RESULT_FOLDERS:
-        for path in sorted((root / folder).rglob("*.py")):
-            place = path.relative_to(root)
-            if not any(map(place.is_relative_to, WITHOUT_EFFECT)):
-                digest.update(f"{place}:".encode() + path.read_bytes())
+    digest = hashlib.sha256()
+    for place, path in files_of_results():
+        digest.update(f"{place}:".encode() + path.read_bytes())
     return digest.hexdigest()[:32]
+
+
+def files_of_results() -> Iterator[tuple[Path, Path]]:
+    """Yield the files of this package whose code determines results: place in it, and path."""
+    root = Path(art_nip.__file__).parent
+    folders = (path for folder in RESULT_FOLDERS for path in sorted((root / folder).rglob("*.py")))
+    for path in (root / "metrics.py", *folders):
+        place = path.relative_to(root)
+        if not any(map(place.is_relative_to, WITHOUT_EFFECT)):
+            yield place, path
 
 
 @cache
