@@ -99,4 +99,4 @@ class _Answers:
 
 def _key(image: Array) -> bytes:
     """Return a digest of an image: large images themselves would fill the memory."""
-    return hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
