@@ -52,10 +52,10 @@ def parameters_of(module: torch.nn.Module) -> Iterator[torch.Tensor]:
                 yield weight
 
 
-def buffers_of(module: torch.nn.Module) -> Iterator[torch.Tensor]:
-    """Yield a module's buffers, shared ones again; in a fraction of `buffers()`' time."""
+def weights_of(module: torch.nn.Module) -> Iterator[torch.Tensor]:
+    """Yield a module's parameters and buffers, part by part, shared ones again."""
     for part in modules_of(module):
-        for weight in part._buffers.values():
+        for weight in chain(part._parameters.values(), part._buffers.values()):
             if weight is not None:
                 yield weight
 
@@ -65,7 +65,7 @@ def device_of(module: torch.nn.Module) -> torch.device | None:
 
     :param module: a module; None is returned if it has neither.
     """
-    weights = chain(parameters_of(module), buffers_of(module))
+    weights = chain(parameters_of(module), weights_of(module))
     return next((weight.device for weight in weights), None)
 
 

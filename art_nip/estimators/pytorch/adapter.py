@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,9 +27,9 @@ from art_nip.utils.kept import Kept
 from art_nip.utils.pytorch import (
     check_runs_as_written,
     device_of,
-    modules_of,
     parameters_of,
     to_numpy,
+    weights_of,
 )
 
 if TYPE_CHECKING:
@@ -292,9 +291,7 @@ class PyTorchAdapter(EstimatorAdapter):
         """
         return tuple(
             (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
-            for part in modules_of(self.model)
-            for weight in chain(part._parameters.values(), part._buffers.values())
-            if weight is not None
+            for weight in weights_of(self.model)
         )
 
     def _check_neurons(self) -> None:

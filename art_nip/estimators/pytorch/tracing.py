@@ -17,6 +17,7 @@ from art_nip.estimators.values import (
     problem_of_input,
     problem_of_output,
 )
+from art_nip.utils.pytorch import to_numpy
 
 Kinds = tuple[str, bool, bool | None]
 
@@ -40,7 +41,7 @@ def trace(model: nn.Module, run: Callable[[Tensor], Any], x: Tensor) -> Traced:
             "nb_classes). Wrap the model in one that returns it."
         )
     graph = Graph(tracer.sources(images, scores), tracer.place(images), tracer.place(scores))
-    outputs = scores.detach().float().cpu().numpy()
+    outputs = to_numpy(scores.float())
     names = tuple(name for name, _ in model.named_modules() if name)
     return Traced(tuple(tracer.calls), graph, outputs, names, parts_of_jit(model))
 

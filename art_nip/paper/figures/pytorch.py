@@ -10,6 +10,7 @@ import torch
 
 from art_nip.estimators.module import as_module
 from art_nip.utils.optional import require
+from art_nip.utils.pytorch import to_numpy
 
 
 def grad_cam(classifier: Any, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -26,5 +27,5 @@ def grad_cam(classifier: Any, x: npt.NDArray[np.float32]) -> npt.NDArray[np.floa
     targets = torch.from_numpy(classifier.predict(x).argmax(axis=1)).to(classifier.device)
     maps = captum.LayerGradCam(module, last).attribute(images, targets, relu_attributions=True)
     sized = captum.LayerAttribution.interpolate(maps, x.shape[2:], "bilinear")
-    found: npt.NDArray[np.float32] = sized.detach().cpu().numpy()[:, 0]
+    found: npt.NDArray[np.float32] = to_numpy(sized)[:, 0]
     return found

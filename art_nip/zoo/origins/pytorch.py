@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from art_nip.utils.pytorch import to_numpy
 from art_nip.zoo.origins.base import NoLogitsError
 
 PREFIXES = ("module.", "_orig_mod.")
@@ -69,8 +70,7 @@ def outputs(model: nn.Module, x: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         result = model(torch.from_numpy(x).to(device))
     if not isinstance(result, Tensor):
         raise NoLogitsError(f"a {type(result).__name__}")
-    array: npt.NDArray[Any] = result.float().cpu().numpy()
-    return array
+    return to_numpy(result.float())
 
 
 def selected(model: nn.Module, input_shape: tuple[int, ...], classes: Sequence[int]) -> nn.Module:

@@ -47,34 +47,29 @@ def ray_cluster():
         ray.shutdown()
 
 
+def dask_scheduler(**workers):
+    """Yield the address of a scheduler while it runs."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(dashboard_address=None, **workers) as cluster:
+        yield cluster.scheduler_address
+
+
 @pytest.fixture(scope="module")
 def dask_cluster():
     """The address of a scheduler with two workers."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None
-    ) as cluster:
-        yield cluster.scheduler_address
+    yield from dask_scheduler(n_workers=2, threads_per_worker=1)
 
 
 @pytest.fixture(scope="module")
 def one_thread():
     """The address of a scheduler with a worker of one thread."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, dashboard_address=None
-    ) as cluster:
-        yield cluster.scheduler_address
+    yield from dask_scheduler(n_workers=1, threads_per_worker=1)
 
 
 @pytest.fixture(scope="module")
 def threads():
     """The address of a scheduler with one worker of four threads, as `dask worker` starts it."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=4, processes=False, dashboard_address=None
-    ) as cluster:
-        yield cluster.scheduler_address
+    yield from dask_scheduler(n_workers=1, threads_per_worker=4, processes=False)
 
 
 @pytest.fixture(scope="module")
