@@ -188,14 +188,15 @@ def by_pgd(classifier: Any, x: np.ndarray, y: np.ndarray, found: dict[str, np.nd
     """Add which images are still right after each attack and those before."""
     right = list(found.values())[-1].copy()
     followed, generator = Followed(classifier), torch.Generator().manual_seed(int(y.sum()))
-    images, labels = torch.from_numpy(x), torch.from_numpy(y)
+    images, labels = (torch.from_numpy(of).to(classifier.device) for of in (x, y))
     for parts, rank, noise in PGD if followed.is_mixed else PGD_OF_BASE:
         name = f"{' + '.join(parts)}, {'away' if rank is None else rank}{', noise' * noise}"
         if name in found:
             continue
         rows = torch.from_numpy(np.flatnonzero(right))
         x0, target = images[rows], labels[rows]
-        moved = x0 + noise * EPS * (2 * torch.rand(x0.shape, generator=generator) - 1)
+        drawn = torch.rand(x0.shape, generator=generator).to(classifier.device)
+        moved = x0 + noise * EPS * (2 * drawn - 1)
         if rank is not None:
             scores = sum(followed(x0)[part].log_softmax(1) for part in parts).detach()
             target = scores.scatter(1, target[:, None], -torch.inf).topk(rank + 1).indices[:, rank]
@@ -203,7 +204,7 @@ def by_pgd(classifier: Any, x: np.ndarray, y: np.ndarray, found: dict[str, np.nd
         for size in EPS / 2 * np.geomspace(1, 1 / 40, 40):
             at = moved[left].clamp(0, 1).requires_grad_()
             scores = followed(at)
-            wrong = scores["verdict"].argmax(1) != labels[rows[left]]
+            wrong = (scores["verdict"].argmax(1) != labels[rows[left]]).cpu()
             right[rows[left[wrong]]] = False
             way = 0
             for part, times in Counter(parts).items():
@@ -216,8 +217,8 @@ def by_pgd(classifier: Any, x: np.ndarray, y: np.ndarray, found: dict[str, np.nd
             left = left[~wrong]
             if not len(left):
                 break
-        final = classifier.predict(moved.clamp(0, 1).numpy()).argmax(1) == labels[rows].numpy()
-        right[rows] &= final
+        final = classifier.predict(moved.clamp(0, 1).cpu().numpy()).argmax(1)
+        right[rows] &= final == y[rows]
         found[name] = right.copy()
 
 

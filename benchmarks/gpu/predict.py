@@ -11,8 +11,8 @@ from art_nip.zoo.classifiers import as_classifier
 from benchmarks.gpu.bench import Bench, Figures, Rows
 
 SETTINGS = (
-    ("resnet20", 32, (256, 1024)),
-    ("vgg19", 32, (256, 1024)),
+    ("resnet20", 32, (1, 256, 1024)),
+    ("vgg19", 32, (1, 256, 1024)),
     ("mobilenet", 224, (64, 256)),
 )
 
@@ -43,8 +43,8 @@ def compiled_rows(bench: Bench) -> Rows:
     for name, side, batches in SETTINGS:
         side = bench.size(side, 32)
         classifier = bench.classifier(name, side)
-        x = bench.noise(bench.size(batches[0], 2), classifier.input_shape, seed=1)
-        what = f"{name} {side}×{side}, batch {batches[0]}"
+        x = bench.noise(bench.size(batches[-2], 2), classifier.input_shape, seed=1)
+        what = f"{name} {side}×{side}, batch {batches[-2]}"
         yield what, partial(_compiled, bench, classifier, x)
 
 

@@ -9,7 +9,7 @@ from benchmarks.gpu.bench import Bench, Figures, Rows
 
 
 def rows(bench: Bench) -> Rows:
-    for name in ("lenet5", "resnet20"):
+    for name in ("lenet5", "resnet20", "vgg19"):
         for half in (False, True):
             what = f"{name}, {'bfloat16' if half else 'float32'}"
             yield what, partial(_epoch, bench, name, half)

@@ -42,8 +42,7 @@ def training_step(model: torch.nn.Module, recipe: Recipe, mean: float, std: floa
 
     def tensor(images: Images) -> torch.Tensor:
         # Channels last in memory, in which convolutions compute faster; the layout passes on.
-        array = np.ascontiguousarray(images)
-        return torch.from_numpy(array).to(device, memory_format=torch.channels_last)
+        return torch.from_numpy(images).to(device, memory_format=torch.channels_last)
 
     def loss_of(x: Any, labels: Any, told: Any) -> Any:
         with (
