@@ -13,7 +13,12 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import (
+    PackageNotFoundError,
+    distributions,
+    packages_distributions,
+    version,
+)
 from pathlib import Path
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -27,6 +32,9 @@ PACKAGES = (
 
 VERSIONED = {"art", "art_nip", "numpy", "torch", "tensorflow", "keras"}
 """Packages that `versions` and `own_code` cover already."""
+
+SITES = {"site-packages", "dist-packages"}
+"""Names of the folders that Python has for installed packages."""
 
 RESULT_FOLDERS = (
     *("attacks", "benchmark", "data", "defences", "detection", "estimators", "nip", "utils"),
@@ -101,9 +109,22 @@ def is_installed(name: str) -> bool:
 @cache
 def _is_installed_file(file: str) -> bool:
     path = Path(file)
-    if {"site-packages", "dist-packages"} & set(path.parts) or file.startswith("<frozen"):
+    if SITES & set(path.parts) or file.startswith("<frozen"):
         return True
-    return any(path.is_relative_to(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib"))
+    of_python = (sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib"))
+    return any(map(path.is_relative_to, (*of_python, *_installed_elsewhere())))
+
+
+@cache
+def _installed_elsewhere() -> tuple[Path, ...]:
+    """Return what `pip install --target` has put into other folders: packages and modules."""
+    found = set()
+    for distribution in distributions():
+        folder = Path(str(distribution.locate_file("")))
+        # A working copy has no record of installed files.
+        if not SITES & set(folder.parts) and distribution.read_text("RECORD") is not None:
+            found |= {folder / file.parts[0] for file in distribution.files or ()}
+    return tuple(found)
 
 
 def _is_users_file(file: str) -> bool:

@@ -213,6 +213,28 @@ def test_code_in_files_beside_the_script_counts(script):
         assert values[0] == values[1] != values[2]
 
 
+def test_a_package_that_pip_has_put_elsewhere_counts_by_its_version(tmp_path):
+    """`pip install --target`, for machines without a network and for clusters."""
+    code = (
+        "import packed; from art_nip.benchmark.fingerprints import fingerprint;"
+        "print(fingerprint(packed))"
+    )
+
+    def found(size: int, version: str, record: str = "packed.py,,\n") -> str:
+        (tmp_path / "packed.py").write_text(f"SIZE = {size}\n")
+        folder = tmp_path / "packed.dist-info"
+        folder.mkdir(exist_ok=True)
+        (folder / "METADATA").write_text(f"Name: packed\nVersion: {version}\n")
+        (folder / "RECORD").write_text(record)
+        return subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        ).stdout  # fmt: skip
+
+    assert found(1, "1") == found(2, "1") != found(2, "2")
+    assert found(1, "1", record="") != found(2, "1", record="")
+
+
 def test_use_changes_no_fingerprint(script):
     import numpy as np
 
