@@ -2,6 +2,7 @@
 
 import sys
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,27 @@ import pytest
 
 from art_nip.zoo.classifiers import as_classifier
 
-FRAMEWORKS = ("pytorch", "tensorflow")
+PACKAGES = {"pytorch": "torch", "tensorflow": "tensorflow"}
+
+FRAMEWORKS = tuple(name for name, package in PACKAGES.items() if find_spec(package))
+"""Those that are installed; the others are not tested."""
+
+MISSING = {
+    package
+    for package in ("adv_lib", "distributed", "jupytext", "keras", "ray", "sporco", "tensorflow")
+    if find_spec(package) is None
+}
+"""Packages that are not installed, which tests import where they need them: they are skipped."""
+
+
+class ByFramework(dict[str, Any]):
+    """What there is of frameworks by their names; a test is skipped that asks for a missing one."""
+
+    def __missing__(self, name: str) -> Any:
+        if name in MISSING:
+            pytest.skip(f"needs {name}, which is not installed")
+        raise KeyError(name)
+
 
 ON_DEVICE = "tests.device.plugin" in sys.modules
 """Whether ART's PyTorch classifiers are on the simulated device."""

@@ -1,9 +1,7 @@
 """On the way of the images TensorFlow computes on the GPU, if there is one."""
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from art_nip import zoo
 from art_nip.estimators.tensorflow import adapter
@@ -12,6 +10,9 @@ from tests.device.helpers import WAYS, name_of
 from tests.device.placement import Followed
 from tests.helpers import make_classifier
 from tests.nip.helpers import fitted
+
+keras = pytest.importorskip("keras")
+tf = pytest.importorskip("tensorflow")
 
 
 @pytest.fixture(autouse=True)
