@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# On GPUs, float32 is to mean float32, in the processes that tests start too.
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
 from art_nip import NIPPreprocessor, zoo
@@ -26,12 +29,16 @@ from tests.helpers import (
     to_framework,
 )
 
-# They need a process that has the device: `make test-device`.
+# They need a GPU, or a process that has the simulated device: `make test-device`.
 collect_ignore = [] if ON_DEVICE else ["device"]
 
 # The first example of a framework pays for its start.
 settings.register_profile("art-nip", deadline=None)
 settings.load_profile("art-nip")
+
+# TF32 as docs/how-to/gpu.md says; and the same sums in the same order each time.
+torch.backends.cudnn.allow_tf32 = False
+torch.backends.cudnn.deterministic = True
 
 
 @pytest.hookimpl(wrapper=True)

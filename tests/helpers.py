@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from art_nip.zoo.classifiers import as_classifier
 
@@ -32,17 +33,25 @@ class ByFramework(dict[str, Any]):
         raise KeyError(name)
 
 
-ON_DEVICE = "tests.device.plugin" in sys.modules
+SIMULATED = "tests.device.plugin" in sys.modules
 """Whether ART's PyTorch classifiers are on the simulated device."""
+
+ON_DEVICE = SIMULATED or torch.cuda.is_available()
+"""Whether ART's PyTorch classifiers are on a device: the simulated one, or a GPU."""
 
 
 def on_host_only(reason: str) -> Any:
-    """Return the mark of a test that cannot run on the simulated device."""
+    """Return the mark of a test that cannot run on a device."""
     return pytest.mark.skipif(ON_DEVICE, reason=reason)
 
 
-no_inference_mode = on_host_only("The simulated device has no tensors of inference mode.")
-no_scatter = on_host_only("Without CUDA DataParallel cannot share work among devices.")
+def not_simulated(reason: str) -> Any:
+    """Return the mark of a test that can run on a GPU, but not on the simulated device."""
+    return pytest.mark.skipif(SIMULATED, reason=reason)
+
+
+no_inference_mode = not_simulated("The simulated device has no tensors of inference mode.")
+no_scatter = not_simulated("Without CUDA DataParallel cannot share work among devices.")
 
 
 def to_framework(x: np.ndarray, framework: str) -> np.ndarray:
@@ -53,15 +62,11 @@ def to_framework(x: np.ndarray, framework: str) -> np.ndarray:
 @cache
 def device() -> Any:
     """Return the device of PyTorch that ART's classifiers choose: a GPU, if there is one."""
-    import torch
-
     return make_classifier("pytorch", torch.nn.Linear(1, 2), (1,), 2).device
 
 
 def on_device(array: np.ndarray, **keywords: Any) -> Any:
     """Return an array as a tensor of PyTorch on the device that ART's classifiers choose."""
-    import torch
-
     return torch.tensor(array, device=device(), **keywords)
 
 

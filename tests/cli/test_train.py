@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -243,7 +244,7 @@ def test_train_command_takes_the_hub_without_a_folder(tmp_path):
     program = (
         "import sys; from art_nip import cli; sys.exit(cli.main(['train', 'gtsrb', 'lenet5']))"
     )
-    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "/usr/bin"}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     result = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
