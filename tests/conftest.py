@@ -9,6 +9,8 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # On GPUs, float32 is to mean float32, in the processes that tests start too.
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+# Without it, cuBLAS refuses `torch.use_deterministic_algorithms`.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import numpy as np
 import pytest
@@ -45,13 +47,15 @@ torch.backends.cudnn.deterministic = True
 def _skipped_if_a_package_is_missing(item: Any) -> Iterator[None]:
     """Skip a test if it, or a fixture of it, imports one of the missing packages.
 
-    Only imports of the tests' own count: where art_nip imports what is missing, the test fails.
+    Only imports of tests, and of scripts that they write, count: where art_nip or a library imports
+    what is missing, the test fails.
     """
     try:
         return (yield)
     except ModuleNotFoundError as error:
-        importing = traceback.extract_tb(error.__traceback__)[-1].filename
-        if error.name in MISSING and Path(importing).is_relative_to(Path(__file__).parent):
+        importing = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+        of_tests = not {"art_nip", "site-packages"} & {*importing.parts}
+        if error.name in MISSING and of_tests:
             pytest.skip(f"needs {error.name}, which is not installed")
         raise
 

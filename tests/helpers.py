@@ -70,6 +70,11 @@ def on_device(array: np.ndarray, **keywords: Any) -> Any:
     return torch.tensor(array, device=device(), **keywords)
 
 
+def autocast() -> Any:
+    """Return the context in which PyTorch computes in bfloat16 on the device of classifiers."""
+    return torch.autocast(device().type, torch.bfloat16)
+
+
 def make_classifier(
     framework: str,
     model: Any,
