@@ -61,7 +61,7 @@ def _waits_of_a_gpu() -> Iterator[None]:
         finally:
             torch.cuda.set_sync_debug_mode("default")
     for warning in seen:
-        if "synchronizing" in str(warning.message):
+        if "called a synchronizing" in str(warning.message):
             for meetings in _counting:
                 meetings.lines[WAIT, f"{warning.filename}:{warning.lineno}"] += 1
 
