@@ -32,7 +32,8 @@ test-device: .venv/dev
 test-gpu:
 	$(PYTHON) -m pip install -q --no-deps --no-build-isolation -e .
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile \
-		-o addopts=--strict-markers -rs -k "not tensorflow and not keras" tests
+		-o addopts=--strict-markers --continue-on-collection-errors -rs \
+		-k "not tensorflow and not keras" tests
 
 # Libraries that need torchvision, in an environment of their own: torchvision brings another PyTorch
 # along (6.4 GB on x86-64).
