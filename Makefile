@@ -9,7 +9,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 ON_DEVICE := $(BIN)/python -m pytest -p tests.device.plugin -n $(WORKERS) --dist loadfile
 
-.PHONY: demo paper test test-device test-tools lint docs clean
+.PHONY: demo paper test test-device test-gpu test-tools lint docs clean
 
 demo: .venv/demo-$(FRAMEWORK)
 	$(BIN)/art-nip demo --framework $(FRAMEWORK)
@@ -26,6 +26,14 @@ test: lint docs
 # All tests of PyTorch, as on a machine whose GPU is the simulated device.
 test-device: .venv/dev
 	OMP_NUM_THREADS=1 $(ON_DEVICE) -k "not tensorflow and not keras" tests
+
+# The same on the GPU of this machine, with what PYTHON has installed: what needs a package that is
+# not there is skipped, with that reason.
+test-gpu:
+	$(PYTHON) -m pip install -q --no-deps --no-build-isolation -e .
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile \
+		-o addopts=--strict-markers --continue-on-collection-errors -rs \
+		-k "not tensorflow and not keras" tests
 
 # Libraries that need torchvision, in an environment of their own: torchvision brings another PyTorch
 # along (6.4 GB on x86-64).

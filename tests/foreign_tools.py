@@ -1,6 +1,5 @@
 """Attack libraries that tests use beside ART, and how alike what their attacks leave is."""
 
-import importlib
 import sys
 from types import ModuleType
 from typing import Any
@@ -21,7 +20,9 @@ def adv_lib_attacks() -> Any:
     if "torchvision" in missing:
         sys.modules["torchvision"].models = None  # type: ignore[attr-defined]
     try:
-        return importlib.import_module("adv_lib.attacks")
+        import adv_lib.attacks
+
+        return adv_lib.attacks
     finally:
         for name in missing:
             del sys.modules[name]

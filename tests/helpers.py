@@ -2,26 +2,56 @@
 
 import sys
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from art_nip.zoo.classifiers import as_classifier
 
-FRAMEWORKS = ("pytorch", "tensorflow")
+PACKAGES = {"pytorch": "torch", "tensorflow": "tensorflow"}
 
-ON_DEVICE = "tests.device.plugin" in sys.modules
+FRAMEWORKS = tuple(name for name, package in PACKAGES.items() if find_spec(package))
+"""Those that are installed; the others are not tested."""
+
+MISSING = {
+    package
+    for package in ("adv_lib", "distributed", "jupytext", "keras", "ray", "sporco", "tensorflow")
+    if find_spec(package) is None
+}
+"""Packages that are not installed, which tests import where they need them: they are skipped."""
+
+
+class ByFramework(dict[str, Any]):
+    """What there is of frameworks by their names; a test is skipped that asks for a missing one."""
+
+    def __missing__(self, name: str) -> Any:
+        if name in MISSING:
+            pytest.skip(f"needs {name}, which is not installed")
+        raise KeyError(name)
+
+
+SIMULATED = "tests.device.plugin" in sys.modules
 """Whether ART's PyTorch classifiers are on the simulated device."""
+
+ON_DEVICE = SIMULATED or torch.cuda.is_available()
+"""Whether ART's PyTorch classifiers are on a device: the simulated one, or a GPU."""
 
 
 def on_host_only(reason: str) -> Any:
-    """Return the mark of a test that cannot run on the simulated device."""
+    """Return the mark of a test that cannot run on a device."""
     return pytest.mark.skipif(ON_DEVICE, reason=reason)
 
 
-no_inference_mode = on_host_only("The simulated device has no tensors of inference mode.")
-no_scatter = on_host_only("Without CUDA DataParallel cannot share work among devices.")
+def not_simulated(reason: str) -> Any:
+    """Return the mark of a test that can run on a GPU, but not on the simulated device."""
+    return pytest.mark.skipif(SIMULATED, reason=reason)
+
+
+no_inference_mode = not_simulated("The simulated device has no tensors of inference mode.")
+no_scatter = not_simulated("Without CUDA DataParallel cannot share work among devices.")
 
 
 def to_framework(x: np.ndarray, framework: str) -> np.ndarray:
@@ -32,16 +62,17 @@ def to_framework(x: np.ndarray, framework: str) -> np.ndarray:
 @cache
 def device() -> Any:
     """Return the device of PyTorch that ART's classifiers choose: a GPU, if there is one."""
-    import torch
-
     return make_classifier("pytorch", torch.nn.Linear(1, 2), (1,), 2).device
 
 
 def on_device(array: np.ndarray, **keywords: Any) -> Any:
     """Return an array as a tensor of PyTorch on the device that ART's classifiers choose."""
-    import torch
-
     return torch.tensor(array, device=device(), **keywords)
+
+
+def autocast() -> Any:
+    """Return the context in which PyTorch computes in bfloat16 on the device of classifiers."""
+    return torch.autocast(device().type, torch.bfloat16)
 
 
 def make_classifier(

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import jupytext
 import pytest
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -10,6 +9,8 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
 def test_a_notebook_and_its_text_have_the_same_cells(name):
+    import jupytext
+
     cells = [
         [(cell.cell_type, cell.source) for cell in jupytext.read(path).cells]
         for path in (NOTEBOOKS / f"{name}.ipynb", NOTEBOOKS / "text" / f"{name}.py")

@@ -186,7 +186,7 @@ class Bench:
         lines = Counter(
             f"{'/'.join(Path(found.filename).parts[-2:])}:{found.lineno}"
             for found in seen
-            if "synchronizing" in str(found.message)
+            if "called a synchronizing" in str(found.message)
         )
         return {"waits": sum(lines.values()), "lines": dict(lines.most_common(10))}
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 import torch
 from art.defences.preprocessor import SpatialSmoothing
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch, PreprocessorTensorFlowV2
@@ -59,7 +58,17 @@ class Hiding(PreprocessorPyTorch):
 
 class HidingTensorFlow(PreprocessorTensorFlowV2):
     def forward(self, x, y=None):
+        import tensorflow as tf
+
         return tf.stop_gradient(x), y
+
+
+def to_tensor(x, framework):
+    if framework == "pytorch":
+        return on_device(x)
+    import tensorflow as tf
+
+    return tf.constant(x)
 
 
 def targets(y, nb_classes=10):
@@ -90,7 +99,7 @@ def test_no_gradient_at_all_is_one_of_zero(lenet, digits, kind, defence, as_tens
     x, y = digits["test"][0][:4], targets(digits["test"][1][:4])
     x = x if kind == "pytorch" else np.moveaxis(x, 1, -1)
     hidden = defended(make_classifier(kind, lenet[kind]), defence())
-    given = (on_device(x) if kind == "pytorch" else tf.constant(x)) if as_tensor else x
+    given = to_tensor(x, kind) if as_tensor else x
     with pytest.warns(UserWarning, match="gives the loss no gradient"):
         found = averaged(hidden, 2).loss_gradient(given, y)
     assert type(found) is type(given)
@@ -147,7 +156,8 @@ def auxiliary_gradient(classifier, framework, x, y):
             classifier.model(given)
         loss = torch.nn.functional.cross_entropy(found[0], on_device(y))
         return torch.autograd.grad(loss, given)[0].numpy(force=True)
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     given = tf.constant(x)
     with tf.GradientTape() as tape, auxiliary_logits(layers, None) as found:
         tape.watch(given)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 import torch
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch, PreprocessorTensorFlowV2
 from art.estimators.classification import BlackBoxClassifier
@@ -11,6 +10,7 @@ from art_nip import NIPPreprocessor, attacks, zoo
 from art_nip.attacks.steering import SteeringAttack
 from art_nip.attacks.surrogates import led_by, loss_of, offers, standing_in, surrogate_losses
 from art_nip.estimators.clones import defended
+from art_nip.utils.arrays import namespace
 from art_nip.utils.surrogates import SurrogateLoss
 from tests.helpers import make_classifier, to_framework
 from tests.models import small
@@ -84,9 +84,10 @@ def test_a_classifier_may_offer_them_itself(lenet, digits):
 
 
 def test_a_stand_in_leads_where_gradients_are_hidden(framework, classifier, images):
-    hide = {"pytorch": lambda x: x.round(), "tensorflow": tf.round}[framework]
     kind = {"pytorch": PreprocessorPyTorch, "tensorflow": PreprocessorTensorFlowV2}[framework]
-    rounding = type("Rounding", (kind,), {"forward": lambda self, x, y=None: (hide(x), y)})()
+    rounding = type(
+        "Rounding", (kind,), {"forward": lambda self, x, y=None: (namespace(x).round(x), y)}
+    )()
     hidden = defended(classifier, rounding)
     x, y = images["test"][0][:20], images["test"][1][:20]
     led = led_by(hidden, classifier)

@@ -9,9 +9,7 @@ change the model are written for PyTorch only.
 from dataclasses import replace
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 import torch
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch, PreprocessorTensorFlowV2
 from torch import nn
@@ -58,6 +56,8 @@ class QuantisedTensorFlow(PreprocessorTensorFlowV2):
     """The same; TensorFlow says that there is no gradient."""
 
     def forward(self, x, y=None):
+        import tensorflow as tf
+
         return tf.round(x * LEVELS) / LEVELS, y
 
 
@@ -76,6 +76,8 @@ class ResizedTensorFlow(PreprocessorTensorFlowV2):
     """The same."""
 
     def forward(self, x, y=None):
+        import tensorflow as tf
+
         side = x.shape[1]
         size = int(tf.random.uniform((), SMALLEST, side + 1, tf.int32))
         left, top = (int(tf.random.uniform((), 0, side - size + 1, tf.int32)) for _ in range(2))
@@ -207,6 +209,8 @@ class Scale(nn.Module):
 
 
 def _saturated(model: Any) -> Any:
+    import keras
+
     scores = keras.layers.Rescaling(SATURATION)(model.output)
     return keras.Model(model.inputs[0], keras.layers.Softmax()(scores))
 

@@ -1,6 +1,5 @@
 """What users hand over wrongly is refused with a sentence before anything is computed."""
 
-import keras
 import numpy as np
 import pytest
 import torch
@@ -64,8 +63,17 @@ def test_an_attack_made_for_a_defended_classifier_may_go_through_the_defence(mak
     make(["steering"], ["nip"], threats=["adaptive"])
 
 
-@pytest.mark.parametrize("model", [torch.nn.Linear(2, 2), keras.Sequential(), torch.nn.Linear])
-def test_a_bare_model_is_no_classifier(make, model):
+def keras_model():
+    import keras
+
+    return keras.Sequential()
+
+
+@pytest.mark.parametrize(
+    "of", [lambda: torch.nn.Linear(2, 2), keras_model, lambda: torch.nn.Linear]
+)
+def test_a_bare_model_is_no_classifier(make, of):
+    model = of()
     with pytest.raises(TypeError, match="A benchmark takes a classifier of ART, and got"):
         make(["fgsm"], given=model)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu.bench import Bench
+from tests.helpers import on_host_only
 
 ROOT = Path(__file__).parents[2]
 MEASURED = (
@@ -62,6 +63,7 @@ def test_every_row_has_figures_or_a_reason(asked):
         assert figures or row["skipped"] in REASONS, row
 
 
+@on_host_only("A GPU rounds otherwise than the CPU.")
 def test_what_is_the_same_on_one_device_is_found_to_be(asked):
     against = [row for row in asked["rows"] if "against the CPU" in row["row"]]
     assert len(against) == 6

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from art_nip.zoo import classifiers, training
 from art_nip.zoo.architectures import BatchNorm
 from art_nip.zoo.classifiers import TrainedModel, as_classifier
 from art_nip.zoo.training import Recipe
-from tests.helpers import to_framework
+from tests.helpers import FRAMEWORKS, to_framework
 
 QUICK = Recipe(epochs=4, batch_size=50, shift=1, bfloat16=False)
 
@@ -131,7 +132,7 @@ def test_a_file_serves_both_frameworks(weights_file, lenet, digits):
     expected = as_classifier(
         lenet["pytorch"], "pytorch", (1, 28, 28), 10, preprocessing=(0.25, 0.5)
     ).predict(x)
-    for framework in ("pytorch", "tensorflow"):
+    for framework in FRAMEWORKS:
         classifier = classifiers.load(weights_file, framework)
         found = classifier.predict(to_framework(x, framework))
         np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -243,7 +244,7 @@ def test_train_command_takes_the_hub_without_a_folder(tmp_path):
     program = (
         "import sys; from art_nip import cli; sys.exit(cli.main(['train', 'gtsrb', 'lenet5']))"
     )
-    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "/usr/bin"}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     result = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,

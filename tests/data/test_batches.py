@@ -43,6 +43,12 @@ def tf_dataset(x, y):
     return tf.data.Dataset.from_tensor_slices((x, y)).batch(5)
 
 
+def as_tensorflow(x):
+    import tensorflow as tf
+
+    return tf.constant(x)
+
+
 def hugging_face(x, y, form="numpy"):
     import datasets
 
@@ -153,13 +159,12 @@ def test_every_source_gives_the_batches_of_the_arrays(data, kind):
 @pytest.mark.parametrize("kind", ["ndarray", "list", "tuple", "torch", "tensorflow", "nested"])
 def test_arrays_stay_arrays(data, kind):
     x, y = data
-    import tensorflow as tf
     import torch
 
     made = {
-        "ndarray": x, "list": list(x), "tuple": tuple(x), "torch": torch.from_numpy(x),
-        "tensorflow": tf.constant(x), "nested": x.tolist(),
-    }[kind]  # fmt: skip
+        "ndarray": np.asarray, "list": list, "tuple": tuple, "torch": torch.from_numpy,
+        "tensorflow": as_tensorflow, "nested": np.ndarray.tolist,
+    }[kind](x)  # fmt: skip
     assert not is_stream(made, SHAPE)
     found = list(batches_of(made, torch.from_numpy(y), WANTED, SIZE))
     assert np.array_equal(np.concatenate([images for images, _ in found]), x)

@@ -8,7 +8,7 @@ from sklearn.datasets import load_sample_images
 
 from art_nip import defences
 from art_nip.utils.seeds import seeded
-from tests.helpers import make_classifier
+from tests.helpers import FRAMEWORKS, make_classifier
 
 QUICK = {
     "sr": {"features": 4, "blocks": 1, "steps": 3, "seed": 0},
@@ -20,6 +20,13 @@ QUICK = {
 }
 SIDE, CLASSES = 32, 4
 LOOK_INSIDE = ("anti-adversary", "importance-masking", "nip")
+
+
+ENDINGS = tuple(
+    {"numpy": "", "pytorch": "PyTorch", "tensorflow": "TensorFlowV2"}[name]
+    for name in ("numpy", *FRAMEWORKS)
+)
+"""How the names of a defence's classes end: for NumPy, and for what is installed."""
 
 
 def crops(n: int, seed: int = 0) -> np.ndarray:

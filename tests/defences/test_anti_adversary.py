@@ -14,7 +14,7 @@ from art_nip import defences
 from art_nip.defences import AntiAdversary, AntiAdversaryPyTorch, AntiAdversaryTensorFlowV2
 from art_nip.estimators.pass_counting import counting
 from art_nip.testing import check_preprocessor
-from tests.helpers import make_classifier, on_device, to_framework
+from tests.helpers import FRAMEWORKS, ByFramework, make_classifier, on_device, to_framework
 
 layer_for = AntiAdversary.for_estimator
 
@@ -72,8 +72,8 @@ def test_the_benchmark_knows_it_by_name(classifier, images):
 
 def test_frameworks_agree_from_equal_weights(lenet, digits):
     x = digits["test"][0][:60]
-    found = {}
-    for framework in ("pytorch", "tensorflow"):
+    found = ByFramework()
+    for framework in FRAMEWORKS:
         classifier = make_classifier(framework, lenet[framework], preprocessing=(0.1, 0.3))
         found[framework] = layer_for(classifier)(to_framework(x, framework))[0]
     expected = to_framework(found["pytorch"], "tensorflow")

@@ -9,18 +9,11 @@ from sklearn.datasets import load_sample_images
 from art_nip import defences
 from art_nip.data import mnist
 from art_nip.testing import check_preprocessor
+from tests.defences.helpers import ENDINGS
 from tests.helpers import make_classifier
 
-DISTILLATION = (
-    "FeatureDistillation",
-    "FeatureDistillationPyTorch",
-    "FeatureDistillationTensorFlowV2",
-)
-VARIANCE = (
-    "TotalVarianceMinimization",
-    "TotalVarianceMinimizationPyTorch",
-    "TotalVarianceMinimizationTensorFlowV2",
-)
+DISTILLATION = tuple(f"FeatureDistillation{ending}" for ending in ENDINGS)
+VARIANCE = tuple(f"TotalVarianceMinimization{ending}" for ending in ENDINGS)
 NATIVE = [name for name in DISTILLATION + VARIANCE if name.endswith(("PyTorch", "V2"))]
 
 

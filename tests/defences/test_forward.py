@@ -8,7 +8,7 @@ from art_nip import defences
 from art_nip.estimators.clones import defended
 from art_nip.utils.seeds import seeded
 from tests.defences.helpers import Pictures, oriented
-from tests.helpers import make_classifier, on_device
+from tests.helpers import autocast, make_classifier, on_device
 
 NATIVE = ("tvm", "fdistill", "sr", "stl", "anti-adversary")
 IMAGE_DEFENCES = [n for n in defences.NAMES if n not in ("importance-masking", "nip")]
@@ -129,7 +129,7 @@ def test_modes_of_pytorch_change_nothing(name, mode, ready, pictures):
     modes = {
         "inference": torch.inference_mode(),
         "no_grad": torch.no_grad(),
-        "autocast": torch.autocast("cpu", torch.bfloat16),
+        "autocast": autocast(),
     }
     with modes[mode]:
         found = defence(x)[0]

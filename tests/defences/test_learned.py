@@ -9,13 +9,12 @@ from sklearn.exceptions import NotFittedError
 
 from art_nip import defences
 from art_nip.utils.files import reading
-from tests.defences.helpers import crops
+from tests.defences.helpers import ENDINGS, crops
 
 QUICK = {
     "SparseTransformation": {"n_filters": 8, "filter_size": 5, "n_crops": 16, "iterations": 5},
     "SuperResolution": {"features": 4, "blocks": 1, "steps": 2},
 }
-ENDINGS = ("", "PyTorch", "TensorFlowV2")
 
 
 @pytest.fixture(scope="module", params=QUICK)

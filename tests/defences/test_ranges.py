@@ -40,7 +40,7 @@ def of_unit(colour_models, bank, pictures):
 
 
 @pytest.mark.parametrize("given", RANGES)
-@pytest.mark.parametrize(("name", "framework"), cases())
+@pytest.mark.parametrize(("name", "framework"), [*cases()])
 def test_the_range_of_images_is_no_matter(
     name, framework, given, colour_models, bank, pictures, of_unit
 ):

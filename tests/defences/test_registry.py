@@ -12,7 +12,7 @@ from art.defences.preprocessor import (
 from art_nip import NIPPreprocessor, defences
 from art_nip.defences import FeatureDistillation, TotalVarianceMinimization
 from art_nip.utils.seeds import seeded
-from tests.helpers import make_classifier, to_framework
+from tests.helpers import FRAMEWORKS, ByFramework, make_classifier, to_framework
 
 
 @pytest.fixture
@@ -61,8 +61,8 @@ def test_each_defends_a_classifier_of_art(name, framework, classifier, lenet, im
 @pytest.mark.parametrize("name", [name for name in PREPROCESSORS if name not in LEARN])
 def test_both_orders_of_axes_give_the_same(name, lenet, digits):
     x = digits["test"][0][:4]
-    found = {}
-    for framework in ("pytorch", "tensorflow"):
+    found = ByFramework()
+    for framework in FRAMEWORKS:
         classifier = make_classifier(framework, lenet[framework])
         with seeded(3):
             found[framework] = defences.get(name).create(classifier)(to_framework(x, framework))[0]

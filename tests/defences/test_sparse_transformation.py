@@ -19,9 +19,10 @@ from art_nip.defences.sparse_coding import Spectra
 from art_nip.testing import check_preprocessor
 from art_nip.utils.files import reading
 from art_nip.utils.seeds import seeded
+from tests.defences.helpers import ENDINGS
 from tests.helpers import make_classifier, to_framework
 
-NAMES = ("SparseTransformation", "SparseTransformationPyTorch", "SparseTransformationTensorFlowV2")
+NAMES = tuple(f"SparseTransformation{ending}" for ending in ENDINGS)
 QUICK = {"n_filters": 16, "filter_size": 6, "iterations": 15, "n_crops": 64}
 
 

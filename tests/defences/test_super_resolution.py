@@ -20,9 +20,10 @@ from art_nip.defences.wavelets import bayes_shrink
 from art_nip.testing import check_preprocessor
 from art_nip.utils.arrays import to_numpy
 from art_nip.utils.seeds import seeded
+from tests.defences.helpers import ENDINGS
 from tests.helpers import make_classifier, to_framework
 
-NAMES = ("SuperResolution", "SuperResolutionPyTorch", "SuperResolutionTensorFlowV2")
+NAMES = tuple(f"SuperResolution{ending}" for ending in ENDINGS)
 TINY = {"features": 4, "blocks": 1, "steps": 2}
 
 
@@ -299,7 +300,7 @@ def test_a_failed_fit_keeps_the_network(photographs):
 
 
 def test_saved_networks_come_back_in_every_framework(photographs, files, tmp_path):
-    defence = make("SuperResolutionTensorFlowV2")
+    defence = make(NAMES[-1])
     defence.fit(photographs)
     path = tmp_path / "network.safetensors"
     defence.save(path)

@@ -87,7 +87,8 @@ def test_batches_and_frameworks_give_the_same_scores(detectors, digits):
         framework: detectors[framework][0].scores(to_framework(x, framework))
         for framework in FRAMEWORKS
     }
-    np.testing.assert_allclose(found["pytorch"], found["tensorflow"], rtol=1e-3, atol=1e-3)
+    for scores in found.values():
+        np.testing.assert_allclose(scores, found["pytorch"], rtol=1e-3, atol=1e-3)
     one = detectors["pytorch"][0]
     np.testing.assert_allclose(one.scores(x, batch_size=7), found["pytorch"], rtol=1e-4, atol=1e-4)
     report, is_adversarial = one.detect(x[:0])

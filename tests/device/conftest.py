@@ -1,4 +1,4 @@
-"""One model on the simulated device and on the host, and few digits."""
+"""One model on a device and on the host, and few digits."""
 
 import copy
 from typing import Any

@@ -1,10 +1,15 @@
-"""Counts how often the host and the simulated device meet."""
+"""Counts how often the host and a device meet."""
 
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+
+import torch
+
+from tests.helpers import SIMULATED
 
 UPLOAD, DOWNLOAD, WAIT = "upload", "download", "wait"
 """Host to device; device to host; and the host waits until the device has computed a value."""
@@ -14,7 +19,8 @@ UPLOAD, DOWNLOAD, WAIT = "upload", "download", "wait"
 class Meetings:
     """What was counted: kinds of meetings, and the lines of code that caused them.
 
-    A download is a wait too, but counts as a download only.
+    A download is a wait too, but counts as a download only. On a GPU, all that PyTorch tells of are
+    waits: for transfers, and for values.
     """
 
     lines: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -38,9 +44,26 @@ def counted() -> Iterator[Meetings]:
     meetings = Meetings()
     _counting.append(meetings)
     try:
-        yield meetings
+        with nullcontext() if SIMULATED else _waits_of_a_gpu():
+            yield meetings
     finally:
         _counting.remove(meetings)
+
+
+@contextmanager
+def _waits_of_a_gpu() -> Iterator[None]:
+    """Count what PyTorch warns of: operations that make the host wait."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    for warning in seen:
+        if "called a synchronizing" in str(warning.message):
+            for meetings in _counting:
+                meetings.lines[WAIT, f"{warning.filename}:{warning.lineno}"] += 1
 
 
 def note(kind: str) -> None:

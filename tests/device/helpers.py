@@ -1,4 +1,4 @@
-"""What tests on the simulated device share."""
+"""What tests on a device share: on the simulated one, or on a GPU."""
 
 from typing import Any
 
@@ -7,8 +7,12 @@ import torch
 
 from art_nip.nip.retrieval.evidence.registry import EVIDENCES
 from art_nip.nip.retrieval.registry import RETRIEVALS
+from tests.helpers import SIMULATED
 
-DEVICE = "sim:0"
+DEVICE = "sim:0" if SIMULATED else "cuda:0"
+
+ROUNDING: dict[str, float] = {"atol": 1e-5} if SIMULATED else {"atol": 1e-4, "rtol": 1e-3}
+"""How far what a device computes may be from what the host does; a GPU adds in another order."""
 
 WAYS: list[Any] = [
     *(name for name in RETRIEVALS if name != "class"),

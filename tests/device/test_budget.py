@@ -9,6 +9,7 @@ import pytest
 
 from tests.device.counting import DOWNLOAD, UPLOAD, WAIT, counted
 from tests.device.helpers import WAYS, name_of
+from tests.helpers import SIMULATED
 from tests.nip.helpers import fitted_on
 
 KINDS = (UPLOAD, DOWNLOAD, WAIT)
@@ -31,6 +32,11 @@ is a part of the model, which takes images as they come.
 
 OF_A_STEP = (2, 2, 0)
 """The same for one step more of class evidence."""
+
+
+def within(found, budget):
+    """Return whether there were no more meetings; on a GPU, every meeting is a wait."""
+    return (found <= budget).all() if SIMULATED else found.sum() <= budget.sum()
 
 
 @pytest.fixture
@@ -61,11 +67,11 @@ def test_meetings_for_each_batch(meetings, way, batches):
     if isinstance(way, dict):
         way = {**way, "steps": 1}
     found = meetings(way, batches)
-    assert (found <= batches * np.array(BUDGETS[name_of(way)])).all(), found
+    assert within(found, batches * np.array(BUDGETS[name_of(way)])), found
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if isinstance(way, dict)], ids=name_of)
 def test_meetings_for_each_step(meetings, way):
     few, many = (meetings({**way, "steps": steps, "lead": 100.0}) for steps in (2, 6))
     assert (many - few > 0).any()
-    assert (many - few <= 4 * np.array(OF_A_STEP)).all(), (many - few) / 4
+    assert within(many - few, 4 * np.array(OF_A_STEP)), (many - few) / 4

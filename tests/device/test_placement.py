@@ -1,22 +1,23 @@
 """On the way of the images TensorFlow computes on the GPU, if there is one."""
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from art_nip import zoo
-from art_nip.estimators.tensorflow import adapter
 from art_nip.nip.bank import DTYPES
 from tests.device.helpers import WAYS, name_of
-from tests.device.placement import Followed
 from tests.helpers import make_classifier
 from tests.nip.helpers import fitted
+
+keras = pytest.importorskip("keras")
+tf = pytest.importorskip("tensorflow")
+
+from tests.device.placement import Followed  # noqa: E402 - it imports TensorFlow
 
 
 @pytest.fixture(autouse=True)
 def _as_on_gpu(monkeypatch):
-    monkeypatch.setattr(adapter, "on_gpu", lambda: True)
+    monkeypatch.setattr("art_nip.estimators.tensorflow.adapter.on_gpu", lambda: True)
 
 
 @pytest.fixture(scope="module")

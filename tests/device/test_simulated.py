@@ -6,6 +6,9 @@ import torch
 
 from tests.device.counting import DOWNLOAD, UPLOAD, WAIT, counted
 from tests.device.helpers import DEVICE
+from tests.helpers import SIMULATED
+
+pytestmark = pytest.mark.skipif(not SIMULATED, reason="This is about the simulated device itself.")
 
 
 def test_it_computes_and_has_gradients():

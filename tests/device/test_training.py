@@ -9,6 +9,7 @@ from art_nip import zoo
 from art_nip.zoo import training
 from art_nip.zoo.training import Recipe
 from tests.device.helpers import DEVICE
+from tests.helpers import SIMULATED
 
 RECIPES = {
     "plain": (None, {}),
@@ -31,10 +32,13 @@ def test_as_on_the_host(digits, kind):
         training.train(trained, x, y, recipe, mean=0.1, std=0.9, verbose=False)
         assert all(weight.device.type in str(device) for weight in trained.parameters())
         weights.append(zoo.get_weights(trained))
-    # Autocast changes nothing on the simulated device, and its range is that of training.
-    atol = 0.05 if kind == "bfloat16" else 1e-4
+    # Autocast changes nothing on the simulated device, and its range is that of training. AdamW
+    # takes whole steps along gradients of nearly nothing, whose sign a GPU rounds otherwise.
+    atol = 1e-4 if SIMULATED and kind != "bfloat16" else 0.05
     for name, values in weights[0].items():
         np.testing.assert_allclose(values, weights[1][name], atol=atol, err_msg=name)
+        if kind != "bfloat16":
+            assert np.median(np.abs(values - weights[1][name])) <= 1e-3, name
     before = zoo.get_weights(model)
     assert any(np.abs(values - before[name]).max() > 0.01 for name, values in weights[0].items())
 

@@ -1,13 +1,14 @@
 """Which layer "auto" means in Keras models of many kinds, and what of them is refused."""
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from keras import layers
 
 from art_nip.estimators.base import adapter_for
 from tests.helpers import make_classifier
+
+keras = pytest.importorskip("keras")
+tf = pytest.importorskip("tensorflow")
+layers = keras.layers
 
 SHAPE = (16, 16, 3)
 

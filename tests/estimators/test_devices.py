@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 import torch
 
 from art_nip.estimators.base import adapter_for
 from art_nip.estimators.pytorch import adapter as of_pytorch
-from art_nip.estimators.tensorflow import adapter as of_tensorflow
 from art_nip.nip.neurons import ranks
 from tests.helpers import make_classifier
 from tests.models import SMALL_SHAPE, small
@@ -70,6 +68,8 @@ def test_an_array_moves_to_the_gpu_once_it_fits(monkeypatch):
 
 @pytest.mark.parametrize("there", [True, False])
 def test_tensorflow_holds_an_array_if_twice_its_size_is_free(there, monkeypatch):
+    import tensorflow as tf
+
     adapter = adapter_for(classifier("tensorflow"), "auto", "probability")
     asked = []
 
@@ -78,7 +78,7 @@ def test_tensorflow_holds_an_array_if_twice_its_size_is_free(there, monkeypatch)
         if not there:
             raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
 
-    monkeypatch.setattr(of_tensorflow, "on_gpu", lambda: True)
+    monkeypatch.setattr("art_nip.estimators.tensorflow.adapter.on_gpu", lambda: True)
     monkeypatch.setattr(tf, "zeros", zeros)
     array = np.arange(1000, dtype=np.float32)
     assert tf.is_tensor(adapter.held(array)) is there
@@ -87,8 +87,10 @@ def test_tensorflow_holds_an_array_if_twice_its_size_is_free(there, monkeypatch)
 
 @pytest.mark.parametrize("shape", [(4,), (3, 5, 1), (7,), (1, 1, 2), (28, 28, 1)])
 def test_tensorflow_fetches_no_rows_of_bytes_on_a_gpu(shape, monkeypatch):
+    import tensorflow as tf
+
     adapter = adapter_for(classifier("tensorflow"), "auto", "probability")
-    monkeypatch.setattr(of_tensorflow, "on_gpu", lambda: True)
+    monkeypatch.setattr("art_nip.estimators.tensorflow.adapter.on_gpu", lambda: True)
     # Every byte, also those that are NaN in a word.
     array = np.random.default_rng(0).integers(0, 256, (300, *shape), np.uint8)
     array[0] = 255
@@ -104,6 +106,8 @@ def test_tensorflow_fetches_no_rows_of_bytes_on_a_gpu(shape, monkeypatch):
 
 
 def test_neurons_are_ranked_in_what_gpus_compare():
+    import tensorflow as tf
+
     influence = np.random.default_rng(0).integers(-2, 3, (8, 50)).astype(np.float32)
     found = ranks(tf.constant(influence))
     assert found.dtype == tf.int64
@@ -141,6 +145,8 @@ def test_a_model_that_holds_no_tensor_is_where_its_classifier_is(monkeypatch):
 
 @pytest.mark.parametrize("retrieval", ["similarity", "nearest", "class"])
 def test_tensorflow_traces_the_look_up_once_for_all_sizes_of_batches(retrieval, monkeypatch):
+    import tensorflow as tf
+
     given = classifier("tensorflow")
     x = images("tensorflow", 60)
     nip = fitted(given, x, np.arange(60) % 4 * 0 + given.predict(x).argmax(1), retrieval)
@@ -155,6 +161,8 @@ def test_tensorflow_traces_the_look_up_once_for_all_sizes_of_batches(retrieval, 
 
 
 def test_no_tape_records_the_look_up():
+    import tensorflow as tf
+
     adapter = adapter_for(classifier("tensorflow"), "auto", "probability")
     x = tf.constant(images("tensorflow"))
     with tf.GradientTape() as tape:  # it watches all weights that are used

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from art.defences.postprocessor import ReverseSigmoid
 from art.defences.preprocessor import JpegCompression, SpatialSmoothingTensorFlowV2
 from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
@@ -14,6 +12,9 @@ from art.estimators.classification import KerasClassifier
 from art_nip import NIPPreprocessor, as_module, defences
 from art_nip.utils.seeds import seeded
 from tests.helpers import make_classifier, to_framework
+
+keras = pytest.importorskip("keras")
+tf = pytest.importorskip("tensorflow")
 
 ONE_HOT = np.eye(10, dtype=np.float32)
 STANDARDISED = {"preprocessing": (0.13, 0.31)}

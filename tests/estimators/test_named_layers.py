@@ -7,7 +7,13 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from art_nip.estimators.base import adapter_for
-from tests.helpers import device, make_classifier, no_inference_mode, on_host_only
+from tests.helpers import (
+    device,
+    make_classifier,
+    no_inference_mode,
+    not_simulated,
+    on_host_only,
+)
 
 SHAPE = (3, 16, 16)
 
@@ -16,7 +22,7 @@ def adapter(model, layer):
     return adapter_for(make_classifier("pytorch", model.eval(), SHAPE, 4), layer, "logit")
 
 
-needs_lstm = on_host_only("The simulated device has no LSTM.")
+needs_lstm = not_simulated("The simulated device has no LSTM.")
 
 
 class Called(nn.Module):

@@ -5,11 +5,11 @@ import pytest
 
 from art_nip import NIPPreprocessor
 from art_nip.estimators.base import adapter_for
-from tests.helpers import make_classifier, no_inference_mode, on_device, to_framework
+from tests.helpers import autocast, make_classifier, no_inference_mode, on_device, to_framework
 from tests.models import SMALL_SHAPE, small
 
 
-def wrapped(model, before, autocast=False):
+def wrapped(model, before, half=False):
     import torch
 
     class Wrapped(torch.nn.Module):
@@ -18,7 +18,7 @@ def wrapped(model, before, autocast=False):
             self.inner = model
 
         def forward(self, x):
-            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
                 return self.inner(before(x)).float()
 
     return Wrapped()
@@ -34,7 +34,7 @@ def in_precision(name):
         "half inside": lambda: wrapped(model.half(), lambda x: x.half()),
         "bfloat16": model.bfloat16,
         "bfloat16 inside": lambda: wrapped(model.bfloat16(), lambda x: x.bfloat16()),
-        "autocast inside": lambda: wrapped(model, lambda x: x, autocast=True),
+        "autocast inside": lambda: wrapped(model, lambda x: x, half=True),
     }[name]()
 
 
@@ -239,7 +239,7 @@ def test_modes_of_the_caller_change_nothing(retrieval, mode, made_within, lenet,
     within = {
         "inference_mode": torch.inference_mode,
         "no_grad": torch.no_grad,
-        "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+        "autocast": autocast,
     }[mode]
     (bank, labels), x = digits["bank"], digits["test"][0][:10]
     classifier = make_classifier("pytorch", lenet["pytorch"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from art.attacks.evasion import ProjectedGradientDescent
 
-from tests.helpers import FRAMEWORKS, make_classifier, to_framework
+from tests.helpers import FRAMEWORKS, ByFramework, make_classifier, to_framework
 from tests.nip.helpers import fitted
 
 
@@ -29,12 +29,14 @@ def attacked(attacked_digits, framework):
 def class_nips(lenet, digits):
     """A NIP with class evidence in each framework; tests leave them as they are."""
     x, y = digits["bank"]
-    return {
-        framework: fitted(
-            make_classifier(framework, lenet[framework]), to_framework(x, framework), y, "class"
-        )
-        for framework in FRAMEWORKS
-    }
+    return ByFramework(
+        {
+            framework: fitted(
+                make_classifier(framework, lenet[framework]), to_framework(x, framework), y, "class"
+            )
+            for framework in FRAMEWORKS
+        }
+    )
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Images as attacks make them: outside the range, and with NaN."""
 
-import keras
 import numpy as np
 import pytest
 from art.attacks.evasion import UniversalPerturbation
@@ -13,6 +12,8 @@ from tests.nip.helpers import fitted
 
 @pytest.fixture
 def keras_classifier(lenet):
+    import keras
+
     model = lenet["tensorflow"]
     model.compile(loss=keras.losses.CategoricalCrossentropy(from_logits=True))
     return KerasClassifier(model, clip_values=(0, 1))

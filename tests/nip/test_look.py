@@ -5,11 +5,11 @@ import pytest
 
 from art_nip import NIPPreprocessor
 from art_nip.benchmark.fingerprints import fingerprint
-from tests.helpers import make_classifier, on_host_only
+from tests.helpers import make_classifier, not_simulated
 from tests.models import SMALL_SHAPE, small, traces
 from tests.nip.helpers import fitted, predictions
 
-no_autocast = on_host_only("Autocast changes nothing on the simulated device.")
+no_autocast = not_simulated("Autocast changes nothing on the simulated device.")
 HALVES = ("bfloat16", "float16")
 RETRIEVALS = (
     "similarity",

@@ -15,7 +15,7 @@ from art_nip.benchmark import Benchmark, Defence, choose_mixture
 from art_nip.nip.retrieval import ClassEvidence, MixedEvidence, ShallowEvidence, ViewEvidence
 from art_nip.nip.retrieval.evidence.probabilities import softmax
 from art_nip.testing import check_preprocessor
-from tests.helpers import FRAMEWORKS, make_classifier, on_device, to_framework
+from tests.helpers import FRAMEWORKS, ByFramework, make_classifier, on_device, to_framework
 from tests.models import TINY_SHAPE, tiny, traces
 from tests.nip.helpers import fitted, predictions
 
@@ -27,12 +27,17 @@ def mixed_nips(lenet, digits):
     """A NIP with mixed evidence in each framework; tests leave them as they are."""
     x, y = digits["bank"]
     retrieval = MixedEvidence(weight=WEIGHT, temperature=TEMPERATURE)
-    return {
-        framework: fitted(
-            make_classifier(framework, lenet[framework]), to_framework(x, framework), y, retrieval
-        )
-        for framework in FRAMEWORKS
-    }
+    return ByFramework(
+        {
+            framework: fitted(
+                make_classifier(framework, lenet[framework]),
+                to_framework(x, framework),
+                y,
+                retrieval,
+            )
+            for framework in FRAMEWORKS
+        }
+    )
 
 
 @pytest.fixture
@@ -136,7 +141,7 @@ def test_gradients_are_those_of_the_mixture(mixed_nip, classifier, images):
 def test_frameworks_agree(mixed_nips, lenet, digits):
     x, y = digits["test"][0][:20], np.eye(10, dtype=np.float32)[digits["test"][1][:20]]
     found, gradients = [], []
-    for framework in FRAMEWORKS:
+    for framework in ("pytorch", "tensorflow"):
         defended = mixed_nips[framework].attach(make_classifier(framework, lenet[framework]))
         images = to_framework(x, framework)
         found.append(defended.predict(images))

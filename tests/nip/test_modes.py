@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from art_nip import NIPPreprocessor, defences
-from tests.helpers import make_classifier, on_device
+from tests.helpers import autocast, make_classifier, on_device
 from tests.nip.helpers import fitted
 
 RETRIEVALS = ("similarity", "nearest", "class")
@@ -34,7 +34,7 @@ def deterministic():
 MODES = {
     "no_grad": torch.no_grad,
     "inference": torch.inference_mode,
-    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "autocast": autocast,
     "double": default_double,
     "deterministic": deterministic,
     "anomalies": torch.autograd.detect_anomaly,

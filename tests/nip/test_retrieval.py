@@ -18,7 +18,7 @@ from art_nip.nip.retrieval.neighbour import most_similar
 from art_nip.nip.retrieval.vectors import neuron_vectors
 from art_nip.testing import check_preprocessor
 from art_nip.utils.arrays import namespace
-from tests.helpers import FRAMEWORKS, device, make_classifier, on_device, to_framework
+from tests.helpers import FRAMEWORKS, ByFramework, device, make_classifier, on_device, to_framework
 from tests.models import SIDES, traces
 from tests.nip.test_neurons import every_framework
 
@@ -34,13 +34,15 @@ def fitted(classifier, x, retrieval="nearest", **parameters):
 @pytest.fixture(scope="module")
 def nearest_nips(lenet, digits):
     """A NIP with nearest neurons in each framework; tests leave them as they are."""
-    return {
-        framework: fitted(
-            make_classifier(framework, lenet[framework]),
-            to_framework(digits["bank"][0], framework),
-        )
-        for framework in FRAMEWORKS
-    }
+    return ByFramework(
+        {
+            framework: fitted(
+                make_classifier(framework, lenet[framework]),
+                to_framework(digits["bank"][0], framework),
+            )
+            for framework in FRAMEWORKS
+        }
+    )
 
 
 @pytest.fixture

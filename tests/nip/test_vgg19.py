@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 from art_nip import NIPPreprocessor, zoo
 from art_nip.data import parquet
 from art_nip.zoo.classifiers import as_classifier
-from tests.helpers import to_framework
+from tests.helpers import FRAMEWORKS, ByFramework, to_framework
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 WEIGHTS = SHARED / "weights" / "cifar10-vgg19.safetensors"
@@ -30,7 +30,8 @@ def cifar():
 @pytest.fixture(scope="module")
 def classifiers():
     classifiers = {}
-    for framework, shape in (("pytorch", (3, 32, 32)), ("tensorflow", (32, 32, 3))):
+    for framework in FRAMEWORKS:
+        shape = (3, 32, 32) if framework == "pytorch" else (32, 32, 3)
         model = zoo.create("vgg19-small", framework=framework, input_shape=shape, nb_classes=10)
         zoo.set_weights(model, load_file(WEIGHTS))
         classifiers[framework] = as_classifier(
@@ -40,7 +41,7 @@ def classifiers():
 
 
 def fitted_nips(classifiers, x, y, **parameters):
-    nips = {}
+    nips = ByFramework()
     for framework, classifier in classifiers.items():
         nip = NIPPreprocessor.for_estimator(classifier, verbose=False, **parameters)
         nip.fit(to_framework(x, framework), y)
@@ -89,10 +90,10 @@ def test_nearest_neurons(classifiers, cifar):
     nips = fitted_nips(classifiers, x, y, retrieval="nearest")
     noise = np.random.default_rng(0).uniform(-16 / 255, 16 / 255, x.shape).astype(np.float32)
     asked = {"noisy": np.clip(x + noise, 0, 1), "others": cifar[0][300:400]}
-    found = {
-        framework: {kind: nip.retrieve(to_framework(x, framework)) for kind, x in asked.items()}
+    found = ByFramework(
+        (framework, {kind: nip.retrieve(to_framework(x, framework)) for kind, x in asked.items()})
         for framework, nip in nips.items()
-    }
+    )
     kept = np.flatnonzero(classifiers["pytorch"].predict(x).argmax(1) == y)
     assert 70 < len(kept) < 97
     for framework, nip in nips.items():

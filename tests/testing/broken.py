@@ -5,7 +5,6 @@ from collections.abc import Collection
 from typing import Any, ClassVar
 
 import numpy as np
-import tensorflow as tf
 import torch
 from art.defences.preprocessor.preprocessor import (
     Preprocessor,
@@ -317,6 +316,8 @@ class GathersTensorFlow(HalveTensorFlow):
     """Sound, with a gradient that TensorFlow keeps sparse; ART's `estimate_gradient` raises."""
 
     def forward(self, x, y=None):
+        import tensorflow as tf
+
         return tf.gather(x, tf.range(len(x))), y
 
     def estimate_gradient(self, x, grad):
@@ -325,6 +326,8 @@ class GathersTensorFlow(HalveTensorFlow):
 
 class LeavesTensorFlow(HalveTensorFlow):
     def forward(self, x, y=None):
+        import tensorflow as tf
+
         return tf.constant(x.numpy() * 0.5), y
 
     def estimate_gradient(self, x, grad):
@@ -333,6 +336,8 @@ class LeavesTensorFlow(HalveTensorFlow):
 
 class WritesVariable(MadeAnew, HalveTensorFlow):
     def __init__(self):
+        import tensorflow as tf
+
         super().__init__()
         self.calls = tf.Variable(0.0)
 
@@ -343,6 +348,8 @@ class WritesVariable(MadeAnew, HalveTensorFlow):
 
 class ReplacesCall(MadeAnew, HalveTensorFlow):
     def __init__(self):
+        import tensorflow as tf
+
         super().__init__()
         self.layer = tf.keras.layers.ReLU()
 

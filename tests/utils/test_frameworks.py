@@ -5,16 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 import torch
 from art.estimators.classification.scikitlearn import ScikitlearnLogisticRegression
 from sklearn.linear_model import LogisticRegression
 
 from art_nip.utils import frameworks
 from art_nip.utils.frameworks import Framework, code_of, framework_of, model_framework
+from tests.helpers import FRAMEWORKS
 
 THINGS = {
     "array": (np.zeros(2), Framework.NUMPY),
@@ -22,17 +21,20 @@ THINGS = {
     "tensor of PyTorch": (torch.zeros(2), Framework.PYTORCH),
     "parameter": (torch.nn.Parameter(torch.zeros(2)), Framework.PYTORCH),
     "module": (torch.nn.Linear(2, 2), Framework.PYTORCH),
-    "tensor of TensorFlow": (tf.zeros(2), Framework.TENSORFLOW),
-    "variable": (tf.Variable(0.0), Framework.TENSORFLOW),
-    "variable of Keras": (keras.Variable(0.0).value, Framework.TENSORFLOW),
-    "layer": (keras.layers.Dense(2), Framework.TENSORFLOW),
-    "Keras model": (keras.Sequential(), Framework.TENSORFLOW),
-    "module of TensorFlow": (tf.Module(), Framework.TENSORFLOW),
     "number": (1.0, None),
     "text": ("pytorch", None),
     "nothing": (None, None),
     "class": (torch.nn.Linear, None),
     "estimator of scikit-learn": (ScikitlearnLogisticRegression(LogisticRegression()), None),
+}
+
+OF_TENSORFLOW = {
+    "tensor": lambda tf: tf.zeros(2),
+    "variable": lambda tf: tf.Variable(0.0),
+    "variable of Keras": lambda tf: tf.keras.Variable(0.0).value,
+    "layer": lambda tf: tf.keras.layers.Dense(2),
+    "Keras model": lambda tf: tf.keras.Sequential(),
+    "module": lambda tf: tf.Module(),
 }
 
 
@@ -42,12 +44,21 @@ def test_things_are_of_their_framework(kind):
     assert framework_of(thing) is framework
 
 
+@pytest.mark.parametrize("kind", OF_TENSORFLOW)
+def test_things_are_of_tensorflow(kind):
+    import tensorflow as tf
+
+    assert framework_of(OF_TENSORFLOW[kind](tf)) is Framework.TENSORFLOW
+
+
 def test_classifiers_are_of_their_framework(framework, classifier):
     assert framework_of(classifier) is Framework(framework)
     assert model_framework(classifier.model) is Framework(framework)
 
 
 def test_symbolic_tensors_are_of_tensorflow():
+    import tensorflow as tf
+
     seen = []
 
     @tf.function
@@ -59,10 +70,16 @@ def test_symbolic_tensors_are_of_tensorflow():
     assert seen == [Framework.TENSORFLOW]
 
 
-@pytest.mark.parametrize("thing", [np.zeros(2), tf.Module(), torch.zeros(2), "lenet5", None])
+@pytest.mark.parametrize("thing", [np.zeros(2), torch.zeros(2), "lenet5", None])
 def test_what_is_no_model(thing):
     with pytest.raises(TypeError, match=rf"keras\.Model, but got {type(thing).__name__}"):
         model_framework(thing)
+
+
+def test_a_module_of_tensorflow_is_no_model():
+    import tensorflow as tf
+
+    test_what_is_no_model(tf.Module())
 
 
 def test_an_estimator_is_no_model(classifier):
@@ -88,11 +105,10 @@ def test_code_that_there_is_not(framework):
         code_of("art_nip.zoo", framework)
 
 
-def test_both_frameworks_are_loaded_here():
-    assert frameworks.is_loaded(Framework.PYTORCH)
-    assert frameworks.is_loaded("tensorflow")
-    names = [code.__name__ for code in frameworks.loaded_code_of("art_nip.utils")]
-    assert names == ["art_nip.utils.pytorch", "art_nip.utils.tensorflow"]
+def test_what_is_installed_can_be_loaded():
+    expected = [code_of("art_nip.utils", framework) for framework in FRAMEWORKS]
+    assert all(map(frameworks.is_loaded, FRAMEWORKS))
+    assert frameworks.loaded_code_of("art_nip.utils") == expected
 
 
 def test_asking_imports_no_framework():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 import torch
 from art.estimators.classification import KerasClassifier, PyTorchClassifier
 from art.estimators.classification.scikitlearn import ScikitlearnLogisticRegression
@@ -134,7 +133,7 @@ def test_the_sum_of_many_images_in_half_precision_does_not_overflow(kind):
         "numpy": lambda: x,
         "pytorch": lambda: torch.from_numpy(x),
         "bfloat16": lambda: torch.from_numpy(x).bfloat16(),
-        "tensorflow": lambda: tf.constant(x),
+        "tensorflow": lambda: importlib.import_module("tensorflow").constant(x),
     }[kind]()
     check_images(tensor, (3, 256, 256), (0, 1))
     broken = x.copy()
@@ -162,7 +161,6 @@ PYTORCH, KERAS = "PyTorchClassifier(model, loss", "TensorFlowV2Classifier(model,
     ("thing", "message"),
     [
         (torch.nn.Linear(2, 2), f"a Linear. It is a model: wrap it as .*{PYTORCH}"),
-        (keras.Sequential(), f"a Sequential. It is a model: wrap it as .*{KERAS}"),
         (PyTorchClassifier, "the class PyTorchClassifier. Give an object of it"),
         (torch.nn.Linear, "the class Linear. Give an object"),
         (
@@ -179,6 +177,13 @@ def test_what_is_no_classifier_is_refused_with_what_to_do(thing, message):
     message = message.replace("(", r"\(")
     with pytest.raises(TypeError, match=rf"^NIP takes a classifier of ART, and got .*{message}"):
         check_classifier(thing, "NIP")
+
+
+def test_a_keras_model_is_refused_with_what_to_do():
+    import keras
+
+    message = f"a Sequential. It is a model: wrap it as .*{KERAS}"
+    test_what_is_no_classifier_is_refused_with_what_to_do(keras.Sequential(), message)
 
 
 def test_a_wrapped_model_of_the_advice_is_taken():

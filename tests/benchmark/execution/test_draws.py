@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
 import torch
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch, PreprocessorTensorFlowV2
 
@@ -28,6 +27,8 @@ class CoinTensorFlow(PreprocessorTensorFlowV2):
     """The same."""
 
     def forward(self, x, y=None):
+        import tensorflow as tf
+
         coins = tf.random.uniform((len(x), 1, 1, 1), 0, 2, tf.int32)
         return x * tf.cast(coins, x.dtype), y
 

@@ -12,7 +12,7 @@ from joblib.externals.loky import get_reusable_executor
 
 from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.execution.engines import Engine
-from tests.helpers import make_classifier, to_framework
+from tests.helpers import FRAMEWORKS, make_classifier, to_framework
 
 PGD = {"eps": 0.2, "eps_step": 0.05, "max_iter": 4}
 FEW = 10
@@ -102,8 +102,7 @@ def run(lenet, digits):
 def alone(run, tmp_path_factory):
     """The tables that one process gives."""
     return {
-        framework: run(framework, tmp_path_factory.mktemp(framework))
-        for framework in ("pytorch", "tensorflow")
+        framework: run(framework, tmp_path_factory.mktemp(framework)) for framework in FRAMEWORKS
     }
 
 

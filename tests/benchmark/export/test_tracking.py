@@ -109,6 +109,7 @@ def test_a_store_that_mlflow_cannot_open_is_told_before_the_work(mlflow, monkeyp
 
 
 def test_tensorboard_has_the_numbers_the_parameters_and_the_report(folder):
+    pytest.importorskip("tensorboardX")
     for _ in range(2):  # a second run takes the place of the first
         assert tracking.track(folder, "tensorboard") == str(folder / "tensorboard")
     numbers, texts = scalars(folder)
@@ -118,6 +119,7 @@ def test_tensorboard_has_the_numbers_the_parameters_and_the_report(folder):
 
 
 def test_a_benchmark_tracks_each_run(lenet, digits, tmp_path, capsys):
+    pytest.importorskip("tensorboardX")
     classifier = make_classifier("pytorch", lenet["pytorch"])
     x, y, _ = data(digits, "pytorch", n=4)
     benchmark = Benchmark(classifier, ["fgsm"], store=tmp_path / "store", track="tensorboard")

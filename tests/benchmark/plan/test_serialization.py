@@ -257,6 +257,7 @@ def test_keras_classifiers_arrive(lenet, digits):
 
 
 def test_layers_of_the_zoo_arrive_in_a_process_that_has_not_met_them(digits, tmp_path):
+    pytest.importorskip("tensorflow")
     model = zoo.create(
         "lenet5",
         framework="tensorflow",

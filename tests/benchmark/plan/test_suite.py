@@ -20,7 +20,7 @@ from art_nip.benchmark.plan.suite import DEFAULTS, members, settled
 from art_nip.benchmark.schema import Kind, Protocol, Role, Status
 from art_nip.estimators.clones import defended
 from art_nip.utils.seeds import seeded
-from tests.helpers import make_classifier
+from tests.helpers import FRAMEWORKS, make_classifier
 
 EPS = 0.15
 SMALL = {"eps": EPS, "max_iter": 4, "queries": 50}
@@ -292,7 +292,7 @@ def test_flags_of_autoattack_are_evidence():
 
 
 def test_autoattack_is_for_pytorch(lenet):
-    for framework in ("pytorch", "tensorflow"):
+    for framework in FRAMEWORKS:
         classifier = make_classifier(framework, lenet[framework])
         roles = {entry.role for entry in attack_entries(["adaptive"], classifier)}
         assert (Role.AUTOATTACK in roles) == (framework == "pytorch")
