@@ -111,7 +111,7 @@ def _is_installed_file(file: str) -> bool:
     path = Path(file)
     if SITES & set(path.parts) or file.startswith("<frozen"):
         return True
-    of_python = (sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib"))
+    of_python = [Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")]
     return any(path.is_relative_to(folder) for folder in (*of_python, *_installed_elsewhere()))
 
 
