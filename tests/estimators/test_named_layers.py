@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from art_nip.estimators.base import adapter_for
+from art_nip.estimators.pytorch import modes
 from tests.helpers import (
     device,
     make_classifier,
@@ -95,6 +96,23 @@ def test_what_goes_in_by_keyword_is_seen_and_replaced():
     predicted = model(x).argmax(1)
     expected = model.fc.weight[predicted] * seen[0]
     torch.testing.assert_close(a.influence(x), expected.detach())
+
+
+@needs_lstm
+@pytest.mark.parametrize("enabled", [True, False])
+def test_recurrent_layers_are_looked_at_without_cudnn(enabled, monkeypatch):
+    """cuDNN has no gradient of them in evaluation mode; on a CPU its switch changes nothing."""
+    monkeypatch.setattr(modes, "_is_of_cudnn", lambda module: isinstance(module, nn.RNNBase))
+    monkeypatch.setattr(torch.backends.cudnn, "enabled", enabled)
+    model = Called().eval()
+    a, x = adapter(model, "fc:input"), torch.rand(2, *SHAPE, device=device())
+    seen = []
+    model.lstm.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.enabled))
+    for look in (a.influence, a.observer(torch.sign), lambda x: a.connected(x, ())):
+        look(x)
+        assert torch.backends.cudnn.enabled is enabled
+    assert seen
+    assert not any(seen)
 
 
 def test_influence_of_what_goes_elsewhere_too_is_that_of_all_ways():

@@ -5,7 +5,7 @@ import pytest
 
 from art_nip import NIPPreprocessor
 from art_nip.estimators.base import adapter_for
-from tests.helpers import autocast, make_classifier, no_inference_mode, on_device, to_framework
+from tests.helpers import autocast, make_classifier, on_device, on_host_only, to_framework
 from tests.models import SMALL_SHAPE, small
 
 
@@ -269,7 +269,7 @@ def test_modes_of_the_caller_change_nothing(retrieval, mode, made_within, lenet,
     np.testing.assert_array_equal(nip.attach(classifier).loss_gradient(x, y), gradient)
 
 
-@no_inference_mode
+@on_host_only("Weights that move to a device are made anew there.")
 def test_weights_made_in_inference_mode_are_refused():
     import torch
 

@@ -57,11 +57,12 @@ class _Shared:
 
 _lock = threading.RLock()
 _evaluated: WeakKeyDictionary[nn.Module, _Shared] = WeakKeyDictionary()
-_eager = _Shared()
+_eager, _without_cudnn = _Shared(), _Shared()
 
 
 def as_written(model: nn.Module) -> AbstractContextManager[None]:
-    """Run a model in evaluation mode, and what was compiled in it as it was written.
+    """Run a model in evaluation mode, what was compiled in it as it was written, and recurrent
+    layers so that they have a gradient.
 
     :param model: any module; its modes are restored.
     """
@@ -74,13 +75,16 @@ def _is_as_written(model: nn.Module) -> bool:
         shared = _evaluated.get(model)
         if shared is not None and shared.users:
             return False
-        return not any(module.training or _is_compiled(module) for module in modules_of(model))
+        return not any(
+            module.training or _is_compiled(module) or _is_of_cudnn(module)
+            for module in modules_of(model)
+        )
 
 
 @contextmanager
 def _made_as_written(model: nn.Module) -> Iterator[None]:
     modules = list(modules_of(model))
-    with _uncompiled(modules), _evaluating(model, modules):
+    with _uncompiled(modules), _differentiable(modules), _evaluating(model, modules):
         yield
 
 
@@ -127,6 +131,27 @@ def _uncompiled(modules: list[nn.Module]) -> AbstractContextManager[None]:
         return [lambda: stance.__exit__(None, None, None)]
 
     return _used(_eager, force_eager)
+
+
+def _differentiable(modules: list[nn.Module]) -> AbstractContextManager[None]:
+    """Run recurrent layers by PyTorch's own code: cuDNN's has no gradient in evaluation mode.
+
+    The setting is one of the process: other threads run without cuDNN meanwhile.
+    """
+    if not any(map(_is_of_cudnn, modules)):
+        return nullcontext()
+
+    def leave() -> list[Callable[[], None]]:
+        if _without_cudnn.users > 1 or not torch.backends.cudnn.enabled:
+            return []
+        torch.backends.cudnn.enabled = False
+        return [lambda: setattr(torch.backends.cudnn, "enabled", True)]
+
+    return _used(_without_cudnn, leave)
+
+
+def _is_of_cudnn(module: nn.Module) -> bool:
+    return isinstance(module, nn.RNNBase) and any(weight.is_cuda for weight in module.parameters())
 
 
 def _is_compiled(module: nn.Module) -> bool:
