@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import numpy.typing as npt
 import torch
+
+PRECISIONS = (
+    *("fp32_precision", "cuda.matmul.fp32_precision", "cudnn.fp32_precision"),
+    *("cudnn.conv.fp32_precision", "cudnn.rnn.fp32_precision"),
+)
+"""The names within `torch.backends` that PyTorch has from 2.9 on for what `allow_tf32` said."""
 
 
 @contextmanager
@@ -111,17 +118,64 @@ def hardware() -> list[str]:
         return []
     names = [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())]
     cudnn: Any = torch.backends.cudnn
-    products = torch.backends.cuda.matmul.allow_tf32
+    convolutions, products = map(_has_tf32, (cudnn, torch.backends.cuda.matmul))
     return [
         *names,
         f"CUDA {torch.version.cuda}",
         f"cuDNN {cudnn.version()}",
-        f"TF32 {_on(cudnn.allow_tf32)} in convolutions of PyTorch, {_on(products)} in products",
+        f"TF32 {_on(convolutions)} in convolutions of PyTorch, {_on(products)} in products",
     ]
+
+
+def _has_tf32(backend: Any) -> bool:
+    try:
+        return bool(backend.allow_tf32)
+    except RuntimeError:  # The user has set it by the names that PyTorch has for it from 2.9 on.
+        part: Any = getattr(backend, "conv", backend)
+        return bool(part.fp32_precision == "tf32")
 
 
 def _on(setting: bool) -> str:
     return "on" if setting else "off"
+
+
+def numerics() -> dict[str, Any]:
+    """Return the settings of this process on which the digits of results depend, by name."""
+    found: dict[str, Any] = {
+        "deterministic": torch.get_deterministic_debug_mode(),
+        **{name: _of_backends(name) for name in ("cudnn.deterministic", "cudnn.benchmark")},
+    }
+    try:
+        return {
+            **found,
+            "float32 products": torch.get_float32_matmul_precision(),
+            "cudnn.allow_tf32": _of_backends("cudnn.allow_tf32"),
+        }
+    except RuntimeError:  # as in `_has_tf32`
+        return {**found, **{name: _of_backends(name) for name in PRECISIONS}}
+
+
+def set_numerics(settings: Mapping[str, Any]) -> None:
+    """Take over the settings of another process.
+
+    :param settings: what `numerics` returned there.
+    """
+    functions: dict[str, Any] = {
+        "deterministic": torch.set_deterministic_debug_mode,
+        "float32 products": torch.set_float32_matmul_precision,
+    }
+    now = numerics()
+    for name, value in settings.items():
+        if name in functions:
+            if now.get(name) != value:
+                functions[name](value)
+        elif _of_backends(name) != value:
+            folder, _, last = f"backends.{name}".rpartition(".")
+            setattr(attrgetter(folder)(torch), last, value)
+
+
+def _of_backends(name: str) -> Any:
+    return attrgetter(name)(torch.backends)
 
 
 def to_numpy(tensor: torch.Tensor) -> npt.NDArray[Any]:

@@ -5,7 +5,7 @@ TensorFlow follows no array standard: these are the few functions that this pack
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from types import SimpleNamespace
@@ -40,6 +40,19 @@ def hardware() -> list[str]:
     ]
     setting = "on" if tf.config.experimental.tensor_float_32_execution_enabled() else "off"
     return [*names, *versions, f"TF32 {setting} in TensorFlow"]
+
+
+def numerics() -> dict[str, Any]:
+    """Return the settings of this process on which the digits of results depend, by name."""
+    return {"TF32": tf.config.experimental.tensor_float_32_execution_enabled()}
+
+
+def set_numerics(settings: Mapping[str, Any]) -> None:
+    """Take over the settings of another process.
+
+    :param settings: what `numerics` returned there.
+    """
+    tf.config.experimental.enable_tensor_float_32_execution(settings["TF32"])
 
 
 def check_eager(what: str) -> None:

@@ -21,6 +21,8 @@ MEASURED = (
     "cosine",
     "same",
     "model",
+    "waits",
+    "mib",
 )
 REASONS = {"there is no GPU", "compiling takes too long for a test"}
 ROWS = {

@@ -16,7 +16,7 @@ import pytest
 from art_nip import cli
 from art_nip.cli import demo
 from art_nip.utils.frameworks import Framework
-from tests.helpers import not_simulated
+from tests.helpers import on_host_only
 
 TINY = {"n_train": 300, "n_bank": 60, "n_test": 80, "epochs": 4}
 TINY_QUIET_DEMO = f"""
@@ -99,7 +99,7 @@ def test_the_files_are_there(result):
         assert (result.folder / name).read_bytes().startswith(b"\x89PNG")
 
 
-@not_simulated("The process of the first run has no such device, and devices round differently.")
+@on_host_only("A device rounds differently each time.")
 def test_the_same_seed_gives_the_same_rates_and_without_quiet_an_explanation(
     result, tmp_path, capfd, monkeypatch
 ):

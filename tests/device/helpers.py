@@ -14,6 +14,9 @@ DEVICE = "sim:0" if SIMULATED else "cuda:0"
 ROUNDING: dict[str, float] = {"atol": 1e-5} if SIMULATED else {"atol": 1e-4, "rtol": 1e-3}
 """How far what a device computes may be from what the host does; a GPU adds in another order."""
 
+ALIKE = 1 if SIMULATED else 0.999
+"""The least share of the values that are no farther: gradients jump where neurons change place."""
+
 WAYS: list[Any] = [
     *(name for name in RETRIEVALS if name != "class"),
     *({"name": "class", "evidence": evidence} for evidence in EVIDENCES),

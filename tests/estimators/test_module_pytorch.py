@@ -77,8 +77,9 @@ def test_nip_with_each_retrieval(lenet, digits, few, retrieval):
         nip.module(bare, unit_images=True)(on_device(few[0])).numpy(force=True),
         as_module(defended)(on_device(few[0])).numpy(force=True),
     )
+    many = digits["test"][0]
     assert not np.allclose(
-        as_module(defended)(on_device(few[0])).numpy(force=True), bare.predict(few[0])
+        as_module(defended)(on_device(many)).numpy(force=True), bare.predict(many)
     )
 
 

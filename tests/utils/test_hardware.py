@@ -1,6 +1,8 @@
 """GPUs: what the record says of them, and what nothing here does to them. They are made up."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -107,3 +109,32 @@ def test_a_device_without_float64_is_known(monkeypatch):
 
     monkeypatch.setattr(torch, "zeros", refuse)
     assert not pytorch.has_float64(torch.device("cpu"))
+
+
+NEW_NAMES = """
+import pickle, torch
+from art_nip.utils import pytorch
+torch.cuda.is_available, torch.cuda.device_count = lambda: True, lambda: 0
+torch.backends.cudnn.version = lambda: 9
+torch.backends.cudnn.conv.fp32_precision = "ieee"
+torch.backends.cuda.matmul.fp32_precision = "tf32"
+print(pytorch.hardware()[-1])
+settings = pytorch.numerics()
+torch.backends.cudnn.conv.fp32_precision = "tf32"
+torch.backends.cuda.matmul.fp32_precision = "ieee"
+pytorch.set_numerics(settings)
+print(pytorch.hardware()[-1])
+assert pytorch.numerics() == settings
+"""
+
+
+def test_tf32_may_be_set_by_the_names_of_pytorch_2_9():
+    """Which refuses to tell what the older names say from then on."""
+    if not hasattr(torch.backends, "fp32_precision"):
+        pytest.skip("needs PyTorch 2.9")
+    run = subprocess.run(
+        [sys.executable, "-c", NEW_NAMES], check=True, capture_output=True, text=True
+    )
+    assert run.stdout.splitlines() == ["TF32 off in convolutions of PyTorch, on in products"] * 2, (
+        run.stdout
+    )
