@@ -342,3 +342,25 @@ def test_hopskipjump_leaves_what_fools_by_itself(lenet, digits):
     image = digits["test"][0][0]
     wrong = (through.predict(image[None]).argmax() + 1) % 10
     np.testing.assert_array_equal(attack._attack(image, image, wrong, None, 0.0, 1.0), image)
+
+
+@pytest.mark.parametrize("believed", [0, 1, 30])
+def test_hopskipjump_ends_where_an_example_is_taken_back(classifier, images, believed, monkeypatch):
+    """Of examples that are asked about alone the first ones fool, and none later."""
+    predict, image = classifier.predict, images["test"][0][0]
+    own, fooling = int(predict(image[None]).argmax()), []
+
+    def fickle(x, *args, **keywords):
+        scores = np.zeros((len(x), 10), np.float32)
+        fools = len(x) > 1 or len(fooling) < believed
+        if fools and len(x) == 1:
+            fooling.append(x[0])
+        scores[:, (own + fools) % 10] = 1
+        return scores
+
+    monkeypatch.setattr(classifier, "predict", fickle)
+    attack = HopSkipJump(
+        classifier, norm=np.inf, max_iter=3, max_eval=20, init_eval=10, verbose=False
+    )
+    found = attack._attack(1 - image, image, own, None, 0.0, 1.0)
+    np.testing.assert_array_equal(found, fooling[-1] if fooling else image)
