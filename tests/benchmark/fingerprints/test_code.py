@@ -13,6 +13,7 @@ from importlib import import_module, invalidate_caches
 import pytest
 
 from art_nip.benchmark.fingerprints import fingerprint
+from art_nip.benchmark.fingerprints.code import parts_of_module
 from tests.helpers import FRAMEWORKS
 
 ATTACK = """
@@ -233,6 +234,47 @@ def test_a_package_that_pip_has_put_elsewhere_counts_by_its_version(tmp_path):
 
     assert found(1, "1") == found(2, "1") != found(2, "2")
     assert found(1, "1", record="") != found(2, "1", record="")
+
+
+@pytest.mark.parametrize("record", ["packed.py,,\nspace/part.py,,\n", "packed.py,,\n/etc/x,,\n"])
+@pytest.mark.parametrize("edited", ["beside.py", "space/own.py"])
+def test_the_users_modules_beside_such_a_package_count(tmp_path, record, edited):
+    """Whatever its record lists, of a namespace that it shares with them or anywhere else."""
+    name = edited.removesuffix(".py").replace("/", ".")
+    code = (
+        f"import importlib; made = importlib.import_module({name!r});"
+        "from art_nip.benchmark.fingerprints import fingerprint; print(fingerprint(made))"
+    )
+    (tmp_path / "packed.dist-info").mkdir()
+    (tmp_path / "packed.dist-info" / "METADATA").write_text("Name: packed\nVersion: 1\n")
+    (tmp_path / "packed.dist-info" / "RECORD").write_text(record)
+    (tmp_path / "space").mkdir()
+
+    def found(size: int) -> str:
+        (tmp_path / edited).write_text(f"SIZE = {size}\n")
+        return subprocess.run(
+            [sys.executable, "-B", "-c", code], capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        ).stdout  # fmt: skip
+
+    assert found(1) == found(1) != found(2)
+
+
+def test_a_folder_of_packages_need_not_stay_on_the_path(tmp_path, monkeypatch):
+    """`sys.path` changes after the first fingerprint, is relative, and changes back."""
+    fingerprint(lambda x: x)
+    (tmp_path / "late.py").write_text("SIZE = 1\n")
+    (tmp_path / "late-7.dist-info").mkdir()
+    (tmp_path / "late-7.dist-info" / "METADATA").write_text("Name: late\nVersion: 7\n")
+    (tmp_path / "late-7.dist-info" / "RECORD").write_text("late.py,,\n")
+    monkeypatch.chdir(tmp_path.parent)
+    with monkeypatch.context() as there:
+        there.syspath_prepend(tmp_path.name)
+        module = import_module("late")
+    try:
+        assert list(parts_of_module(module)) == ["late", "late 7"]
+    finally:
+        del sys.modules["late"]
 
 
 def test_use_changes_no_fingerprint(script):
