@@ -14,6 +14,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import (
     PackageNotFoundError,
@@ -133,9 +134,13 @@ def _recorded(folder: Path) -> dict[str, str]:
     """Return the distribution of each file that a folder's records of installed files list."""
     files = {}
     for distribution in distributions(path=[str(folder)]):
-        # A working copy has no record.
-        for row in csv.reader((distribution.read_text("RECORD") or "").splitlines()):
-            files[row[0]] = f"{distribution.metadata['Name']} {distribution.version}"
+        # A working copy has no record. Where one cannot be read, the files count by their code.
+        with suppress(OSError, UnicodeDecodeError):
+            rows = csv.reader((distribution.read_text("RECORD") or "").splitlines())
+            about = distribution.metadata
+            if "Version" in about:
+                label = f"{about['Name']} {about['Version']}"
+                files |= {row[0]: label for row in rows if row}
     return files
 
 
