@@ -132,7 +132,7 @@ def _distribution_of(file: str) -> str | None:
 @cache
 def _recorded(folder: Path) -> dict[str, str]:
     """Return the distribution of each file that a folder's records of installed files list."""
-    files = {}
+    files: dict[str, str] = {}
     for distribution in distributions(path=[str(folder)]):
         # A working copy has no record. Where one cannot be read, the files count by their code.
         with suppress(OSError, UnicodeDecodeError):
