@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -11,11 +11,22 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
-PRECISIONS = (
-    *("fp32_precision", "cuda.matmul.fp32_precision", "cudnn.fp32_precision"),
+SETTINGS = (
+    *("deterministic", "default dtype", "cudnn.deterministic", "cudnn.benchmark"),
+    *("float32 products", "cudnn.allow_tf32"),
+    # What PyTorch has from 2.9 on for the two before, which set some of these.
+    *("fp32_precision", "cudnn.fp32_precision", "cuda.matmul.fp32_precision"),
     *("cudnn.conv.fp32_precision", "cudnn.rnn.fp32_precision"),
+    *("mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision", "mkldnn.rnn.fp32_precision"),
 )
-"""The names within `torch.backends` that PyTorch has from 2.9 on for what `allow_tf32` said."""
+"""On which the digits of results depend; those with no function below stand in `torch.backends`."""
+
+FUNCTIONS: dict[str, tuple[Any, Any]] = {
+    "deterministic": (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "float32 products": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+}
+"""How to read and to set some of them."""
 
 
 @contextmanager
@@ -141,18 +152,12 @@ def _on(setting: bool) -> str:
 
 def numerics() -> dict[str, Any]:
     """Return the settings of this process on which the digits of results depend, by name."""
-    found: dict[str, Any] = {
-        "deterministic": torch.get_deterministic_debug_mode(),
-        **{name: _of_backends(name) for name in ("cudnn.deterministic", "cudnn.benchmark")},
-    }
-    try:
-        return {
-            **found,
-            "float32 products": torch.get_float32_matmul_precision(),
-            "cudnn.allow_tf32": _of_backends("cudnn.allow_tf32"),
-        }
-    except RuntimeError:  # as in `_has_tf32`
-        return {**found, **{name: _of_backends(name) for name in PRECISIONS}}
+    found = {}
+    for name in SETTINGS:
+        # A version may not have one, or not tell an older one, as in `_has_tf32`.
+        with suppress(AttributeError, RuntimeError):
+            found[name] = FUNCTIONS[name][0]() if name in FUNCTIONS else _of_backends(name)
+    return found
 
 
 def set_numerics(settings: Mapping[str, Any]) -> None:
@@ -160,16 +165,13 @@ def set_numerics(settings: Mapping[str, Any]) -> None:
 
     :param settings: what `numerics` returned there.
     """
-    functions: dict[str, Any] = {
-        "deterministic": torch.set_deterministic_debug_mode,
-        "float32 products": torch.set_float32_matmul_precision,
-    }
-    now = numerics()
     for name, value in settings.items():
-        if name in functions:
-            if now.get(name) != value:
-                functions[name](value)
-        elif _of_backends(name) != value:
+        # One may set others; and PyTorch warns of some where they are set.
+        if numerics().get(name) == value:
+            continue
+        if name in FUNCTIONS:
+            FUNCTIONS[name][1](value)
+        else:
             folder, _, last = f"backends.{name}".rpartition(".")
             setattr(attrgetter(folder)(torch), last, value)
 

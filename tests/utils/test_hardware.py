@@ -138,3 +138,47 @@ def test_tf32_may_be_set_by_the_names_of_pytorch_2_9():
     assert run.stdout.splitlines() == ["TF32 off in convolutions of PyTorch, on in products"] * 2, (
         run.stdout
     )
+
+
+TAKEN_OVER = """
+import torch
+from art_nip.utils import pytorch
+{first}
+settings = pytorch.numerics()
+for undo in (
+    'torch.set_default_dtype(torch.float32); torch.use_deterministic_algorithms(False)',
+    'torch.backends.cudnn.allow_tf32 = True; torch.set_float32_matmul_precision("highest")',
+    'torch.backends.cudnn.allow_tf32 = False; torch.set_float32_matmul_precision("medium")',
+    'torch.backends.fp32_precision = "ieee"', 'torch.backends.fp32_precision = "tf32"',
+    'torch.backends.cudnn.fp32_precision = "ieee"',
+    'torch.backends.cudnn.conv.fp32_precision = "ieee"',
+    'torch.backends.cuda.matmul.fp32_precision = "tf32"',
+    'torch.backends.mkldnn.matmul.fp32_precision = "bf16"',
+):
+    exec(undo)
+    pytorch.set_numerics(settings)
+    found = pytorch.numerics()
+    assert found.items() >= settings.items(), (undo, settings, found)
+"""
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "",
+        "torch.set_default_dtype(torch.float64); torch.use_deterministic_algorithms(True)",
+        "torch.backends.cuda.matmul.allow_tf32 = True; torch.backends.cudnn.allow_tf32 = False",
+        "torch.set_float32_matmul_precision('medium')",
+        "torch.backends.cudnn.allow_tf32 = False; torch.backends.fp32_precision = 'tf32'",
+        "torch.backends.cudnn.rnn.fp32_precision = 'ieee'",
+        "torch.backends.mkldnn.conv.fp32_precision = 'bf16'",
+    ],
+)
+def test_settings_are_taken_over_whatever_the_process_had_before(first):
+    """By older names and newer ones, of which PyTorch refuses to tell some after the others."""
+    if not hasattr(torch.backends, "fp32_precision"):
+        pytest.skip("needs PyTorch 2.9")
+    run = subprocess.run(
+        [sys.executable, "-c", TAKEN_OVER.format(first=first)], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr

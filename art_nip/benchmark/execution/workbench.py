@@ -23,7 +23,7 @@ from art_nip.benchmark.plan.serialization import Detached, packed, unpacked
 from art_nip.estimators.clones import defended
 from art_nip.nip.preprocessor import NIPPreprocessor
 from art_nip.nip.shared_pass import sharing
-from art_nip.utils.frameworks import Framework, code_of, framework_of
+from art_nip.utils.frameworks import Framework, code_of, is_loaded
 from art_nip.utils.kept import Kept
 from art_nip.utils.seeds import seeded
 
@@ -111,24 +111,29 @@ class Workbench:
         return packed(self._given)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        framework = framework_of(self._given)
-        settings = code_of("art_nip.utils", framework).numerics() if framework else {}
-        return _restored, (self._key, self._payload, framework, settings)
+        settings = {
+            framework: code_of("art_nip.utils", framework).numerics()
+            for framework in (Framework.PYTORCH, Framework.TENSORFLOW)
+            if is_loaded(framework)
+        }
+        return _restored, (self._key, self._payload, settings)
 
 
 _workbenches: Kept[Workbench] = Kept(WORKBENCHES_KEPT)
 _restoring = threading.Lock()
 
 
-def _restored(
-    key: str, payload: bytes, framework: Framework | None, settings: dict[str, Any]
-) -> Workbench:
-    """Return the workbench in another process, which takes over the settings of the first."""
+def _restored(key: str, payload: bytes, settings: dict[Framework, dict[str, Any]]) -> Workbench:
+    """Return the workbench in another process, which takes over the settings of the first.
+
+    They are of the process: benchmarks of other settings must not share a worker at a time.
+    """
     # A worker of Dask has threads, and one workbench is enough for all of them.
     with _restoring:
-        if framework:
-            code_of("art_nip.utils", framework).set_numerics(settings)
-        return _workbenches.get(key, lambda: Workbench(unpacked(payload), key))
+        workbench = _workbenches.get(key, lambda: Workbench(unpacked(payload), key))
+        for framework in filter(is_loaded, settings):
+            code_of("art_nip.utils", framework).set_numerics(settings[framework])
+        return workbench
 
 
 def seed_of(key: str) -> int:

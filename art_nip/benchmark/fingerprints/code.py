@@ -6,12 +6,15 @@ versions count.
 
 from __future__ import annotations
 
+import csv
 import dis
 import hashlib
 import inspect
+import os
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import (
     PackageNotFoundError,
@@ -112,19 +115,33 @@ def _is_installed_file(file: str) -> bool:
     if SITES & set(path.parts) or file.startswith("<frozen"):
         return True
     of_python = [Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")]
-    return any(path.is_relative_to(folder) for folder in (*of_python, *_installed_elsewhere()))
+    return any(map(path.is_relative_to, of_python)) or _distribution_of(file) is not None
 
 
 @cache
-def _installed_elsewhere() -> tuple[Path, ...]:
-    """Return what `pip install --target` has put into other folders: packages and modules."""
-    found = set()
-    for distribution in distributions():
-        folder = Path(str(distribution.locate_file("")))
-        # A working copy has no record of installed files.
-        if not SITES & set(folder.parts) and distribution.read_text("RECORD") is not None:
-            found |= {folder / file.parts[0] for file in distribution.files or ()}
-    return tuple(found)
+def _distribution_of(file: str) -> str | None:
+    """Return what `pip install --target` has put a file into another folder with, and its version.
+
+    The folder need not be on `sys.path` any more, and may hold the user's own modules too.
+    """
+    path = Path(os.path.abspath(file))
+    found = (_recorded(folder).get(path.relative_to(folder).as_posix()) for folder in path.parents)
+    return next(filter(None, found), None)
+
+
+@cache
+def _recorded(folder: Path) -> dict[str, str]:
+    """Return the distribution of each file that a folder's records of installed files list."""
+    files: dict[str, str] = {}
+    for distribution in distributions(path=[str(folder)]):
+        # A working copy has no record. Where one cannot be read, the files count by their code.
+        with suppress(OSError, UnicodeDecodeError):
+            rows = csv.reader((distribution.read_text("RECORD") or "").splitlines())
+            about = distribution.metadata
+            if "Version" in about:
+                label = f"{about['Name']} {about['Version']}"
+                files |= {row[0]: label for row in rows if row}
+    return files
 
 
 def _is_users_file(file: str) -> bool:
@@ -143,6 +160,9 @@ def version_of(name: str) -> str:
     package = name.partition(".")[0]
     if package in VERSIONED or package in sys.stdlib_module_names:
         return ""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if file is not None and not SITES & set(Path(file).parts) and _distribution_of(file):
+        return str(_distribution_of(file))
     found = sorted(set(_distributions().get(package, ())))
     return " ".join(f"{distribution} {version(distribution)}" for distribution in found)
 
