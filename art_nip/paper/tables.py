@@ -52,7 +52,7 @@ def models(setting: Setting) -> Made:
         pairs = [f"{a} ({b})" for a, b in zip(ours, paper, strict=True)]
         lines.append([subject.label, side, *pairs])
     heading = ["model", "images", "parameters", "layers", "neurons", "accuracy"]
-    return Made(_markdown(heading, lines))
+    return Made(markdown(heading, lines))
 
 
 def examples(setting: Setting) -> Made:
@@ -73,7 +73,7 @@ def examples(setting: Setting) -> Made:
                     f"{_rate(rates.get(attack))} ({_plain(share)})",
                 ]
             )
-    return Made(_markdown(["model", "attack", "mean L2 norm", "success rate"], lines))
+    return Made(markdown(["model", "attack", "mean L2 norm", "success rate"], lines))
 
 
 def benign(setting: Setting) -> Made:
@@ -86,7 +86,7 @@ def benign(setting: Setting) -> Made:
             if label != NONE:
                 paper = _plain(theirs.get(label, math.nan))
                 lines.append([subject.label, label, f"{_rate(row)} ({paper})"])
-    return Made(_markdown(["model", "defence", "benign accuracy"], lines))
+    return Made(markdown(["model", "defence", "benign accuracy"], lines))
 
 
 def seconds(setting: Setting) -> Made:
@@ -110,7 +110,7 @@ def seconds(setting: Setting) -> Made:
                     f"{_plain(ours / own['ss'])} ({_plain(ratio)})",
                 ]
             )
-    return Made(_markdown(["model", "defence", "seconds for 5,000 images", "ratio to ss"], lines))
+    return Made(markdown(["model", "defence", "seconds for 5,000 images", "ratio to ss"], lines))
 
 
 def _seconds(subject: Loaded, name: str, setting: Setting) -> float:
@@ -172,6 +172,11 @@ def _plain(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:,.{2 if value < 10 else 1}f}"
 
 
-def _markdown(heading: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def markdown(heading: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown.
+
+    :param heading: of its columns.
+    :param lines: their cells, row by row.
+    """
     rows = [heading, ["---"] * len(heading), *lines]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)

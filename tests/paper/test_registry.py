@@ -14,6 +14,7 @@ from art_nip.paper.setting import Setting
 MADE = {
     "ladder": ["ladder.md", "ladder.png"],
     **{f"table-{number}": [f"table-{number}.md"] for number in range(1, 5)},
+    "figure-7": ["figure-7.md", "figure-7-mnist-lenet5.png"],
     "figure-8": ["figure-8-mnist-lenet5.png"],
     "figure-10": ["figure-10-counts.png"],
     "figure-11": ["figure-11-layers.png"],
@@ -60,7 +61,14 @@ def test_tables_have_a_row_for_each_attack_and_defence(made):
     assert len(examples) == 11
     assert len(benign) == 11  # seven reactive ones, NIP in two forms, and these leaked
     assert len(seconds) == 8
-    assert not any("nan" in line for line in (*examples, *benign, *seconds))
+    rates = (setting.out / "figure-7.md").read_text().splitlines()[2:]
+    assert len(rates) == 11
+    for line in rates:
+        _, _, mean, *cells = line.strip("| ").split(" | ")
+        assert float(mean) == pytest.approx(
+            np.mean([float(cell.split()[0]) for cell in cells if cell != "–"]), abs=0.011
+        )
+    assert not any("nan" in line for line in (*examples, *benign, *seconds, *rates))
 
 
 def test_nothing_is_crafted_twice(made, monkeypatch):

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from art_nip import plots
 from art_nip.paper import grids, measured
 from art_nip.paper.figures.panels import dots
+from art_nip.paper.published import ATTACKS
 from art_nip.paper.setting import Made, Setting
 from art_nip.paper.subjects import subjects
+from art_nip.paper.tables import markdown
 
 if TYPE_CHECKING:
     from art_nip.plots import Rate
@@ -18,17 +20,25 @@ FROM_BOTH_SIDES = ("pgd", "pwa")
 
 
 def success(setting: Setting) -> Made:
-    """Draw Fig. 7: DSR of the defences under the attacks."""
-    found = {}
+    """Draw Fig. 7: DSR of the defences under the attacks; the table has its means too."""
+    found, lines = {}, []
     for subject in subjects(setting):
         results = grids.comparison(subject, setting)
+        dsr, defences = measured.by_attack(results, "dsr"), measured.defences(results)
         found[subject.name] = plots.rates(
-            measured.by_attack(results, "dsr"),
-            measured.defences(results),
-            hollow=measured.HELD_OUT,
-            title=subject.label,
+            dsr, defences, hollow=measured.HELD_OUT, title=subject.label
         )
-    return Made(figures=found)
+        for defence in defences:
+            rates = {attack: of[defence] for attack, of in dsr.items() if defence in of}
+            if rates:
+                mean = sum(value for value, _, _ in rates.values()) / len(rates)
+                cells = [_cell(rates.get(attack)) for attack in ATTACKS]
+                lines.append([subject.label, defence, f"{mean:.2f}", *cells])
+    return Made(markdown(["model", "defence", "mean DSR", *ATTACKS], lines), found)
+
+
+def _cell(rate: Rate | None) -> str:
+    return "–" if rate is None else "{:.2f} [{:.2f}, {:.2f}]".format(*rate)
 
 
 def sizes(setting: Setting) -> Made:
