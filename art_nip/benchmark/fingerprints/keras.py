@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from art_nip.benchmark.fingerprints.code import is_users, mentioned
+from art_nip.benchmark.fingerprints.code import mentioned
+from art_nip.benchmark.fingerprints.installed import is_users
 
 IGNORED_ATTRIBUTES = {
     *("built", "compiled", "history", "input_spec", "loss", "name", "optimizer"),

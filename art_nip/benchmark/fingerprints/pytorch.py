@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from art_nip.benchmark.fingerprints.code import is_users
+from art_nip.benchmark.fingerprints.installed import is_users
 
 KEPT_BY_PYTORCH = set(vars(torch.nn.Module()))
 """Attributes that PyTorch itself gives every module: parameters, buffers, hooks."""

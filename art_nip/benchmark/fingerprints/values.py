@@ -15,7 +15,7 @@ import numpy as np
 from art.attacks.attack import EvasionAttack
 from art.estimators.estimator import BaseEstimator
 
-from art_nip.benchmark.fingerprints import code, keras
+from art_nip.benchmark.fingerprints import code, installed, keras
 from art_nip.estimators.base import EstimatorAdapter
 from art_nip.utils.frameworks import Framework, code_of, framework_of
 from art_nip.utils.warned import warn
@@ -106,7 +106,7 @@ class _Reader:
         else:
             yield _state(value)
             return
-        if code.is_users(type(value).__module__) and getattr(value, "__dict__", None):
+        if installed.is_users(type(value).__module__) and getattr(value, "__dict__", None):
             yield dict(vars(value))
 
     def _order(self, value: Any, above: frozenset[int]) -> str:
@@ -137,8 +137,8 @@ def _parts_of_code(value: Any) -> Iterator[Any]:
 
 
 def _has_users_code(kind: type) -> bool:
-    return any(code.is_users(base.__module__) for base in kind.__mro__) or bool(
-        code.version_of(kind.__module__)
+    return any(installed.is_users(base.__module__) for base in kind.__mro__) or bool(
+        installed.version_of(kind.__module__)
     )
 
 
@@ -189,7 +189,7 @@ def _reduced(value: Any) -> Any:
     reduced = value.__reduce_ex__(4)
     if isinstance(reduced, str):
         module = inspect.getmodule(value)
-        users = module is not None and code.is_users(module.__name__)
+        users = module is not None and installed.is_users(module.__name__)
         return [getattr(value, "__module__", None), reduced, module if users else None]
     return [list(part) if isinstance(part, Iterator) else part for part in reduced]
 

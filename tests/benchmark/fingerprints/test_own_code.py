@@ -11,7 +11,7 @@ from art.defences.preprocessor import SpatialSmoothing
 import art_nip
 from art_nip.benchmark import Attack, Benchmark, Defence
 from art_nip.benchmark.execution.tasks import Classifying, Crafting, Inspecting
-from art_nip.benchmark.fingerprints.code import files_of_results
+from art_nip.benchmark.fingerprints.installed import files_of_results
 from tests.helpers import make_classifier
 from tests.models import SMALL_SHAPE, small
 
