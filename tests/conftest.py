@@ -27,6 +27,7 @@ from tests.helpers import (
     ON_DEVICE,
     ByFramework,
     device,
+    lenets,
     make_classifier,
     to_framework,
 )
@@ -77,13 +78,7 @@ def lenet(digits) -> dict[str, Any]:
     model = zoo.create("lenet5", input_shape=(1, 28, 28), nb_classes=10)
     recipe = Recipe(epochs=3, batch_size=64, bfloat16=False)
     training.train(model, *digits["train"], recipe, verbose=False)
-    models = ByFramework(pytorch=model.to(device()).eval())
-    if "tensorflow" in FRAMEWORKS:
-        models["tensorflow"] = zoo.create(
-            "lenet5", framework="tensorflow", input_shape=(28, 28, 1), nb_classes=10
-        )
-        zoo.copy_weights(model, models["tensorflow"])
-    return models
+    return lenets(model.to(device()).eval(), (1, 28, 28))
 
 
 @pytest.fixture(scope="session", params=FRAMEWORKS)

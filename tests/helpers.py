@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from art_nip import zoo
 from art_nip.zoo.classifiers import as_classifier
 
 PACKAGES = {"pytorch": "torch", "tensorflow": "tensorflow"}
@@ -33,10 +34,28 @@ class ByFramework(dict[str, Any]):
         raise KeyError(name)
 
 
+def lenets(model: Any, input_shape: tuple[int, int, int], nb_classes: int = 10) -> ByFramework:
+    """Return a LeNet-5 of PyTorch, and one of Keras with its weights where TensorFlow is installed.
+
+    :param input_shape: channels first.
+    """
+    models = ByFramework(pytorch=model)
+    if "tensorflow" in FRAMEWORKS:
+        channels, *sides = input_shape
+        models["tensorflow"] = zoo.create(
+            "lenet5", framework="tensorflow", input_shape=(*sides, channels), nb_classes=nb_classes
+        )
+        zoo.copy_weights(model, models["tensorflow"])
+    return models
+
+
 SIMULATED = "tests.device.plugin" in sys.modules
 """Whether ART's PyTorch classifiers are on the simulated device."""
 
-ON_DEVICE = SIMULATED or torch.cuda.is_available()
+ON_GPU = torch.cuda.is_available() and not SIMULATED
+"""Whether they are on a real GPU, which rounds otherwise, and adds in another order each time."""
+
+ON_DEVICE = SIMULATED or ON_GPU
 """Whether ART's PyTorch classifiers are on a device: the simulated one, or a GPU."""
 
 

@@ -161,7 +161,12 @@ def _channels(layer: LayerSpec, shape: tuple[int, ...]) -> list[int]:
 
 
 def _rate(row: Row | Proportion | None) -> str:
-    return "–" if row is None else f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
+    return "–" if row is None else interval(row.value, row.low, row.high)
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """Return a rate and its interval as tables have them."""
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _number(row: Row | None) -> str:

@@ -13,7 +13,7 @@ from art_nip.benchmark import Attack, Benchmark
 from art_nip.metrics import l2_norm, linf_norm
 from art_nip.utils.seeds import seeded
 from tests.attacks.test_registry import QUICK, classes, linear
-from tests.helpers import make_classifier
+from tests.helpers import ON_GPU, make_classifier
 
 WITH_EPS = tuple(name for name in attacks.NAMES if "eps" in attacks.get(name).defaults)
 WITHOUT_EPS = tuple(name for name in attacks.NAMES if name not in WITH_EPS)
@@ -88,9 +88,10 @@ def test_bim_is_no_larger_than_the_smallest_of_many_sizes_of_foolbox(classifier,
 
     here = np.isfinite(smallest) & (classes(classifier, x) == y)
     ratio = linf_norm(x, found)[here] / smallest[here]
-    # The sizes of Foolbox are 14 % apart, and more steps may fail where fewer do not.
+    # The sizes of Foolbox are 14 % apart. The model that a GPU trained has an image that resists
+    # Foolbox at sizes above one at which it is fooled.
     assert (ratio <= 1.01).mean() >= 0.85
-    assert (ratio >= 0.8).mean() >= 0.85
+    assert (ratio >= 0.8).mean() >= (0.85 if ON_GPU else 1)
 
 
 def test_an_attack_stops_at_its_first_success(classifier, images):

@@ -6,7 +6,7 @@ from art_nip import zoo
 from art_nip.zoo import training
 from art_nip.zoo.training import Recipe
 from tests.benchmark.helpers import data
-from tests.helpers import FRAMEWORKS, ByFramework
+from tests.helpers import lenets
 
 
 @pytest.fixture
@@ -22,10 +22,4 @@ def retrained(lenet, digits):
     x, y = digits["train"]
     recipe = Recipe(epochs=2, batch_size=64, bfloat16=False)
     training.train(model, x[:1500], y[:1500], recipe, verbose=False)
-    models = ByFramework(pytorch=model.eval())
-    if "tensorflow" in FRAMEWORKS:
-        models["tensorflow"] = zoo.create(
-            "lenet5", framework="tensorflow", input_shape=(28, 28, 1), nb_classes=10
-        )
-        zoo.copy_weights(model, models["tensorflow"])
-    return models
+    return lenets(model.eval(), (1, 28, 28))

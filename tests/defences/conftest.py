@@ -8,7 +8,7 @@ import pytest
 from art_nip import zoo
 from art_nip.zoo import training
 from tests.defences.helpers import CLASSES, SIDE, crops, oriented
-from tests.helpers import FRAMEWORKS, ByFramework, make_classifier
+from tests.helpers import lenets, make_classifier
 
 
 @pytest.fixture(scope="session")
@@ -21,13 +21,7 @@ def colour_models() -> dict[str, Any]:
     scores = make_classifier("pytorch", model, (3, SIDE, SIDE), CLASSES).predict(images)
     last = list(model.modules())[-1]
     last.bias.data -= last.bias.data.new_tensor(np.median(scores, axis=0))
-    models = ByFramework(pytorch=model)
-    if "tensorflow" in FRAMEWORKS:
-        models["tensorflow"] = zoo.create(
-            "lenet5", framework="tensorflow", input_shape=(SIDE, SIDE, 3), nb_classes=CLASSES
-        )
-        zoo.copy_weights(model, models["tensorflow"])
-    return models
+    return lenets(model, (3, SIDE, SIDE), CLASSES)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from art_nip import NIPPreprocessor
 from art_nip.estimators.pytorch import PyTorchAdapter
 from art_nip.nip.bank import DTYPES
 from art_nip.nip.retrieval import ClassEvidence
-from tests.device.helpers import ALIKE, ROUNDING, WAYS, name_of, tensor
+from tests.device.helpers import ROUNDING, WAYS, assert_alike, name_of, tensor
 from tests.nip.helpers import fitted_on
 
 
@@ -51,7 +51,7 @@ def test_as_on_the_host(pair, bank, few, way, bank_dtype, tmp_path):
         np.testing.assert_array_equal(again(few[0])[0], nip(few[0])[0])
     assert found[0].keys() == found[1].keys()
     for name, values in found[0].items():
-        assert np.isclose(values, found[1][name], **ROUNDING).mean() >= ALIKE, name
+        assert_alike(values, found[1][name], 1e-5, 0.999, name)
 
 
 @pytest.mark.parametrize("bank_dtype", DTYPES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from art_nip import plots
@@ -10,7 +11,7 @@ from art_nip.paper.figures.panels import dots
 from art_nip.paper.published import ATTACKS
 from art_nip.paper.setting import Made, Setting
 from art_nip.paper.subjects import subjects
-from art_nip.paper.tables import markdown
+from art_nip.paper.tables import interval, markdown
 
 if TYPE_CHECKING:
     from art_nip.plots import Rate
@@ -31,14 +32,10 @@ def success(setting: Setting) -> Made:
         for defence in defences:
             rates = {attack: of[defence] for attack, of in dsr.items() if defence in of}
             if rates:
-                mean = sum(value for value, _, _ in rates.values()) / len(rates)
-                cells = [_cell(rates.get(attack)) for attack in ATTACKS]
+                mean = fmean(value for value, _, _ in rates.values())
+                cells = [interval(*rates[name]) if name in rates else "–" for name in ATTACKS]
                 lines.append([subject.label, defence, f"{mean:.2f}", *cells])
     return Made(markdown(["model", "defence", "mean DSR", *ATTACKS], lines), found)
-
-
-def _cell(rate: Rate | None) -> str:
-    return "–" if rate is None else "{:.2f} [{:.2f}, {:.2f}]".format(*rate)
 
 
 def sizes(setting: Setting) -> Made:
