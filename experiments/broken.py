@@ -14,7 +14,7 @@ from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.analysis.checklist import checklist
 from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.analysis.worst_case import outcomes
-from art_nip.benchmark.schema import Status
+from art_nip.benchmark.schema.words import Status
 from art_nip.data import mnist, split
 from art_nip.zoo import classifiers, training
 from tests.benchmark.broken_defences import NAMES, alone, broken

@@ -31,7 +31,7 @@ from art_nip import NIPPreprocessor, as_module, attacks, data
 from art_nip.benchmark import choose_mixture
 from art_nip.benchmark.analysis.paired import PairedDifference
 from art_nip.benchmark.plan import suite
-from art_nip.benchmark.schema import Role
+from art_nip.benchmark.schema.words import Role
 from art_nip.data import parquet
 from art_nip.nip.retrieval import MixedEvidence, ShallowEvidence
 from art_nip.utils.seeds import seeded

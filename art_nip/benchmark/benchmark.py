@@ -42,15 +42,8 @@ from art_nip.benchmark.plan.given import listed
 from art_nip.benchmark.plan.grid import Grid
 from art_nip.benchmark.plan.trial import check_made
 from art_nip.benchmark.report.results import Results
-from art_nip.benchmark.schema import (
-    BENIGN,
-    NONE,
-    OF_DEFENCES,
-    CellCount,
-    Description,
-    Protocol,
-    Threat,
-)
+from art_nip.benchmark.schema.description import CellCount, Description
+from art_nip.benchmark.schema.words import BENIGN, NONE, OF_DEFENCES, Protocol, Threat
 from art_nip.defences.checks import channels_first
 from art_nip.utils.validation import (
     check_choice,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from art_nip import NIPPreprocessor, zoo
 from art_nip.benchmark import Attack, Benchmark, Defence
 from art_nip.benchmark.report.results import Results
-from art_nip.benchmark.schema import Protocol
+from art_nip.benchmark.schema.words import Protocol
 from art_nip.nip.neurons import part_ends
 from art_nip.nip.parameters import Parameters
 from art_nip.paper import tiny

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from art_nip import NIPPreprocessor, attacks, plots
-from art_nip.benchmark.schema import Protocol, Threat
+from art_nip.benchmark.schema.words import Protocol, Threat
 from art_nip.metrics import Proportion, l2_norm, predicted_classes
 from art_nip.paper import tiny
 from art_nip.paper.released import ReleasedEvaluation, defended_by_own

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from art_nip.benchmark.schema import BENIGN, NONE, Protocol, Row, Threat
+from art_nip.benchmark.schema.rows import Row
+from art_nip.benchmark.schema.words import BENIGN, NONE, Protocol, Threat
 from art_nip.paper.grids import NEAREST, NIP, Both
 from art_nip.plots import Rate
 

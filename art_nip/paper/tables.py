@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from art_nip import zoo
-from art_nip.benchmark.schema import NONE, Row
+from art_nip.benchmark.schema.rows import Row
+from art_nip.benchmark.schema.words import NONE
 from art_nip.metrics import Proportion
 from art_nip.paper import grids, measured, published
 from art_nip.paper.figures.examples import defence

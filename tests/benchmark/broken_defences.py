@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from art_nip import zoo
 from art_nip.benchmark.analysis.worst_case import Outcome
-from art_nip.benchmark.schema import Role
+from art_nip.benchmark.schema.words import Role
 from tests.helpers import device, make_classifier, on_device
 
 LEVELS = 15

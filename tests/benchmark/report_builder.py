@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from art_nip.benchmark import report
-from art_nip.benchmark.schema import COLUMNS
+from art_nip.benchmark.schema.rows import COLUMNS
 from art_nip.metrics import wilson_interval
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}

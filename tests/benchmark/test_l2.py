@@ -11,7 +11,7 @@ from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.plan import suite
 from art_nip.benchmark.plan.attacks import attack_entries
 from art_nip.benchmark.plan.suite import L2_EPS, members, settled
-from art_nip.benchmark.schema import Norm, Role
+from art_nip.benchmark.schema.words import Norm, Role
 from art_nip.benchmark.spec.sections import AttackItem
 from tests.helpers import make_classifier, to_framework
 

@@ -7,7 +7,7 @@ from safetensors.numpy import save_file
 
 from art_nip.benchmark import Attack
 from art_nip.benchmark.report import figures
-from art_nip.benchmark.schema import Row
+from art_nip.benchmark.schema.rows import Row
 from tests.benchmark.helpers import data, make
 from tests.helpers import make_classifier
 

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from art_nip import attacks
 from art_nip.benchmark import Attack
-from art_nip.benchmark.schema import COLUMNS
+from art_nip.benchmark.schema.rows import COLUMNS
 from art_nip.metrics import wilson_interval
 from tests.benchmark.helpers import (
     BANK,

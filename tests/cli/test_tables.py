@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from art_nip.benchmark.schema import COLUMNS
+from art_nip.benchmark.schema.rows import COLUMNS
 from art_nip.cli.tables import worst_cases
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from art_nip import zoo
 from art_nip.benchmark import Attack, Benchmark
-from art_nip.benchmark.schema import Role
+from art_nip.benchmark.schema.words import Role
 from art_nip.zoo import training
 from tests.benchmark.helpers import keys
 from tests.helpers import make_classifier

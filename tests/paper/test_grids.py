@@ -3,7 +3,7 @@
 import numpy as np
 
 from art_nip import zoo
-from art_nip.benchmark.schema import Protocol
+from art_nip.benchmark.schema.words import Protocol
 from art_nip.paper import grids
 from art_nip.paper.setting import Setting
 from art_nip.paper.subjects import Loaded

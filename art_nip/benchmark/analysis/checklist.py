@@ -18,7 +18,8 @@ from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.analysis.worst_case import Outcome
 from art_nip.benchmark.plan import suite
 from art_nip.benchmark.plan.defences import DefenceEntry
-from art_nip.benchmark.schema import ChecklistItem, Kind, Role, Status
+from art_nip.benchmark.schema.checklist import ChecklistItem
+from art_nip.benchmark.schema.words import Kind, Role, Status
 
 Finding = tuple[Status, str]
 """A status and the evidence for it."""

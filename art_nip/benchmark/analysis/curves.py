@@ -15,7 +15,7 @@ import numpy.typing as npt
 from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.execution.draws import drawn, wrong_in_any
 from art_nip.benchmark.plan.grid import Cell
-from art_nip.benchmark.schema import BENIGN, Norm, Protocol, Threat
+from art_nip.benchmark.schema.words import BENIGN, Norm, Protocol, Threat
 from art_nip.metrics import Proportion
 
 SIZES = {

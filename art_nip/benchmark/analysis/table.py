@@ -17,7 +17,8 @@ from art_nip.benchmark.analysis.worst_case import Outcome, differences
 from art_nip.benchmark.execution.draws import drawn, wrong_by_majority, wrong_in_any
 from art_nip.benchmark.execution.store import Result
 from art_nip.benchmark.plan.grid import Cell
-from art_nip.benchmark.schema import ACCURACY_AT, BENIGN, COLUMNS, NEAREST, NONE, Threat
+from art_nip.benchmark.schema.rows import COLUMNS
+from art_nip.benchmark.schema.words import ACCURACY_AT, BENIGN, NEAREST, NONE, Threat
 from art_nip.metrics import (
     Proportion,
     accuracy,

@@ -13,7 +13,7 @@ from art_nip.benchmark.analysis.paired import PairedDifference, holm
 from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.execution.draws import drawn, wrong_by_majority, wrong_in_any
 from art_nip.benchmark.plan.grid import Cell
-from art_nip.benchmark.schema import BENIGN, NONE, Norm, Protocol, Role, Threat
+from art_nip.benchmark.schema.words import BENIGN, NONE, Norm, Protocol, Role, Threat
 
 Mask = npt.NDArray[np.bool_]
 

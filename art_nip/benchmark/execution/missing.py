@@ -13,7 +13,7 @@ from art_nip.benchmark.execution.store import Store
 from art_nip.benchmark.execution.tasks import Classifying, Crafting, Inspecting, Task
 from art_nip.benchmark.execution.workbench import ReadyDefence
 from art_nip.benchmark.plan.grid import IMAGES_TO_INSPECT, Cell, Grid
-from art_nip.benchmark.schema import Protocol
+from art_nip.benchmark.schema.words import Protocol
 
 Tasks = dict[str, Callable[[], Task]]
 

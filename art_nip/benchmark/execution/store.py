@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from art_nip.benchmark.schema import check_format
+from art_nip.benchmark.schema.description import check_format
 from art_nip.utils.files import reading, write_arrays, write_bytes
 
 

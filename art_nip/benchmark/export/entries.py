@@ -12,7 +12,8 @@ from typing import Any
 
 from art_nip.benchmark.report.results import Measurements, Results
 from art_nip.benchmark.report.scores import share
-from art_nip.benchmark.schema import BENIGN, Norm, Row, Status, Threat
+from art_nip.benchmark.schema.rows import Row
+from art_nip.benchmark.schema.words import BENIGN, Norm, Status, Threat
 
 AUTOATTACK = "autoattack"
 """The attack whose accuracy RobustBench ranks by."""

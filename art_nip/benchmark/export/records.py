@@ -18,7 +18,8 @@ import numpy.typing as npt
 from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.execution.tasks import NORMS
 from art_nip.benchmark.plan.grid import Cell
-from art_nip.benchmark.schema import BENIGN, Description
+from art_nip.benchmark.schema.description import Description
+from art_nip.benchmark.schema.words import BENIGN
 from art_nip.utils.files import replacing
 
 NAME = "records.jsonl"

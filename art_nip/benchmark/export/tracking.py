@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from art_nip.benchmark.report.results import Results
-from art_nip.benchmark.schema import ACCURACY_AT, AttackRecord, DefenceRecord
+from art_nip.benchmark.schema.description import AttackRecord, DefenceRecord
+from art_nip.benchmark.schema.words import ACCURACY_AT
 from art_nip.utils.optional import require
 from art_nip.utils.validation import check_choice
 

@@ -39,7 +39,7 @@ RESULT_FOLDERS = (
 
 WITHOUT_EFFECT = tuple(
     f"benchmark/{place}"
-    for place in ("analysis", "export", "plan/trial.py", "report", "schema.py", "spec")
+    for place in ("analysis", "export", "plan/trial.py", "report", "schema", "spec")
 )
 """Files and folders in them whose code changes nothing that the store of a benchmark keeps: no task
 runs any of it, but for the words and records of the schema."""

@@ -21,7 +21,8 @@ from art_nip.benchmark.plan import suite as adaptive
 from art_nip.benchmark.plan.defences import DefenceEntry
 from art_nip.benchmark.plan.given import Named, check_labels, check_told, labelled, naming, written
 from art_nip.benchmark.plan.serialization import Detached, alike
-from art_nip.benchmark.schema import BENIGN, NEAREST, AttackRecord, Kind, Norm, Role, Threat
+from art_nip.benchmark.schema.description import AttackRecord
+from art_nip.benchmark.schema.words import BENIGN, NEAREST, Kind, Norm, Role, Threat
 from art_nip.utils.frameworks import framework_of
 from art_nip.utils.validation import check_choice, check_whole, plain
 

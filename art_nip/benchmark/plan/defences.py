@@ -17,7 +17,8 @@ from art_nip.attacks.surrogates import offers
 from art_nip.benchmark.fingerprints import fingerprint
 from art_nip.benchmark.plan.given import Named, check_labels, check_told, labelled, naming, written
 from art_nip.benchmark.plan.serialization import Detached, packed, unpacked
-from art_nip.benchmark.schema import NONE, DefenceRecord, Kind
+from art_nip.benchmark.schema.description import DefenceRecord
+from art_nip.benchmark.schema.words import NONE, Kind
 from art_nip.nip.preprocessor import NIPPreprocessor
 from art_nip.utils.surrogates import OffersSurrogateLosses
 from art_nip.utils.validation import plain

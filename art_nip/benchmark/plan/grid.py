@@ -13,7 +13,7 @@ import numpy.typing as npt
 from art_nip.benchmark.fingerprints import fingerprint
 from art_nip.benchmark.plan.attacks import AttackEntry
 from art_nip.benchmark.plan.defences import DefenceEntry
-from art_nip.benchmark.schema import BENIGN, NONE, Protocol, Threat
+from art_nip.benchmark.schema.words import BENIGN, NONE, Protocol, Threat
 
 IMAGES_TO_INSPECT = 8
 """The number of images on which a defended classifier is inspected."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from art_nip.benchmark.schema import Kind, Norm, Role
+from art_nip.benchmark.schema.words import Kind, Norm, Role
 from art_nip.utils.frameworks import Framework
 from art_nip.utils.validation import check_choice, check_whole, is_number
 

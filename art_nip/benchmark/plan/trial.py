@@ -11,7 +11,7 @@ from art.defences.preprocessor.preprocessor import Preprocessor
 from art_nip.benchmark.plan.attacks import AttackEntry
 from art_nip.benchmark.plan.defences import DefenceEntry
 from art_nip.benchmark.plan.given import Named
-from art_nip.benchmark.schema import Threat
+from art_nip.benchmark.schema.words import Threat
 from art_nip.estimators.clones import defended
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from art_nip import plots
 from art_nip.benchmark.report.document import Picture
 from art_nip.benchmark.report.results import Examples, Measurements, Sweep
-from art_nip.benchmark.schema import Norm, Row
+from art_nip.benchmark.schema.rows import Row
+from art_nip.benchmark.schema.words import Norm
 from art_nip.utils.optional import require
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from art_nip.benchmark.report.leaderboard_rows import (
 )
 from art_nip.benchmark.report.results import Results
 from art_nip.benchmark.report.sections import INTERVALS, MEANINGS
-from art_nip.benchmark.schema import OF_DEFENCES, Threat
+from art_nip.benchmark.schema.words import OF_DEFENCES, Threat
 from art_nip.utils.files import write_bytes
 
 

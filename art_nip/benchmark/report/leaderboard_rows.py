@@ -10,7 +10,8 @@ from pathlib import Path
 from art_nip.benchmark.report.document import TableCell
 from art_nip.benchmark.report.results import Measurements, Results
 from art_nip.benchmark.report.scores import means, number, p_value, size, with_none
-from art_nip.benchmark.schema import BENIGN, NONE, Row, Status, Threat
+from art_nip.benchmark.schema.rows import Row
+from art_nip.benchmark.schema.words import BENIGN, NONE, Status, Threat
 
 UNKNOWN = "not said"
 """The data set of a benchmark that was not told it."""

@@ -14,17 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.benchmark.schema import (
-    ACCURACY_AT,
-    BENIGN,
-    COLUMNS,
-    ChecklistItem,
-    Description,
-    Norm,
-    Row,
-    check_format,
-    checklist_item,
-)
+from art_nip.benchmark.schema.checklist import ChecklistItem
+from art_nip.benchmark.schema.description import Description, check_format
+from art_nip.benchmark.schema.rows import COLUMNS, Row
+from art_nip.benchmark.schema.words import ACCURACY_AT, BENIGN, Norm
 from art_nip.utils.files import reading
 from art_nip.utils.validation import clip_range
 
@@ -247,7 +240,7 @@ def _description(path: Path) -> Description:
 def _checklist(path: Path) -> list[ChecklistItem]:
     content = _json(path)
     with _reading(str(path)):
-        return [checklist_item(item) for item in content]
+        return [ChecklistItem.from_json(item) for item in content]
 
 
 def _rows(path: Path) -> Iterator[Row]:

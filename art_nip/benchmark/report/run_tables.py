@@ -9,7 +9,9 @@ from art_nip.benchmark.analysis.failures import Cause
 from art_nip.benchmark.report.document import Table, TableCell
 from art_nip.benchmark.report.results import Measurements
 from art_nip.benchmark.report.scores import Show, number, shown, signs
-from art_nip.benchmark.schema import BENIGN, AttackRecord, DefenceRecord, Row
+from art_nip.benchmark.schema.description import AttackRecord, DefenceRecord
+from art_nip.benchmark.schema.rows import Row
+from art_nip.benchmark.schema.words import BENIGN
 
 
 def strength(

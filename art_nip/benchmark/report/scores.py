@@ -9,7 +9,8 @@ from statistics import fmean
 
 from art_nip.benchmark.report.document import TableCell
 from art_nip.benchmark.report.results import Measurements, Sweep
-from art_nip.benchmark.schema import NONE, Norm, Row
+from art_nip.benchmark.schema.rows import Row
+from art_nip.benchmark.schema.words import NONE, Norm
 
 MISSING = TableCell("–")
 FAILED = TableCell("failed")

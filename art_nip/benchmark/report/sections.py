@@ -9,7 +9,7 @@ from art_nip.benchmark.report import figures, run_tables, tables
 from art_nip.benchmark.report.document import Block, Document, Facts, Paragraph, Section
 from art_nip.benchmark.report.results import Measurements, Results
 from art_nip.benchmark.report.verdict import verdict
-from art_nip.benchmark.schema import BENIGN, NONE, Protocol, Threat
+from art_nip.benchmark.schema.words import BENIGN, NONE, Protocol, Threat
 
 MEANINGS: dict[str, str] = {
     Protocol.HELD_OUT: "A defence that learns (NIP's candidates, a trained model) learned from "

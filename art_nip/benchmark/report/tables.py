@@ -21,14 +21,9 @@ from art_nip.benchmark.report.scores import (
     with_none,
     worst_of,
 )
-from art_nip.benchmark.schema import (
-    BENIGN,
-    NONE,
-    ChecklistItem,
-    Norm,
-    Row,
-    Status,
-)
+from art_nip.benchmark.schema.checklist import ChecklistItem
+from art_nip.benchmark.schema.rows import Row
+from art_nip.benchmark.schema.words import BENIGN, NONE, Norm, Status
 
 BEST = "Bold: the highest value among the defences, as printed; the intervals may well overlap."
 

@@ -18,7 +18,7 @@ from art_nip.benchmark.report.scores import (
     with_none,
     worst_of,
 )
-from art_nip.benchmark.schema import BENIGN, NONE, Protocol, Status, Threat
+from art_nip.benchmark.schema.words import BENIGN, NONE, Protocol, Status, Threat
 
 
 def verdict(results: Results) -> Facts:

@@ -21,7 +21,7 @@ from art_nip import attacks, defences
 from art_nip.benchmark.plan import suite
 from art_nip.benchmark.plan.attacks import Attack
 from art_nip.benchmark.plan.defences import Defence
-from art_nip.benchmark.schema import NONE
+from art_nip.benchmark.schema.words import NONE
 from art_nip.utils.validation import check_choice
 from art_nip.zoo import origins
 

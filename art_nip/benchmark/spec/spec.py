@@ -34,7 +34,7 @@ from pydantic import Field, ValidationError, field_validator
 from art_nip.benchmark.benchmark import Benchmark
 from art_nip.benchmark.execution.draws import DRAWS
 from art_nip.benchmark.plan.defences import Defence
-from art_nip.benchmark.schema import Protocol, Threat
+from art_nip.benchmark.schema.words import Protocol, Threat
 from art_nip.benchmark.spec.problems import sentence
 from art_nip.benchmark.spec.sections import (
     AttackItem,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from art_nip.benchmark.report.results import Results
-from art_nip.benchmark.schema import NONE, Protocol
+from art_nip.benchmark.schema.words import NONE, Protocol
 from art_nip.paper import grids
 from art_nip.paper.figures.panels import lines
 from art_nip.paper.setting import Made, Setting

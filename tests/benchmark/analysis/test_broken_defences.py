@@ -7,7 +7,7 @@ from art_nip.benchmark.analysis.checklist import checklist
 from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.analysis.worst_case import outcomes
 from art_nip.benchmark.plan import suite
-from art_nip.benchmark.schema import Role, Status
+from art_nip.benchmark.schema.words import Role, Status
 from tests.benchmark.broken_defences import IN_BOTH, NAMES, alone, broken
 from tests.helpers import make_classifier, to_framework
 

@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from art_nip.benchmark.analysis.paired import PairedDifference, _power, holm, images_needed
 from art_nip.benchmark.analysis.worst_case import Outcome, differences
-from art_nip.benchmark.schema import Protocol
+from art_nip.benchmark.schema.words import Protocol
 
 
 def hits(both, won, lost, neither):

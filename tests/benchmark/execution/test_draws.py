@@ -10,7 +10,7 @@ from art.defences.preprocessor.preprocessor import PreprocessorPyTorch, Preproce
 from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.execution.draws import answers, wrong_by_majority
 from art_nip.benchmark.plan import suite
-from art_nip.benchmark.schema import Role
+from art_nip.benchmark.schema.words import Role
 from tests.helpers import make_classifier, to_framework
 
 N, DRAWS = 24, 6

@@ -17,7 +17,7 @@ from art_nip.benchmark.execution.gradient_checks import inspect
 from art_nip.benchmark.plan.attacks import attack_entries
 from art_nip.benchmark.plan.defences import DefenceEntry, defence_entries
 from art_nip.benchmark.plan.suite import DEFAULTS, members, settled
-from art_nip.benchmark.schema import Kind, Protocol, Role, Status
+from art_nip.benchmark.schema.words import Kind, Protocol, Role, Status
 from art_nip.estimators.clones import defended
 from art_nip.utils.seeds import seeded
 from tests.helpers import FRAMEWORKS, make_classifier

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from art_nip.benchmark.report import leaderboard
-from art_nip.benchmark.schema import COLUMNS
+from art_nip.benchmark.schema.rows import COLUMNS
 from tests.benchmark.report_builder import NASTY, Builder, Page, rate, suite
 
 ADAPTIVE, HELD_OUT = "Adaptive attacks, held-out", "Oblivious attacks, held-out"

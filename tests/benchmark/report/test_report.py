@@ -402,7 +402,7 @@ def test_nothing_is_said_of_attacks_where_no_image_was_right(tmp_path):
 def test_reporting_needs_neither_art_nor_a_framework_nor_pandas(tmp_path):
     folder = Builder(tmp_path / "store").fill().write(examples=True)
     code = (
-        "import sys; from art_nip.benchmark import report, schema; "
+        "import sys; from art_nip.benchmark import report; "
         "from art_nip.benchmark.execution import store; "
         f"report.write({str(folder)!r}); "
         "print(*{'art', 'torch', 'tensorflow', 'keras', 'pandas'} & {*sys.modules})"
