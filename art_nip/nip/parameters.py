@@ -28,6 +28,12 @@ CHOICES = {
     "look": PRECISIONS,
 }
 
+CHANGEABLE_AFTER_FIT = {"strength", "batch_size", "look", "verbose"}
+"""Parameters that can change without fitting anew.
+
+`clip_values` are not among them: ρ̂ is in units of the range, and views are made in it.
+"""
+
 
 class ParameterKeywords(TypedDict, total=False):
     """The parameters of `Parameters` as keywords, for a type checker and an editor."""
@@ -129,6 +135,13 @@ class Parameters:
         """
         check_names(changes)
         return replace(self, **changes)
+
+    def fits_as(self, other: "Parameters") -> bool:
+        """Return whether a fit with others is one with these too, of the same images."""
+        changed = {name for name in self.names() if getattr(self, name) != getattr(other, name)}
+        if self.retrieval.learns_as(other.retrieval):
+            changed -= {"retrieval"}
+        return changed <= CHANGEABLE_AFTER_FIT
 
     def as_keywords(self) -> dict[str, Any]:
         """Return all parameters by name, as `Parameters` takes them."""

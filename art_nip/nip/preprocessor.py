@@ -6,12 +6,9 @@ chain.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,22 +24,24 @@ from art_nip.data.wanted import Wanted
 from art_nip.estimators.base import adapter_for, for_framework
 from art_nip.estimators.module import as_module
 from art_nip.estimators.protocol import DefendableClassifier
-from art_nip.nip import fitting, neurons, persistence, shared_pass
+from art_nip.nip import fitting, neurons, persistence
 from art_nip.nip.attaching import attached
 from art_nip.nip.bank import CandidateBank, CodesInMemory, Fitted
+from art_nip.nip.defending import Defending
+from art_nip.nip.on_arrays import RunsOnArrays
 from art_nip.nip.parameters import Parameters, check_names, settled
 from art_nip.nip.partner import STALE
 from art_nip.nip.properties import HasParameters
-from art_nip.nip.retrieval import Context, Reader
+from art_nip.nip.retrieval import Context
 from art_nip.nip.retrieval.class_evidence import ClassReader
 from art_nip.nip.retrieval.mixed_evidence import MixedReader
 from art_nip.nip.retrieval.similarity import similarity_to
+from art_nip.nip.undisturbed import undisturbed
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.ranges import PixelRange
 from art_nip.utils.surrogates import SurrogateLoss
 from art_nip.utils.validation import (
     check_flag,
-    check_images,
     check_shape,
     class_indices,
     is_predicting,
@@ -57,54 +56,10 @@ if TYPE_CHECKING:
 
 Classifier = TypeVar("Classifier", bound=DefendableClassifier)
 
-CHANGEABLE_AFTER_FIT = {"strength", "batch_size", "look", "verbose"}
-"""Parameters that can change without fitting anew.
-
-`clip_values` are not among them: ρ̂ is in units of the range, and views are made in it.
-"""
-
-NUMPY_DEFAULTS: dict[str, Any] = {
-    "divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"
-}  # fmt: skip
-"""NumPy's default handling of floating-point errors."""
-
 OfKind = TypeVar("OfKind", bound=ClassReader)
-Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def _undisturbed(method: Method) -> Method:
-    """Return a method that modes of NumPy and of the framework, set by the caller, do not affect.
-
-    If the caller lets NumPy raise on underflow, for example, softmax would end in an error.
-    """
-
-    @wraps(method)
-    def undisturbed(self: NIPPreprocessor, *arguments: Any, **keywords: Any) -> Any:
-        with np.errstate(**NUMPY_DEFAULTS), self._adapter.undisturbed():
-            return method(self, *arguments, **keywords)
-
-    return cast(Method, undisturbed)
-
-
-@dataclass(frozen=True)
-class _AtWork:
-    """What defends images, on the model's device.
-
-    :param reader: the retrieval.
-    :param added: function from images and ρ̂ to the defended images [7].
-    :param pixels: the range of the images.
-    """
-
-    reader: Reader
-    added: Callable[[Array, Array], Array]
-    pixels: PixelRange
-
-    def defended(self, x: Array) -> Array:
-        """Return defended images."""
-        return self.added(x, self.reader.perturbation(x))
-
-
-class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
+class NIPPreprocessor(HasParameters, RunsOnArrays, Preprocessor):  # type: ignore[misc]
     """Neuron-level inverse perturbation (Chen et al., "NIP", 2021).
 
     NIP finds for an image one of the candidates made from benign images, and adds the candidate's
@@ -172,7 +127,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
 
     # Fitting
 
-    @_undisturbed
+    @undisturbed
     def fit(
         self,
         x: Any,
@@ -222,7 +177,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
     def _adopt(self, fitted: Fitted | None) -> None:
         self._fitted = fitted
         self._is_fitted = fitted is not None
-        self._at_work: _AtWork | None = None
+        self._at_work: Defending | None = None
         self._mark: object = None if fitted is None else self._adapter.weights_mark()
         self._is_stale = False
 
@@ -332,7 +287,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             return np.asarray(self._adapter.numpy(self.forward(numeric(x))[0]), np.float32), y
         return self._batched(x, at_work.defended, self._adapter.input_shape), y
 
-    @_undisturbed
+    @undisturbed
     def forward(self, x: Array, y: Any | None = None) -> tuple[Array, Any | None]:
         """Return the defended images as a tensor on the model's device; differentiable in x.
 
@@ -357,9 +312,9 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         if len(x) == 0:
             return x, y
         if len(x) <= size:
-            return self._adapter.as_input(self._forwarded(at_work, x)), y
+            return self._adapter.as_input(at_work.forwarded(x, self)), y
         batches = [
-            self._forwarded(at_work, x[start : start + size]) for start in range(0, len(x), size)
+            at_work.forwarded(x[start : start + size], self) for start in range(0, len(x), size)
         ]
         return self._adapter.as_input(namespace(x).concat(batches)), y
 
@@ -421,7 +376,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             for scores, gradient in found
         ]
 
-    @_undisturbed
+    @undisturbed
     def answers(self, x: Array) -> Array:
         """Return what a classifier with "mixed" retrieval attached gives, as a tensor.
 
@@ -437,6 +392,8 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         check_shape(x, self._adapter.input_shape)
         return reader.answers(x)
 
+    # The fit at work
+
     def _answering(self) -> MixedReader:
         return self._reader_of(MixedReader, "mixed", "gives answers")
 
@@ -450,68 +407,10 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             )
         return reader
 
-    @_undisturbed
-    def _array(self, function: Callable[[], Array]) -> npt.NDArray[np.float32]:
-        return self._adapter.numpy(function())
-
-    def _forwarded(self, at_work: _AtWork, x: Array) -> Array:
-        """Return defended images; NaN where an image has NaN or infinite values."""
-        xp, axes = namespace(x), tuple(range(1, len(x.shape)))
-        # A sum is finite only if all its terms are finite.
-        if math.isfinite(float(xp.sum(self._adapter.constant(x)))):
-            return self._answered(at_work, x)
-        # 0 times a finite number is 0; 0 times any other value is NaN, which does not equal itself.
-        zeros = xp.sum(self._adapter.constant(x) * 0, axis=axes, keepdims=True)
-        finite = zeros == zeros
-        low = xp.zeros_like(x) + at_work.pixels.low
-        return xp.where(finite, at_work.defended(xp.where(finite, x, low)), zeros)
-
-    def _answered(self, at_work: _AtWork, x: Array) -> Array:
-        """Return defended images; tell a prediction that wants to know what the model gave."""
-        answers = shared_pass.wanted()
-        perturbation, outputs = at_work.reader.perturbation_and_outputs(x)
-        defended = at_work.added(x, perturbation)
-        if answers is not None and outputs is not None and self.look == "float32":
-            xp, numpy = namespace(x), self._adapter.numpy
-            stand = numpy(xp.all(defended == x, axis=tuple(range(1, len(x.shape)))))
-            answers.append(shared_pass.Answers(self, numpy(outputs), stand))
-        return defended
-
     @property
     def _context(self) -> Context:
         given = self.parameters
         return Context(self._adapter, given.clip_values, given.fractions, self._fitted, given.look)
-
-    def _checked(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        images = numeric(x)
-        check_images(images, self._adapter.input_shape, self.parameters.clip_values)
-        return images
-
-    def _batched(
-        self,
-        x: npt.ArrayLike,
-        function: Callable[[Array], Array],
-        shape: tuple[int, ...],
-        dtype: npt.DTypeLike = np.float32,
-    ) -> npt.NDArray[Any]:
-        """Apply a function of tensors to images that are checked; see `_each_batch`."""
-        return self._each_batch(self._checked(x), function, shape, dtype)
-
-    @_undisturbed
-    def _each_batch(
-        self,
-        images: npt.NDArray[np.float32],
-        function: Callable[[Array], Array],
-        shape: tuple[int, ...],
-        dtype: npt.DTypeLike = np.float32,
-    ) -> npt.NDArray[Any]:
-        """Apply a function of tensors to images, some at a time; `shape` is that of one result."""
-        size = self.parameters.batch_size
-        results = np.empty((len(images), *shape), dtype)
-        for start in range(0, len(images), size):
-            batch = self._adapter.tensor(images[start : start + size])
-            results[start : start + size] = self._adapter.numpy(function(batch))
-        return results
 
     def _require_fit(self) -> Fitted:
         if self._fitted is None:
@@ -521,7 +420,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             )
         return self._fitted
 
-    def _ready(self) -> _AtWork:
+    def _ready(self) -> Defending:
         """Return the retrieval at work, on the device that the model is on now."""
         fitted, device = self._require_fit(), self._adapter.device
         self._warn_if_stale(fitted)
@@ -529,12 +428,9 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
             self._at_work = self._made_ready()
         return self._at_work
 
-    @_undisturbed
-    def _made_ready(self) -> _AtWork:
-        context = self._context
-        added = partial(neurons.defended, strength=self.strength, pixels=context.pixels)
-        reader = self.parameters.retrieval.reader(context)
-        return _AtWork(reader, self._adapter.compiled(added), context.pixels)
+    @undisturbed
+    def _made_ready(self) -> Defending:
+        return Defending(self.retrieval, self._context, self.strength)
 
     def _warn_if_stale(self, fitted: Fitted) -> None:
         """Warn once if the weights are not those of the fit.
@@ -566,11 +462,8 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         if (before.layer, before.confidence) != (after.layer, after.confidence):
             adapter = adapter.looking_at(after.layer, after.confidence)
         after = settled(after, adapter)
-        changed = {name for name, value in vars(after).items() if value != getattr(before, name)}
-        if after.retrieval.learns_as(before.retrieval):
-            changed -= {"retrieval"}
         self.parameters, self._adapter, self._at_work = after, adapter, None
-        if changed - CHANGEABLE_AFTER_FIT:
+        if not after.fits_as(before):
             self._adopt(None)
 
     def attach(self, estimator: Classifier) -> Classifier:
@@ -635,7 +528,7 @@ class NIPPreprocessor(HasParameters, Preprocessor):  # type: ignore[misc]
         _class_for(estimator)
         return persistence.load(Path(path), estimator, NIPPreprocessor.for_estimator)
 
-    @_undisturbed
+    @undisturbed
     def _check_learned(self) -> None:
         self.retrieval.check_learned(self._context)
 
