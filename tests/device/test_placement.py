@@ -17,7 +17,7 @@ from tests.device.placement import Followed  # noqa: E402 - it imports TensorFlo
 
 @pytest.fixture(autouse=True)
 def _as_on_gpu(monkeypatch):
-    monkeypatch.setattr("art_nip.estimators.tensorflow.adapter.on_gpu", lambda: True)
+    monkeypatch.setattr("art_nip.estimators.tensorflow.memory.on_gpu", lambda: True)
 
 
 @pytest.fixture(scope="module")

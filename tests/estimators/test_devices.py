@@ -78,7 +78,7 @@ def test_tensorflow_holds_an_array_if_twice_its_size_is_free(there, monkeypatch)
         if not there:
             raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
 
-    monkeypatch.setattr("art_nip.estimators.tensorflow.adapter.on_gpu", lambda: True)
+    monkeypatch.setattr("art_nip.estimators.tensorflow.memory.on_gpu", lambda: True)
     monkeypatch.setattr(tf, "zeros", zeros)
     array = np.arange(1000, dtype=np.float32)
     assert tf.is_tensor(adapter.held(array)) is there
@@ -90,7 +90,7 @@ def test_tensorflow_fetches_no_rows_of_bytes_on_a_gpu(shape, monkeypatch):
     import tensorflow as tf
 
     adapter = adapter_for(classifier("tensorflow"), "auto", "probability")
-    monkeypatch.setattr("art_nip.estimators.tensorflow.adapter.on_gpu", lambda: True)
+    monkeypatch.setattr("art_nip.estimators.tensorflow.memory.on_gpu", lambda: True)
     # Every byte, also those that are NaN in a word.
     array = np.random.default_rng(0).integers(0, 256, (300, *shape), np.uint8)
     array[0] = 255

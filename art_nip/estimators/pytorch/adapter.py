@@ -16,9 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from art_nip.estimators.base import SMALLEST, SMALLEST_FACTOR_IN_HALF, EstimatorAdapter, Weights
+from art_nip.estimators.base import EstimatorAdapter, Weights
 from art_nip.estimators.layers import Layer
 from art_nip.estimators.pass_counting import note
+from art_nip.estimators.pytorch import memory, scores
 from art_nip.estimators.pytorch.hooks import passing_through
 from art_nip.estimators.pytorch.modes import NOTHING, as_written, plain
 from art_nip.estimators.pytorch.tracing import hangs_on_past, trace
@@ -169,13 +170,8 @@ class PyTorchAdapter(EstimatorAdapter):
 
     def lead_gradient(self, x: Tensor, classes: npt.NDArray[np.int64]) -> Tensor:
         """Return the gradient of a class's lead; see the base class."""
-        place = self.integers(classes)[:, None]
-
-        def lead(logits: Tensor, maps: list[Tensor]) -> Tensor:
-            others = logits.scatter(1, place, -torch.inf).amax(dim=1)
-            return logits.gather(1, place)[:, 0] - others
-
-        return self.gradient(x, (), lead)
+        there = self.integers(classes)
+        return self.gradient(x, (), lambda logits, _: scores.lead(logits, there))
 
     def observer(self, weights: Weights) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
         """Return the function that fitting calls; see the base class."""
@@ -259,24 +255,11 @@ class PyTorchAdapter(EstimatorAdapter):
 
     def held(self, array: npt.NDArray[Any]) -> Tensor:
         """Return an array on the device if it fits there; see the base class."""
-        device = self.device
-        with self.undisturbed():
-            host = torch.from_numpy(array)
-            fits = device.type != "cuda" or 2 * array.nbytes <= free_memory(device)
-            return host.to(device) if fits else host
+        return memory.held(array, self.device)
 
     def rows(self, array: npt.NDArray[Any]) -> Callable[[Tensor], Tensor]:
         """Return the function that fetches rows; see the base class."""
-        device, held = self.device, self.held(array)
-
-        def fetched(indices: Tensor) -> Tensor:
-            nonlocal held
-            if held.device != device:
-                # Memory may have become free since.
-                held = self.held(array)
-            return held[indices.to(held.device)].to(device)
-
-        return fetched
+        return memory.rows(array, self.device, self.held)
 
     def _weights(self) -> Iterator[npt.NDArray[Any]]:
         for value in self.model.state_dict().values():
@@ -398,49 +381,17 @@ class PyTorchAdapter(EstimatorAdapter):
         return (x - mean) / std
 
     def _logits(self, outputs: Tensor) -> Tensor:
-        if not self._gives_probabilities:
-            return outputs
-        given = outputs.detach()
-        # The logarithm, and of its gradient what float16 can hold; ∂ log y = ∂y / y.
-        logits = given.clamp_min(SMALLEST).log()
-        if not outputs.requires_grad:
-            return logits
-        factor = torch.maximum(given, _least_factor(given)[:, None])
-        return logits + (outputs - given) / factor
+        return scores.logits_of(outputs) if self._gives_probabilities else outputs
 
     def _influence(self, outputs: Tensor, phi: Tensor) -> Tensor:
         """Return influence in float32."""
-        slopes, factor = self._score(outputs.detach())
+        slopes, factor = scores.score_gradient(
+            outputs.detach(), self._gives_probabilities, self._score_is_output
+        )
         (gradient,) = torch.autograd.grad(
             outputs, phi, grad_outputs=slopes, retain_graph=phi.grad_fn is not None
         )
         return (gradient.float() * phi.detach().float()).flatten(1) * factor[:, None]
-
-    def _score(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradient of a score to outputs, and the factor from it to that of y_c.
-
-        The score has gradients about 1, that low precision does not lose: where the model is sure,
-        y_c changes by less than float16 can tell from nothing.
-        """
-        predicted = outputs.argmax(dim=1, keepdim=True)
-        if self._gives_probabilities:
-            # ∂y_c = -∂rest, as they sum to 1; 1 - y_c would be lost where y_c is rounded to 1.
-            rest = outputs.scatter(1, predicted, 0).sum(dim=1)
-            top = outputs.gather(1, predicted)[:, 0]
-            factor = torch.maximum(top * rest, _least_factor(outputs))
-            factor = torch.where(rest > SMALLEST, factor, torch.ones_like(rest))
-            slopes = (-1 / factor)[:, None].expand_as(outputs).scatter(1, predicted, 0)
-            return slopes, factor
-        if self._score_is_output:
-            slopes = torch.zeros_like(outputs).scatter_(1, predicted, 1)
-            return slopes, torch.ones_like(outputs[:, 0])
-        # y = sigmoid(lead), so ∂y = y (1 - y) ∂lead, and the lead is over the logsumexp of others.
-        y = outputs.softmax(1)
-        rest = y.scatter(1, predicted, 0).sum(dim=1)
-        factor = y.gather(1, predicted)[:, 0] * rest
-        others = outputs.scatter(1, predicted, -torch.inf)
-        slopes = others.softmax(1).neg_().scatter_(1, predicted, 1)
-        return slopes, factor
 
     def _only(self, neurons: list[Tensor]) -> Tensor:
         if len(neurons) != 1:
@@ -459,26 +410,6 @@ def _free(x: Tensor) -> Tensor:
 def _usable(x: Tensor) -> Tensor:
     """Return a tensor that gradients can be taken of, also if it was made in inference mode."""
     return x.clone() if x.is_inference() else x
-
-
-def _least_factor(outputs: Tensor) -> Tensor:
-    """Return by what gradients to probabilities may be divided at least, for each image.
-
-    :param outputs: probabilities without a gradient, in float32.
-    """
-    in_half = (outputs == outputs.half()).all(dim=1)
-    return torch.where(in_half, SMALLEST_FACTOR_IN_HALF, SMALLEST)
-
-
-def free_memory(device: torch.device) -> int:
-    """Return how many bytes of a GPU can be allocated.
-
-    PyTorch keeps what it has freed, so that the driver counts it as used.
-
-    :param device: a GPU of CUDA.
-    """
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + kept
 
 
 def _maps(output: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ weights change, and the layer is as it was.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from art_nip.estimators.base import SMALLEST, SMALLEST_FACTOR_IN_HALF, EstimatorAdapter, Weights
+from art_nip.estimators.base import EstimatorAdapter, Weights
 from art_nip.estimators.keras import calling_through
 from art_nip.estimators.layers import Layer
 from art_nip.estimators.pass_counting import note
+from art_nip.estimators.tensorflow import memory, scores
 from art_nip.estimators.tensorflow.tracing import named_layers, trace
 from art_nip.estimators.traced import Traced
 from art_nip.estimators.values import Arguments, Keywords, with_input
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Tensor = Any
-
-WORD = np.dtype(np.float32)
-"""How bytes are held on a GPU, four at a time: TensorFlow fetches no rows of bytes there."""
 
 
 class TensorFlowAdapter(EstimatorAdapter):
@@ -195,25 +193,11 @@ class TensorFlowAdapter(EstimatorAdapter):
 
     def held(self, array: npt.NDArray[Any]) -> Tensor:
         """Return an array on the device if it fits there; see the base class."""
-        # TensorFlow would copy an array that lies in the host's memory already, and does not tell
-        # how much memory a GPU has left: it is tried, once, as it waits long for what is not there.
-        if on_gpu():
-            with suppress(tf.errors.ResourceExhaustedError):
-                tf.zeros([2 * array.nbytes // WORD.itemsize + 1], WORD)
-                return tf.convert_to_tensor(array)
-        return array
+        return memory.held(array)
 
     def rows(self, array: npt.NDArray[Any]) -> Callable[[Tensor], Tensor]:
         """Return the function that fetches rows; see the base class."""
-        # What is no whole number of words is copied for that, which nothing but a GPU needs.
-        whole = array[:1].nbytes % WORD.itemsize == 0
-        of_bytes = array.dtype == np.uint8 and (whole or on_gpu())
-        held = self.held(in_words(array) if of_bytes else array)
-        if not tf.is_tensor(held):
-            return lambda indices: tf.convert_to_tensor(array[indices.numpy()])
-        if of_bytes:
-            return lambda indices: of_words(tf.gather(held, indices), array.shape[1:])
-        return lambda indices: tf.gather(held, indices)
+        return memory.rows(array, self.held)
 
     def undisturbed(self) -> AbstractContextManager[None]:
         """Return a context that changes nothing: TensorFlow has no such modes."""
@@ -311,23 +295,19 @@ class TensorFlowAdapter(EstimatorAdapter):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
             logits = self._logits(self._outputs(x))
-            is_class = tf.one_hot(classes, self.nb_classes, on_value=True, off_value=False)
-            others = tf.reduce_max(tf.where(is_class, logits.dtype.min, logits), axis=1)
-            lead = tf.gather(logits, classes, batch_dims=1) - others
+            lead = scores.lead(logits, classes, self.nb_classes)
         return tape.gradient(lead, x)
 
     def _influence(self, x: Tensor) -> Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             phi, outputs = self._neurons_and_outputs(x, tape)
-        slopes, factor = self._score(outputs)
-        return _influence_of(tape.gradient(outputs, phi, slopes), phi, factor)
+        return self._influence_of(outputs, phi, tape)
 
     def _observe(self, x: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
         with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
             tape.watch(x)
             phi, outputs = self._neurons_and_outputs(x, tape)
-        slopes, factor = self._score(outputs)
-        influence = _influence_of(tape.gradient(outputs, phi, slopes), phi, factor)
+        influence = self._influence_of(outputs, phi, tape)
         w = tf.cast(tf.reshape(weights(influence), tf.shape(phi)), phi.dtype)
         # TensorFlow has no gradient of rounding, where PyTorch has zero.
         zero = tf.UnconnectedGradients.ZERO
@@ -386,34 +366,16 @@ class TensorFlowAdapter(EstimatorAdapter):
         return tf.cast(self._run(x), tf.float32)
 
     def _logits(self, outputs: Tensor) -> Tensor:
-        if not self._gives_probabilities:
-            return outputs
-        given = tf.stop_gradient(outputs)
-        # The logarithm, and of its gradient what float16 can hold; ∂ log y = ∂y / y.
-        factor = tf.maximum(given, _least_factor(given)[:, None])
-        return tf.math.log(tf.maximum(given, SMALLEST)) + (outputs - given) / factor
+        return scores.logits_of(outputs) if self._gives_probabilities else outputs
 
-    def _score(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradient of a score to outputs, and the factor from it to that of y_c.
-
-        The score has gradients about 1, that low precision does not lose: where the model is sure,
-        y_c changes by less than float16 can tell from nothing.
-        """
-        predicted = tf.argmax(outputs, axis=1)
-        is_top = tf.one_hot(predicted, self.nb_classes, on_value=True, off_value=False)
-        if self._score_is_output and not self._gives_probabilities:
-            return tf.cast(is_top, outputs.dtype), tf.ones_like(outputs[:, 0])
-        y = outputs if self._gives_probabilities else tf.nn.softmax(outputs)
-        rest = tf.reduce_sum(tf.where(is_top, 0.0, y), axis=1)
-        factor = tf.reduce_max(y, axis=1) * rest
-        if self._gives_probabilities:
-            # ∂y_c = -∂rest, as they sum to 1; 1 - y_c would be lost where y_c is rounded to 1.
-            factor = tf.maximum(factor, _least_factor(outputs))
-            factor = tf.where(rest > SMALLEST, factor, tf.ones_like(rest))
-            return tf.where(is_top, 0.0, -1 / factor[:, None]), factor
-        # y = sigmoid(lead), so ∂y = y (1 - y) ∂lead, and the lead is over the logsumexp of others.
-        others = tf.nn.softmax(tf.where(is_top, outputs.dtype.min, outputs))
-        return tf.where(is_top, 1.0, -others), factor
+    def _influence_of(self, outputs: Tensor, phi: Tensor, tape: Any) -> Tensor:
+        """Return influence in float32, shape (N, n), from a tape that watched the neurons."""
+        slopes, factor = scores.score_gradient(
+            outputs, self.nb_classes, self._gives_probabilities, self._score_is_output
+        )
+        gradient = tape.gradient(outputs, phi, slopes)
+        product = tf.cast(gradient, tf.float32) * tf.cast(phi, tf.float32)
+        return _flat(product) * factor[:, None]
 
 
 def _off_tape() -> AbstractContextManager[None]:
@@ -421,52 +383,11 @@ def _off_tape() -> AbstractContextManager[None]:
     return tf.init_scope()  # type: ignore[no-any-return]
 
 
-def on_gpu() -> bool:
-    """Return whether TensorFlow computes on a GPU."""
-    return bool(tf.config.list_logical_devices("GPU"))
-
-
-def in_words(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return rows of bytes as rows of words, with zeros behind the last byte.
-
-    :param array: shape (M, …).
-    :return: shape (M, words); their values mean nothing.
-    """
-    flat = array.reshape(len(array), math.prod(array.shape[1:]))
-    spare = -flat.shape[1] % WORD.itemsize
-    whole = np.pad(flat, ((0, 0), (0, spare))) if spare else flat
-    return np.ascontiguousarray(whole).view(WORD)
-
-
-def of_words(words: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return rows of bytes from rows of words.
-
-    :param words: shape (N, words), as `in_words` made them.
-    :param shape: shape of a row of bytes.
-    :return: uint8, shape (N, *shape).
-    """
-    flat = tf.reshape(tf.bitcast(words, tf.uint8), [-1, words.shape[1] * WORD.itemsize])
-    return tf.reshape(flat[:, : math.prod(shape)], [-1, *shape])
-
-
 def _first(variable: Any) -> Tensor:
     """Return the first value of a variable without reading the others."""
     if not variable.shape.rank or not variable.dtype.is_floating:
         return tf.reshape(variable, [-1])[0]
     return tf.gather_nd(variable, [0] * variable.shape.rank)
-
-
-def _least_factor(outputs: Tensor) -> Tensor:
-    """Return by what gradients to probabilities may be divided at least, for each image."""
-    rounded = tf.cast(tf.cast(outputs, tf.float16), tf.float32)
-    in_half = tf.reduce_all(outputs == rounded, axis=1)
-    return tf.where(in_half, SMALLEST_FACTOR_IN_HALF, SMALLEST)
-
-
-def _influence_of(gradient: Tensor, phi: Tensor, factor: Tensor) -> Tensor:
-    """Return influence in float32, shape (N, n)."""
-    product = tf.cast(gradient, tf.float32) * tf.cast(phi, tf.float32)
-    return _flat(product) * factor[:, None]
 
 
 def _maps(x: Tensor, channels_first: bool) -> Tensor:
