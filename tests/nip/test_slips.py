@@ -251,8 +251,9 @@ def scaled_classifier(framework, lenet, by):
 
 def test_influence_that_underflows_is_told(framework, lenet, images):
     classifier = scaled_classifier(framework, lenet, 60.0)
-    layer = "inner.classifier.0" if framework == "pytorch" else None
-    parameters = {"layer": layer} if layer else {"layer": "functional.classifier.0"}
+    # Keras numbers the models of a process.
+    inner = "inner" if framework == "pytorch" else lenet[framework].name
+    parameters = {"layer": f"{inner}.classifier.0"}
     nip = NIPPreprocessor.for_estimator(classifier, verbose=False, **parameters)
     with pytest.warns(UserWarning, match=r"[0-9.]+% of the benign images have no influence"):
         nip.fit(images["bank"][0][:60])
