@@ -197,6 +197,8 @@ class Benchmark:
           that of the defence "none" (with the interval of a paired difference); `worst_case_p`, p
           of the exact McNemar test of the two, by Holm's method for all defences of the suite and
           protocol.
+        - Of each attack of a cascade (rows with its label): `left_so_far`, the accuracy that it and
+          those before leave.
         - Of all adaptive attacks without an ε together (rows with the attack "nearest"):
           `accuracy_at`, the share of the images whose nearest example is further away than eps, in
           either norm.

@@ -45,4 +45,4 @@ def test_every_member_of_the_suite_runs(benchmarks, bank, digits):
     table = benchmarks[0].run(x, y, bank=bank)
     errors = table[table.metric == "error"]
     assert errors.empty, errors.to_string()
-    assert {f"adaptive: {role}" for role in Role} <= {*table.attack}
+    assert {f"adaptive: {role}" for role in {*Role} - {Role.CASCADE}} <= {*table.attack}

@@ -102,15 +102,17 @@ def _adds_nothing(
     n = len(these)
     alone = int(np.count_nonzero(these & ~those))
     status = Status.PASSED if alone <= max(1, TOLERATED_SHARE * n) else Status.FAILED
-    accuracies = [
-        f"{role} {1 - outcome.wrong[role].mean():.2f}"
-        for role in (*roles, *also)
-        if role in outcome.wrong
+    none_else = "nothing before" if outcome.cascade else "nothing else"
+    left = _accuracies(outcome, (*roles, *also))
+    return status, f"{alone} of {n} images broken by {none_else}; {left}"
+
+
+def _accuracies(outcome: Outcome, roles: Sequence[Role]) -> str:
+    """Return what attacks leave, as far as they have results."""
+    left = [
+        f"{role} {1 - outcome.wrong[role].mean():.2f}" for role in roles if role in outcome.wrong
     ]
-    return (
-        status,
-        f"{alone} of {n} images broken by nothing else; accuracy: {', '.join(accuracies)}",
-    )
+    return f"{'left so far' if outcome.cascade else 'accuracy'}: {', '.join(left)}"
 
 
 def _unbounded(outcome: Outcome, chance: float) -> Finding:
@@ -128,15 +130,12 @@ def _unflagged(outcome: Outcome) -> Finding:
         return Status.NOT_RUN, f"no result of {Role.AUTOATTACK}, which is for PyTorch"
     if outcome.flags:
         return Status.FAILED, "; ".join(outcome.flags)
-    left = 1 - outcome.wrong[Role.AUTOATTACK].mean()
-    return Status.PASSED, f"none; accuracy: {Role.AUTOATTACK} {left:.2f}"
+    return Status.PASSED, f"none; {_accuracies(outcome, [Role.AUTOATTACK])}"
 
 
 def _made_for_it(outcome: Outcome, defence: DefenceEntry) -> Finding:
-    there = [role for role in suite.MADE_FOR_A_DEFENCE if role in outcome.wrong]
-    if there:
-        accuracies = [f"{role} {1 - outcome.wrong[role].mean():.2f}" for role in there]
-        return Status.PASSED, f"accuracy: {', '.join(accuracies)}"
+    if any(role in outcome.wrong for role in suite.MADE_FOR_A_DEFENCE):
+        return Status.PASSED, _accuracies(outcome, suite.MADE_FOR_A_DEFENCE)
     if defence.kind is Kind.NONE:
         return Status.PASSED, "there is no defence"
     if defence.offers_surrogates:

@@ -24,12 +24,15 @@ class Crafted:
     :param l0: how many values of each image the perturbation changes, shape (n,).
     :param l2: L2 norm of each perturbation, in units of the range of the images, shape (n,).
     :param linf: L∞ norm of each perturbation, likewise.
+    :param broken_by: of a cascade, the place of the attack that broke each image, shape (n,); see
+        :class:`art_nip.benchmark.execution.cascade.Cascade`.
     """
 
     facts: dict[str, Any]
     l0: npt.NDArray[np.int64]
     l2: npt.NDArray[np.float64]
     linf: npt.NDArray[np.float64]
+    broken_by: npt.NDArray[np.int64] | None = None
 
 
 class GridResults:
@@ -73,10 +76,11 @@ class GridResults:
     def _crafted(self, kind: str, key: str) -> Crafted | None:
         if not self.store.has("adversarial", key):
             return None
-        found = self.store.load("adversarial", key, tuple(NORMS))
+        found = self.store.load("adversarial", key, (*NORMS, "broken_by"))
+        broken_by = found.arrays.pop("broken_by", None)
         sizes = found.arrays
         if len(sizes) < len(NORMS):  # of a run that did not keep them
             images = self.store.load("adversarial", key).arrays["x"]
             between = self.grid.x[: len(images)], images, self.grid.clip_values
             sizes = {name: norm(*between) for name, norm in NORMS.items()}
-        return Crafted(found.facts, **sizes)
+        return Crafted(found.facts, **sizes, broken_by=broken_by)

@@ -18,7 +18,7 @@ from art_nip.benchmark.execution.draws import drawn, wrong_by_majority, wrong_in
 from art_nip.benchmark.execution.store import Result
 from art_nip.benchmark.plan.grid import Cell
 from art_nip.benchmark.schema.rows import COLUMNS
-from art_nip.benchmark.schema.words import ACCURACY_AT, BENIGN, NEAREST, NONE, Threat
+from art_nip.benchmark.schema.words import ACCURACY_AT, BENIGN, LEFT_SO_FAR, NEAREST, NONE, Threat
 from art_nip.metrics import (
     Proportion,
     accuracy,
@@ -52,6 +52,11 @@ def tidy(results: GridResults, suites: Sequence[Outcome]) -> pd.DataFrame:
             once = _rate("worst_case_accuracy_one_draw", Proportion.of(outcome.robust_once))
             majority = _rate("worst_case_accuracy_majority", Proportion.of(repeated.majority))
             rows += [_of_suite(outcome, once), _of_suite(outcome, majority)]
+        if outcome.cascade:
+            rows += [
+                _of_suite(outcome, _rate(LEFT_SO_FAR, Proportion.of(~wrong)), f": {role}")
+                for role, wrong in outcome.in_turn.items()
+            ]
     for outcome, found in differences(suites):
         figure = ("worst_case_difference", found.value, found.low, found.high, found.n)
         rows.append(_of_suite(outcome, figure))
@@ -68,8 +73,8 @@ def tidy(results: GridResults, suites: Sequence[Outcome]) -> pd.DataFrame:
     return table
 
 
-def _of_suite(outcome: Outcome, figure: Figure) -> tuple[Any, ...]:
-    where = (outcome.suite, outcome.defence, str(outcome.protocol), str(Threat.ADAPTIVE))
+def _of_suite(outcome: Outcome, figure: Figure, member: str = "") -> tuple[Any, ...]:
+    where = (outcome.suite + member, outcome.defence, str(outcome.protocol), str(Threat.ADAPTIVE))
     return (*where, *figure, math.nan, outcome.eps, "", str(outcome.norm))
 
 

@@ -48,7 +48,7 @@ def warn_of_no_success(table: pd.DataFrame, attacks: Sequence[AttackEntry]) -> N
 
     An attack that hands the labels on to another does not show what they mean to that one.
     """
-    own = {entry.label for entry in attacks if entry.name not in NAMES}
+    own = {entry.label for entry in attacks if entry.name not in NAMES and not entry.suite}
     none = table[(table.metric == "asr") & (table.value == 0) & table.attack.isin(own)]
     for row in none.itertuples():
         warn(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,12 @@ import numpy.typing as npt
 from art_nip.benchmark.analysis.paired import PairedDifference, holm
 from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.execution.draws import drawn, wrong_by_majority, wrong_in_any
+from art_nip.benchmark.plan.attacks import AttackEntry
 from art_nip.benchmark.plan.grid import Cell
+from art_nip.benchmark.plan.suite import within
 from art_nip.benchmark.schema.words import BENIGN, NONE, Norm, Protocol, Role, Threat
 
 Mask = npt.NDArray[np.bool_]
-
-ROUNDING_SHARE = 1e-5
-"""By how much rounding in float32 may exceed the budget, of images in [0, 1]; of a budget above 1,
-the share of it."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +44,15 @@ class Outcome:
     :param eps: the budget, of images in [0, 1].
     :param benign_wrong: which images the classifier gets wrong unattacked, shape (N,).
     :param wrong: by role of the attacks with results, which images the classifier gets wrong,
-        attacked or not, in one draw if it is random.
-    :param broken: the same, but attacked images count only within the budget.
+        attacked or not, in one draw if it is random. In a cascade, by this attack or one before.
+    :param broken: the same, but attacked images count only within the budget; and in a cascade,
+        only those that this attack has broken.
     :param benign: facts of classifying benign images.
     :param flags: what AutoAttack warned of.
     :param norm: the norm that the budget is in.
     :param repeated: of a random classifier, what is right when it is asked again.
+    :param in_turn: of a cascade, which images the classifier gets wrong under an attack or one
+        before, by role and in turn; else {}.
     """
 
     suite: str
@@ -65,11 +66,17 @@ class Outcome:
     flags: tuple[str, ...] = ()
     norm: Norm = Norm.LINF
     repeated: Repeated | None = None
+    in_turn: dict[Role, Mask] = field(default_factory=dict)
 
     def broken_by(self, roles: Iterable[Role]) -> Mask | None:
         """Return which images any of these attacks breaks; None if none of them has results."""
         masks = [self.broken[role] for role in roles if role in self.broken]
         return _any(masks) if masks else None
+
+    @property
+    def cascade(self) -> bool:
+        """Whether attacks met only the images that those before had left."""
+        return bool(self.in_turn)
 
     @property
     def robust_once(self) -> Mask:
@@ -118,6 +125,7 @@ def _outcome(results: GridResults, unattacked: Cell, cells: Sequence[Cell]) -> O
     majority, always = [~wrong_by_majority(asked, y)], [~wrong_in_any(asked, y)]
     wrong: dict[Role, Mask] = {}
     broken: dict[Role, Mask] = {}
+    in_turn: dict[Role, Mask] = {}
     flags: list[str] = []
     for cell in cells:
         crafted, predictions = results.crafted(cell), results.predictions(cell)
@@ -125,14 +133,21 @@ def _outcome(results: GridResults, unattacked: Cell, cells: Sequence[Cell]) -> O
         if crafted is None or predictions is None or predictions.error or role is None:
             continue
         flags += crafted.facts.get("flags", [])
-        sizes = crafted.linf if norm is Norm.LINF else crafted.l2
-        within = sizes <= eps + ROUNDING_SHARE * max(1, eps)
+        inside = within(crafted.linf if norm is Norm.LINF else crafted.l2, eps)
         asked = drawn(predictions)
-        wrong[role] = benign_wrong | (asked[:, 0] != y)
-        broken[role] = benign_wrong | (wrong[role] & within)
-        majority.append(~(wrong_by_majority(asked, y) & within))
-        always.append(~(wrong_in_any(asked, y) & within))
+        majority.append(~(wrong_by_majority(asked, y) & inside))
+        always.append(~(wrong_in_any(asked, y) & inside))
         draws = max(draws, asked.shape[1])
+        if crafted.broken_by is not None:
+            parts = results.grid.attacks[cell.attack].against(results.grid.defences[cell.defence])
+            for part, these, all_so_far in _in_turn(parts.parts, crafted.broken_by):
+                broken[part] = benign_wrong | these
+                in_turn[part] = benign_wrong | all_so_far
+                always.append(~these)
+            wrong |= in_turn
+            continue
+        wrong[role] = benign_wrong | (asked[:, 0] != y)
+        broken[role] = benign_wrong | (wrong[role] & inside)
     if not broken:
         return None
     return Outcome(
@@ -147,7 +162,20 @@ def _outcome(results: GridResults, unattacked: Cell, cells: Sequence[Cell]) -> O
         flags=tuple(flags),
         norm=norm,
         repeated=Repeated(_all(majority), _all(always), draws) if draws > 1 else None,
+        in_turn=in_turn,
     )
+
+
+def _in_turn(
+    parts: Sequence[AttackEntry], broken_by: npt.NDArray[np.int64]
+) -> Iterator[tuple[Role, Mask, Mask]]:
+    """Yield of each attack of a cascade which images it broke, and it or one before."""
+    so_far = np.zeros(len(broken_by), bool)
+    for place, part in enumerate(parts):
+        these = broken_by == place
+        so_far = so_far | these
+        if part.role is not None:
+            yield part.role, these, so_far
 
 
 def differences(suites: Sequence[Outcome]) -> Iterator[tuple[Outcome, PairedDifference]]:

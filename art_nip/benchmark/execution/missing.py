@@ -28,7 +28,7 @@ def _crafting(grid: Grid, store: Store, verbose: bool) -> Tasks:
         n = grid.attacked(cell.attack)
         return Crafting(
             key=key,
-            attack=grid.attacks[cell.attack],
+            attack=grid.attacks[cell.attack].against(grid.defences[cell.defence]),
             through=_ready(grid, cell.defence, cell.protocol) if cell.through else None,
             x=grid.x[:n],
             y=grid.y[:n],

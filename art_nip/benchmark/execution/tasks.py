@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from tqdm.auto import tqdm
 from art_nip.attacks.foreign.autoattack import AutoAttack
 from art_nip.attacks.labels import labels_for
 from art_nip.attacks.surrogates import led_by
+from art_nip.benchmark.execution.cascade import Cascade
 from art_nip.benchmark.execution.draws import answers
 from art_nip.benchmark.execution.gradient_checks import inspect
 from art_nip.benchmark.execution.images import Images, Labels
@@ -28,6 +30,7 @@ from art_nip.benchmark.execution.protection import own, protected
 from art_nip.benchmark.execution.store import Result
 from art_nip.benchmark.execution.workbench import ReadyDefence, Workbench, seed_of
 from art_nip.benchmark.plan.attacks import AttackEntry
+from art_nip.benchmark.schema import NONE
 from art_nip.estimators.pass_counting import counting
 from art_nip.metrics import (
     l0_norm,
@@ -79,10 +82,10 @@ class Crafting:
     def run(self, workbench: Workbench) -> Result:
         """Return the adversarial examples, `x`, their distances by `NORMS`, and their cost."""
         if self.verbose and self.attack.limit is not None and self.attack.per_image:
-            self._try_one(self._target(workbench))
+            self._try_one(self._target(workbench), workbench)
         target = self._target(workbench)
         with seeded(seed_of(self.key)), counting(target) as passes:
-            attack = self.attack.make(target)
+            attack = self._made(target, workbench)
             started = time.perf_counter()
             adversarial = np.asarray(
                 attack.generate(self.x.copy(), labels_for(attack, self.y.copy())), np.float32
@@ -91,25 +94,61 @@ class Crafting:
         facts: dict[str, Any] = {"seconds": seconds}
         if passes is not None:
             facts |= {"forward": passes.forward, "backward": passes.backward}
-        if isinstance(attack, AutoAttack):
+        arrays: dict[str, npt.NDArray[Any]] = {"x": adversarial}
+        if isinstance(attack, (AutoAttack, Cascade)):
             facts["flags"] = list(attack.flags)
+        if isinstance(attack, Cascade):
+            arrays["broken_by"] = attack.broken_by
         # Kept, so that no table has to read all images again.
         between = self.x, adversarial, workbench.classifier.clip_values
-        sizes = {name: norm(*between) for name, norm in NORMS.items()}
-        return Result({"x": adversarial, **sizes}, facts)
+        arrays |= {name: norm(*between) for name, norm in NORMS.items()}
+        return Result(arrays, facts)
 
     def _target(self, workbench: Workbench) -> Any:
         """Return the classifier to attack, behind its own copy of the defence if there is one."""
-        target = workbench.defended(self.through) if self.through else workbench.classifier
-        return led_by(target, workbench.classifier) if self.attack.by_undefended else target
+        return workbench.defended(self.through) if self.through else workbench.classifier
 
-    def _try_one(self, target: Any) -> None:
+    def _made(self, target: Any, workbench: Workbench) -> Any:
+        """Return the attack on the target, or the attacks of a cascade."""
+        bare, attack = workbench.classifier, self.attack
+        if not attack.parts:
+            return _on(attack, target, bare)
+        norm = NORMS[attack.budget_norm]
+        return Cascade(
+            [(str(part.role), partial(_on, part, target, bare)) for part in attack.parts],
+            target.predict,
+            lambda x, adversarial: norm(x, adversarial, bare.clip_values),
+            attack.budget,
+            self._say,
+        )
+
+    def _say(self, line: str) -> None:
+        if self.verbose:
+            through = self.through.entry.label if self.through else NONE
+            tqdm.write(f"{self.attack.label}, {through}: {line}", file=sys.stderr)
+
+    def _try_one(self, target: Any, workbench: Workbench) -> None:
         """Attack one image to measure how long it takes; the results do not change."""
         with seeded(seed_of(self.key)):
-            attack = self.attack.make(target)
+            attack = self._made(target, workbench)
             started = time.perf_counter()
             attack.generate(self.x[:1].copy(), labels_for(attack, self.y[:1].copy()))
             _announce(self.attack.label, time.perf_counter() - started, len(self.x))
+
+
+def _on(attack: AttackEntry, target: Any, bare: Any) -> Any:
+    """Return an attack on the classifier that it goes through, or is to lead astray.
+
+    :param target: the classifier behind the defence.
+    :param bare: the same without it.
+    """
+    if attack.make is None:
+        raise ValueError(f"{attack.label} is a cascade; its parts are made.")
+    if not attack.through:
+        target = bare
+    elif attack.by_undefended:
+        target = led_by(target, bare)
+    return attack.make(target)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def track(folder: str | Path, tracker: str) -> str:
 
 def figures(results: Results) -> Iterator[tuple[str, float]]:
     """Yield the name and value of every number of the table; there is none where it has NaN."""
-    rows = [*results.rows, *results.points]
+    rows = [*results.rows, *results.points, *results.turns]
     attacks = _names(row.attack for row in rows)
     defences = _names(row.defence for row in rows)
     for row in rows:

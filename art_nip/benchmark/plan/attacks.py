@@ -23,7 +23,7 @@ from art_nip.benchmark.plan.given import Named, check_labels, check_told, labell
 from art_nip.benchmark.plan.serialization import Detached, alike
 from art_nip.benchmark.schema.description import AttackRecord
 from art_nip.benchmark.schema.words import BENIGN, NEAREST, Kind, Norm, Role, Threat
-from art_nip.utils.frameworks import framework_of
+from art_nip.utils.frameworks import Framework, framework_of
 from art_nip.utils.validation import check_choice, check_whole, plain
 
 
@@ -32,7 +32,7 @@ class Attack:
     """A named attack with other parameters than its own, or ART's attack with a label or a limit.
 
     :param attack: a name, or an ART attack; "adaptive" stands for the whole suite of
-        `art_nip.benchmark.plan.suite`, with its parameters `eps`, `max_iter` and `queries`.
+        `art_nip.benchmark.plan.suite`, with the parameters of its `DEFAULTS`.
     :param label: its label in tables; None takes the name, or the class of the attack.
     :param parameters: parameters of a named attack.
     :param limit: how many images are attacked, the first ones; None takes the named attack's own.
@@ -57,7 +57,7 @@ class AttackEntry:
     :param eps: the ε of the attack, NaN where it has none.
     :param norm: the norm that this ε is in, one of `Norm`; "" where it has none, or in another.
     :param identity: fingerprint of what determines it.
-    :param make: takes a classifier, and returns the ART attack on it.
+    :param make: takes a classifier, and returns the ART attack on it; None for a cascade.
     :param limit: how many images are attacked; None: all.
     :param per_image: whether each image is attacked by itself.
     :param suite: the label of the adaptive suite that it belongs to; "" for none.
@@ -68,6 +68,7 @@ class AttackEntry:
     :param by_surrogates: whether it is for those only that offer surrogate losses.
     :param by_undefended: whether it follows the loss of the undefended classifier instead.
     :param through: whether it goes through the defence where the threat is adaptive.
+    :param parts: of a cascade, its attacks in turn; else ().
     """
 
     label: str
@@ -75,7 +76,7 @@ class AttackEntry:
     parameters: dict[str, Any]
     eps: float
     identity: str
-    make: Callable[[Any], Any]
+    make: Callable[[Any], Any] | None
     limit: int | None
     per_image: bool
     norm: str = ""
@@ -87,11 +88,16 @@ class AttackEntry:
     by_surrogates: bool = False
     by_undefended: bool = False
     through: bool = True
+    parts: tuple[AttackEntry, ...] = ()
 
     def fits(self, defence: DefenceEntry) -> bool:
         """Return whether it is made for such a defence."""
         offered = defence.offers_surrogates or not self.by_surrogates
         return defence.kind in self.kinds and offered
+
+    def against(self, defence: DefenceEntry) -> AttackEntry:
+        """Return the same; of a cascade, with those attacks only that fit such a defence."""
+        return replace(self, parts=tuple(part for part in self.parts if part.fits(defence)))
 
     def record(self) -> AttackRecord:
         """Return it as the folder of results has it."""
@@ -145,23 +151,30 @@ def _entries(given: Any, classifier: Any) -> list[AttackEntry]:
     parameters = adaptive.settled(chosen.parameters)
     label = chosen.label or adaptive.SUITE
     limit = adaptive.LIMIT if chosen.limit is None else chosen.limit
+    framework = framework_of(classifier)
     return [
-        _of_suite(member, label, parameters, limit)
+        _of_suite(member, label, parameters, limit, framework)
         for member in adaptive.members(**parameters)
-        if member.frameworks is None or framework_of(classifier) in member.frameworks
+        if member.runs_in(framework)
     ]
 
 
 def _of_suite(
-    member: adaptive.Member, suite: str, settled: Mapping[str, Any], limit: int
+    member: adaptive.Member,
+    suite: str,
+    settled: Mapping[str, Any],
+    limit: int,
+    framework: Framework | None,
 ) -> AttackEntry:
-    entry = _named(Attack(member.attack, f"{suite}: {member.role}", member.parameters, limit))
-    identity = entry.identity
+    label = f"{suite}: {member.role}"
+    if member.parts:
+        entry = _cascade(member, label, settled, limit, framework)
+    else:
+        entry = _named(Attack(member.attack, label, member.parameters, limit))
     if member.by_undefended:
-        identity = fingerprint(identity, "by undefended")
+        entry = replace(entry, identity=fingerprint(entry.identity, "by undefended"))
     return replace(
         entry,
-        identity=identity,
         suite=suite,
         budget=settled["eps"],
         budget_norm=Norm(settled["norm"]),
@@ -170,6 +183,32 @@ def _of_suite(
         by_surrogates=member.by_surrogates,
         by_undefended=member.by_undefended,
         through=member.through,
+    )
+
+
+def _cascade(
+    member: adaptive.Member,
+    label: str,
+    settled: Mapping[str, Any],
+    limit: int,
+    framework: Framework | None,
+) -> AttackEntry:
+    parts = tuple(
+        _of_suite(part, label, settled, limit, framework)
+        for part in member.parts
+        if part.runs_in(framework)
+    )
+    return AttackEntry(
+        label=label,
+        name=member.attack,
+        parameters=dict(settled),
+        eps=settled["eps"],
+        norm=settled["norm"],
+        identity=fingerprint("cascade", [part.identity for part in parts]),
+        make=None,
+        limit=limit,
+        per_image=False,
+        parts=parts,
     )
 
 

@@ -13,10 +13,11 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from art_nip.benchmark.schema.words import Kind, Norm, Role
 from art_nip.utils.frameworks import Framework
-from art_nip.utils.validation import check_choice, check_whole, is_number
+from art_nip.utils.validation import check_choice, check_flag, check_whole, is_number
 
 SUITE = "adaptive"
 
@@ -25,14 +26,19 @@ DEFAULTS: dict[str, Any] = {
     "eps": 8 / 255,
     "max_iter": 20,
     "queries": 500,
+    "cascade": False,
 }
 """The norm, "linf" or "l2"; ε in that norm, of images in [0, 1]; steps of gradient attacks; queries
-of attacks without gradients."""
+of attacks without gradients; whether attacks meet only the images that those before have left."""
 
 L2_EPS = 0.5
 """ε in L2 unless the user says otherwise, as of RobustBench for images of 32×32."""
 
 SMALLEST_ALLOWED = {"max_iter": 2, "queries": 50}
+
+ROUNDING_SHARE = 1e-5
+"""By how much rounding in float32 may exceed the budget, of images in [0, 1]; of a budget above 1,
+the share of it."""
 
 LIMIT = 100
 """The number of images that the suite attacks unless the user asks for another."""
@@ -55,6 +61,7 @@ class Member:
         defended one where it leads.
     :param through: whether it goes through the defence; else it is crafted on the undefended
         classifier, and transferred.
+    :param parts: of a cascade, its attacks in turn; else ().
     """
 
     role: Role
@@ -65,6 +72,11 @@ class Member:
     by_undefended: bool = False
     frameworks: tuple[Framework, ...] | None = None
     through: bool = True
+    parts: tuple[Member, ...] = ()
+
+    def runs_in(self, framework: Framework | None) -> bool:
+        """Return whether it attacks classifiers of a framework."""
+        return self.frameworks is None or framework in self.frameworks
 
 
 BY_GRADIENT = (
@@ -80,9 +92,35 @@ TRANSFERRED = (Role.TRANSFER, Role.TRANSFER_STEERED)
 OUTSIDE_THE_BUDGET = {Role.TRANSFER_2: 2, Role.TRANSFER_4: 4}
 """The multiples of ε at which examples are transferred too, by role."""
 
+IN_TURN = (
+    *(Role.PGD, Role.FGSM, Role.PGD_LONGER, Role.APGD_CE, Role.APGD_DLR, Role.APGD_TARGETED),
+    *(Role.BPDA, Role.AUXILIARY, Role.STEERING, Role.NOISE, Role.SQUARE, Role.HOPSKIPJUMP),
+    *(Role.AUTOATTACK, Role.TRANSFER_STEERED, Role.TRANSFER),
+)
+"""The attacks of a cascade in turn: slow ones late, and behind others what should add nothing to
+these, as the checklist asks."""
 
-def members(norm: str, eps: float, max_iter: int, queries: int) -> Iterator[Member]:
+
+def members(
+    norm: str, eps: float, max_iter: int, queries: int, cascade: bool = False
+) -> Iterator[Member]:
     """Yield the attacks of the suite, each in the norm; parameters as in `DEFAULTS`."""
+    every = _members(norm, eps, max_iter, queries)
+    if not cascade:
+        yield from every
+        return
+    by_role = {member.role: member for member in every}
+    yield Member(Role.CASCADE, str(Role.CASCADE), parts=tuple(by_role[role] for role in IN_TURN))
+    yield by_role[Role.PGD_UNBOUNDED]
+
+
+def within(sizes: npt.NDArray[Any], eps: float) -> npt.NDArray[np.bool_]:
+    """Return which perturbations are no larger than the budget ε, but for rounding."""
+    found: npt.NDArray[np.bool_] = sizes <= eps + ROUNDING_SHARE * max(1, eps)
+    return found
+
+
+def _members(norm: str, eps: float, max_iter: int, queries: int) -> Iterator[Member]:
     steps = max_iter
     in_linf = norm == Norm.LINF
     # All are in L∞ unless told otherwise.
@@ -146,6 +184,8 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         check_choice(f"parameter of the attacks {SUITE!r}", name, list(DEFAULTS))
         if name == "norm":
             check_choice(f"norm of the attacks {SUITE!r}", value, tuple(Norm))
+        elif name == "cascade":
+            check_flag(name, value)
         elif name != "eps":
             check_whole(name, value, least=SMALLEST_ALLOWED[name])
         elif parameters.get("norm") == Norm.L2:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from art_nip.benchmark.schema.checklist import ChecklistItem
 from art_nip.benchmark.schema.description import Description, check_format
 from art_nip.benchmark.schema.rows import COLUMNS, Row
-from art_nip.benchmark.schema.words import ACCURACY_AT, BENIGN, Norm
+from art_nip.benchmark.schema.words import ACCURACY_AT, BENIGN, LEFT_SO_FAR, Norm
 from art_nip.utils.files import reading
 from art_nip.utils.validation import clip_range
 
@@ -65,8 +65,9 @@ class Results:
         self._folder = folder
         self.run = _description(_present(folder / "benchmark.json"))
         rows = list(_rows(_present(folder / "table.csv")))
-        self.rows = [row for row in rows if row.metric != ACCURACY_AT]
         self.points = [row for row in rows if row.metric == ACCURACY_AT]
+        self.turns = [row for row in rows if row.metric == LEFT_SO_FAR]
+        self.rows = [row for row in rows if row.metric not in (ACCURACY_AT, LEFT_SO_FAR)]
         with reading(_present(folder / "images.safetensors"), RUN_AGAIN) as file:
             self.image_shape = tuple(file.get_slice("x").get_shape()[1:])
             self._classes = file.get_tensor("y")
@@ -126,6 +127,14 @@ class Results:
         points = [row for row in self.points if (row.threat, row.protocol) == (threat, protocol)]
         found = {norm: [row for row in points if row.norm == norm] for norm in Norm}
         return {norm: rows for norm, rows in found.items() if rows}
+
+    def cascade(self, suite: str, protocol: str) -> list[Row]:
+        """Return what each attack of a cascade left, with those before; none if it is no cascade.
+
+        The attacks are in turn.
+        """
+        found = [row for row in self.turns if row.attack.startswith(f"{suite}: ")]
+        return [row for row in found if row.protocol == protocol]
 
     def cells(self, threat: str, protocol: str) -> int:
         """Return how many cells a threat and a protocol will have."""

@@ -121,6 +121,8 @@ def _measured(results: Results, threat: str, protocol: str) -> Iterator[Block]:
         for suite in results.suites:
             items = results.checklist(suite, protocol)
             yield tables.worst_case(measured, suite, defences, items)
+            if turns := results.cascade(suite, protocol):
+                yield tables.cascade(turns, suite, defences)
             yield tables.checklist(suite, defences, items)
         alone = [attack for attack in attacks if attack in results.alone]
         yield tables.robustness(measured, attacks, defences, alone, results.sizes)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from graphlib import TopologicalSorter
+from itertools import pairwise
 
 from art_nip.benchmark.report.document import Table, TableCell
 from art_nip.benchmark.report.results import Measurements, Sweep
@@ -258,6 +260,45 @@ def curves(points: Sequence[Row], norm: Norm, defences: Sequence[str]) -> Table:
         notes="Of all adaptive attacks without an ε together, also those that looked in another "
         f"norm; a stronger attack may leave less. {BEST}{signs(rows)}",
     )
+
+
+def cascade(turns: Sequence[Row], suite: str, defences: Sequence[str]) -> Table:
+    """Return what is left after each attack of a cascade.
+
+    :param turns: a row for each attack and defence, the attacks in turn.
+    """
+    found = {(row.attack, row.defence): row for row in turns}
+    show = number(2)
+    rows = [
+        (
+            attack.removeprefix(f"{suite}: "),
+            [
+                show(row) if (row := found.get((attack, name))) else TableCell("")
+                for name in defences
+            ],
+        )
+        for attack in _in_turn(turns)
+    ]
+    return Table(
+        f"The cascade {suite!r}: the accuracy that an attack leaves, with all those before.",
+        "after",
+        defences,
+        rows,
+        across="defence",
+        notes="An attack meets only the images that those before have left, so that it may break "
+        "more where it comes first. Empty: the attack is not made for such a defence.",
+    )
+
+
+def _in_turn(turns: Sequence[Row]) -> list[str]:
+    """Return the attacks of all defences in turn; not all of them fit all defences."""
+    order: TopologicalSorter[str] = TopologicalSorter()
+    for defence in dict.fromkeys(row.defence for row in turns):
+        attacks = [row.attack for row in turns if row.defence == defence]
+        order.add(attacks[0])
+        for before, after in pairwise(attacks):
+            order.add(after, before)
+    return list(order.static_order())
 
 
 def consistency(measured: Measurements, attacks: Sequence[str], defences: Sequence[str]) -> Table:

@@ -14,6 +14,9 @@ NEAREST = "nearest"
 ACCURACY_AT = "accuracy_at"
 """The metric of a curve of accuracy against ε, which has a row for each ε and norm."""
 
+LEFT_SO_FAR = "left_so_far"
+"""The metric of a cascade that has a row for each of its attacks."""
+
 
 class Word(str, Enum):
     """Words of tables and files; each is equal to its text, and written as it."""
@@ -94,6 +97,7 @@ class Role(Word):
     TRANSFER_STEERED = "transfer, steered"
     TRANSFER_2 = "transfer 2ε"
     TRANSFER_4 = "transfer 4ε"
+    CASCADE = "cascade"
 
 
 class Status(Word):
