@@ -1,5 +1,7 @@
 """The adaptive suite as a cascade: attacks meet only the images that those before have left."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,18 @@ def test_each_image_has_the_example_that_broke_it(ran):
         assert worst.loc[cell.defence].value == (right & (by == NOBODY)).mean()
         broken += (by != NOBODY).sum()
     assert broken > N
+
+
+def test_the_records_name_the_attack(ran):
+    benchmark, _, results = ran
+    lines = (benchmark._store.folder / "records.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    found = {of["defence"]: of for of in records if of.get("attack") == "adaptive: cascade"}
+    for cell in cascades(results):
+        by = results.crafted(cell).broken_by
+        names = found[cell.defence]["broken_by"]
+        assert [name is None for name in names] == (by == NOBODY).tolist()
+        assert {*names} - {None} <= {str(role) for role in IN_TURN}
 
 
 def test_the_parts_are_those_that_fit_the_defence(ran, framework):

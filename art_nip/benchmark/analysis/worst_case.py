@@ -143,6 +143,8 @@ def _outcome(results: GridResults, unattacked: Cell, cells: Sequence[Cell]) -> O
             for part, these, all_so_far in _in_turn(parts.parts, crafted.broken_by):
                 broken[part] = benign_wrong | these
                 in_turn[part] = benign_wrong | all_so_far
+                # No further attack met these, so that they count whatever is drawn afterwards.
+                majority.append(~these)
                 always.append(~these)
             wrong |= in_turn
             continue

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.benchmark.analysis.results import GridResults
+from art_nip.benchmark.execution.cascade import NOBODY
 from art_nip.benchmark.execution.tasks import NORMS
 from art_nip.benchmark.plan.grid import Cell
 from art_nip.benchmark.schema.description import Description
@@ -89,7 +90,7 @@ def _record(results: GridResults, cell: Cell, unattacked: Cell) -> dict[str, Any
     predicted = predictions.arrays["classes"]
     n = len(predicted)
     y, before = results.grid.y[:n], benign.arrays["classes"][:n]
-    record = {
+    record: dict[str, Any] = {
         "record": "cell",
         **where,
         "n": n,
@@ -104,6 +105,11 @@ def _record(results: GridResults, cell: Cell, unattacked: Cell) -> dict[str, Any
     if crafted is None:
         return None
     attack = results.grid.attacks[cell.attack]
+    if crafted.broken_by is not None:
+        parts = attack.against(results.grid.defences[cell.defence]).parts
+        record["broken_by"] = [
+            None if place == NOBODY else str(parts[place].role) for place in crafted.broken_by
+        ]
     return {
         **record,
         "adv_success": (predicted != y).tolist(),
