@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+OUTLIERS = 0.002
+"""The share of the values that may be cut off, as a few neurons would flatten all others."""
+
+MARGIN = 0.1
+"""The space above and below, as a share of the height."""
+
 
 def influence_bars(
     pairs: Mapping[str, tuple[Floats, Floats]],
@@ -28,7 +34,7 @@ def influence_bars(
     Each image's influence is divided by its largest absolute value, so that an image of which the
     model is unsure does not outweigh the rest. The neurons are sorted by their *mean* benign
     influence: sorted image by image, the highest would fall and the lowest rise in any second
-    measurement, attack or not.
+    measurement, attack or not. A few neurons that stand out far are cut off.
 
     :param pairs: for each attack (its name is the panel's heading) the influence σ [1] of the
         benign images and that of their adversarial examples, each of shape (N, n), n at least 10.
@@ -47,13 +53,17 @@ def influence_bars(
     panels = figure.subplots(rows, beside, sharey=True, squeeze=False).ravel()
     for spare in panels[len(pairs) :]:
         spare.axis("off")
+    means: list[Floats] = []
     for axis, (attack, (benign, adversarial)) in zip(panels, pairs.items(), strict=False):
         if benign.ndim != 2 or benign.shape[1:] != adversarial.shape[1:] or not len(benign):
             raise ValueError(
                 f"{attack}: influences must be two tables (images, neurons) of the same neurons; "
                 f"got shapes {benign.shape} and {adversarial.shape}."
             )
-        _panel(axis, attack, _mean(benign), _mean(adversarial), fractions, second)
+        before, after = _mean(benign), _mean(adversarial)
+        _panel(axis, attack, before, after, fractions, second)
+        means += [before, after]
+    panels[0].set_ylim(*_limits(np.concatenate(means)))
     for first in panels[::beside]:
         first.set_ylabel("mean influence (normalised)", color=INK)
     handles, names = panels[0].get_legend_handles_labels()
@@ -92,6 +102,14 @@ def _panel(
     axis.set_xlabel("neurons, by benign influence", color=INK)
     axis.tick_params(labelcolor=INK, labelsize=8, length=2)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _limits(means: Floats) -> tuple[float, float]:
+    """Return limits between which all but a few single neurons lie."""
+    low = np.quantile(means, OUTLIERS / 2, method="lower")
+    high = np.quantile(means, 1 - OUTLIERS / 2, method="higher")
+    margin = MARGIN * (high - low) or 1.0
+    return float(low - margin), float(high + margin)
 
 
 def _mean(influence: Floats) -> Floats:

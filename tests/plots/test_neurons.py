@@ -39,6 +39,14 @@ def test_influence_bars_can_be_drawn():
     assert png(figure).startswith(b"\x89PNG")
 
 
+def test_a_few_neurons_do_not_flatten_the_others():
+    influence = np.tile(np.linspace(-1, 1, 3000), (3, 1))
+    few = influence / 100
+    few[:, :2] = 1
+    (axis,) = plots.influence_bars({"AUNA": (few, few)}).axes
+    assert axis.get_ylim() == pytest.approx((-0.012, 0.012), rel=0.01)
+
+
 def test_influence_bars_reject_tables_of_other_neurons():
     with pytest.raises(ValueError, match=r"PGD: .* got shapes \(3, 30\) and \(3, 20\)"):
         plots.influence_bars({"PGD": (np.zeros((3, 30)), np.zeros((3, 20)))})
