@@ -11,7 +11,7 @@ from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.execution.cascade import NOBODY, Cascade
 from art_nip.benchmark.plan.suite import IN_TURN, members, settled
-from art_nip.benchmark.schema import Role
+from art_nip.benchmark.schema.words import Role
 from art_nip.benchmark.spec.sections import AttackItem
 from tests.helpers import make_classifier, to_framework
 

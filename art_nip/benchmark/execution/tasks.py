@@ -30,7 +30,7 @@ from art_nip.benchmark.execution.protection import own, protected
 from art_nip.benchmark.execution.store import Result
 from art_nip.benchmark.execution.workbench import ReadyDefence, Workbench, seed_of
 from art_nip.benchmark.plan.attacks import AttackEntry
-from art_nip.benchmark.schema import NONE
+from art_nip.benchmark.schema.words import NONE
 from art_nip.estimators.pass_counting import counting
 from art_nip.metrics import (
     l0_norm,
