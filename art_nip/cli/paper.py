@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         data=arguments.folder,
         models=tuple(arguments.models) if arguments.models else None,
         limit=arguments.limit or (tiny.LIMIT if arguments.tiny else LIMIT),
+        bank=arguments.bank,
         tiny=arguments.tiny,
         framework=arguments.framework,
         seed=arguments.seed,

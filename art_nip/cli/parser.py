@@ -160,6 +160,12 @@ def _paper(command: argparse.ArgumentParser) -> None:
         "--limit", type=_positive, help="attack this many images of each model at most"
     )
     command.add_argument(
+        "--bank",
+        type=_positive,
+        metavar="N",
+        help="fit defences on N benign images of the training part (default: 1000)",
+    )
+    command.add_argument(
         "--out",
         type=Path,
         help="folder for tables, figures and results, which is continued (default: results/paper, "

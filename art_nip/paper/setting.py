@@ -29,6 +29,8 @@ class Setting:
     :param data: folder of local images, see `art_nip.data.load`; None takes the hub's.
     :param models: names of `art_nip.paper.subjects.SUBJECTS`; None for all. None if `tiny`.
     :param limit: how many images of each model are attacked.
+    :param bank: how many benign images, of the training part, held-out defences are fitted on; None
+        for 1,000, if `tiny` for 100.
     :param tiny: a small model, trained on the spot, on the digits that come with the package.
     :param framework: "pytorch" or "tensorflow".
     :param seed: of everything that is drawn at random.
@@ -42,6 +44,7 @@ class Setting:
     data: Path | None = None
     models: tuple[str, ...] | None = None
     limit: int = 500
+    bank: int | None = None
     tiny: bool = False
     framework: str = "pytorch"
     seed: int = 0
@@ -50,6 +53,8 @@ class Setting:
 
     def __post_init__(self) -> None:
         check_whole("limit", self.limit, least=1)
+        if self.bank is not None:
+            check_whole("bank", self.bank, least=1)
         check_whole("seed", self.seed, least=0)
         check_whole("jobs", self.jobs, least=1)
         check_flag("tiny", self.tiny)

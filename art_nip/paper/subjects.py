@@ -22,7 +22,7 @@ from art_nip.zoo.classifiers import TrainedModel, as_classifier
 from art_nip.zoo.training import Recipe
 
 BANK = 1000
-"""How many benign images, of the training part, held-out defences are fitted on."""
+"""How many benign images, of the training part, held-out defences are fitted on by default."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,8 @@ def _loaded(setting: Setting, name: str) -> Loaded:
     kept = np.flatnonzero(right)[: setting.limit]
     if not len(kept):
         raise ValueError(f"{subject.label} classifies none of {len(y)} test images correctly.")
-    bank_x, bank_y, _ = images("train", tiny.BANK if setting.tiny else BANK)
+    in_bank = setting.bank or (tiny.BANK if setting.tiny else BANK)
+    bank_x, bank_y, _ = images("train", in_bank)
     return Loaded(
         name,
         subject.label,

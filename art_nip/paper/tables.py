@@ -116,6 +116,7 @@ def seconds(setting: Setting) -> Made:
 
 def _seconds(subject: Loaded, name: str, setting: Setting) -> float:
     """Return how long a defence takes for 5,000 images, from as many as there are."""
+    determined_by = {**subject.identity, "bank": len(subject.bank[1])}
 
     def measure() -> dict[str, Any]:
         preprocessor, times = defence(subject, setting, name), []
@@ -126,7 +127,7 @@ def _seconds(subject: Loaded, name: str, setting: Setting) -> float:
             times.append(time.perf_counter() - started)
         return {"seconds": min(times) * TIMED_IMAGES / len(subject.x)}
 
-    found = setting.results.record(f"seconds-{subject.name}-{name}", subject.identity, measure)
+    found = setting.results.record(f"seconds-{subject.name}-{name}", determined_by, measure)
     return float(found["seconds"])
 
 

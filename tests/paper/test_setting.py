@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from art_nip.paper.setting import Results, Setting
+from art_nip.paper.subjects import subjects
 
 
 def never():
@@ -43,7 +44,14 @@ def test_a_damaged_file_is_told(tmp_path, kind):
         getattr(results, kind)("name", {}, never)
 
 
-@pytest.mark.parametrize("wrong", [{"limit": 0}, {"seed": -1}, {"framework": "jax"}, {"tiny": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"limit": 0}, {"bank": 0}, {"seed": -1}, {"framework": "jax"}, {"tiny": 1}]
+)
 def test_settings_that_cannot_be(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Setting(Path("out"), **wrong)
+
+
+def test_the_bank_is_as_large_as_asked_for(tmp_path):
+    (subject,) = subjects(Setting(tmp_path, limit=4, bank=20, tiny=True, verbose=False))
+    assert [len(part) for part in subject.bank] == [20, 20]
