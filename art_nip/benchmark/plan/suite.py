@@ -93,12 +93,14 @@ OUTSIDE_THE_BUDGET = {Role.TRANSFER_2: 2, Role.TRANSFER_4: 4}
 """The multiples of ε at which examples are transferred too, by role."""
 
 IN_TURN = (
-    *(Role.PGD, Role.FGSM, Role.PGD_LONGER, Role.APGD_CE, Role.APGD_DLR, Role.APGD_TARGETED),
-    *(Role.BPDA, Role.AUXILIARY, Role.STEERING, Role.NOISE, Role.SQUARE, Role.HOPSKIPJUMP),
-    *(Role.AUTOATTACK, Role.TRANSFER_STEERED, Role.TRANSFER),
+    *(Role.STEERING, Role.AUXILIARY, Role.PGD, Role.FGSM, Role.PGD_LONGER),
+    *(Role.APGD_CE, Role.APGD_DLR, Role.APGD_TARGETED, Role.BPDA),
+    *(Role.NOISE, Role.SQUARE, Role.HOPSKIPJUMP, Role.AUTOATTACK),
+    *(Role.TRANSFER_STEERED, Role.TRANSFER),
 )
-"""The attacks of a cascade in turn: slow ones late, and behind others what should add nothing to
-these, as the checklist asks."""
+"""The attacks of a cascade in turn: those made for a defence first, as they leave the others the
+least to do; slow ones late; and behind others what should add nothing to these, as the checklist
+asks."""
 
 
 def members(
