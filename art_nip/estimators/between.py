@@ -139,10 +139,7 @@ def _cause(calls: Sequence[Call], graph: Graph, compiled: Sequence[str]) -> str:
     if compiled:
         return f"torch.jit compiled parts into which NIP cannot see: {listed(compiled)}"
     if not any(_any_convolution(call) for call in calls):
-        return (
-            "no convolution was called where NIP sees it (not within a tf.function, nor in a Keras "
-            "model on the backend of PyTorch)"
-        )
+        return "no convolution was called where NIP sees it (not within a tf.function)"
     position = graph.position
     on_way = [call for call in calls if call.outputs.place in position]
     convolutions = [position[_place(call)] for call in on_way if _any_convolution(call)]
