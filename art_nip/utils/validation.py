@@ -21,7 +21,7 @@ ROUNDING = 1e-4
 """How far outside the clip range a value may lie, as a share of the range."""
 
 WIDE = 100
-"""In a range that is at least so wide, images with values from 0 to 1 are most often a mistake."""
+"""Where white is this or more, images with values from 0 to 1 are most often a mistake."""
 
 
 def real_numbers(x: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -120,7 +120,8 @@ def check_images(
             f"({low:g}, {high:g}){of_channels}. Scale them to that range, or set the clip_values "
             "that they have."
         )
-    if high - low >= WIDE and smallest >= 0 and 0 < largest <= 1 and bool(xp.any(x != xp.round(x))):
+    in_unit = smallest >= 0 and 0 < largest <= 1
+    if low == 0 and WIDE <= high < math.inf and in_unit and bool(xp.any(x != xp.round(x))):
         warn(
             f"All values of these images are from 0 to 1, and the clip_values are ({low:g}, "
             f"{high:g}): to the model they are all but black. If they were scaled to [0, 1], give "

@@ -197,6 +197,8 @@ def test_images_of_0_to_1_in_a_range_of_0_to_255_are_told(lenet, digits, framewo
         fit(x * 255)
         nip(np.zeros_like(x[:1]))
         nip((x[:2] > 0.5).astype(np.uint8))  # a picture that is dark indeed
+        for other in ((-128, 127), (-np.inf, np.inf)):
+            NIPPreprocessor.for_estimator(estimator, clip_values=other).influence(x)
         NIPPreprocessor.for_estimator(make_classifier(framework, model), verbose=False).fit(x)
 
 
