@@ -81,16 +81,18 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
 
 
 def predicted_classes(scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Return the classes with the highest scores, shape (N,); -1, which is none, of NaN.
+    """Return the classes with the highest scores, shape (N,); -1, which is none, where none has it.
 
-    `argmax` says class 0 there, and an image of that class would count as right.
+    That is so of NaN, and of scores that are all equal, as ART's randomized smoothing gives where
+    it abstains. `argmax` says class 0 there, and an image of that class would count as right.
 
     :param scores: shape (N, classes).
     """
     values = np.asarray(scores)
-    classes: npt.NDArray[np.int64] = np.where(
-        np.isnan(values).any(axis=1), -1, values.argmax(axis=1)
-    )
+    undecided = np.isnan(values).any(axis=1)
+    if values.shape[1] > 1:
+        undecided |= (values == values[:, :1]).all(axis=1)
+    classes: npt.NDArray[np.int64] = np.where(undecided, -1, values.argmax(axis=1))
     return classes
 
 

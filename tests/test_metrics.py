@@ -263,6 +263,17 @@ def test_scores_that_are_nan_are_of_no_class():
     assert metrics.accuracy([0, 0, 1], scores).value == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_scores_that_prefer_no_class_are_of_none(n_classes):
+    """ART's randomized smoothing gives zeros where it abstains, which are not class 0."""
+    scores = np.zeros((3, n_classes))
+    scores[1, 1] = 1
+    assert metrics.predicted_classes(scores).tolist() == [-1, 1, -1]
+    assert metrics.predicted_classes(np.full((2, n_classes), 0.3)).tolist() == [-1, -1]
+    assert metrics.accuracy([0, 1, 0], scores).value == pytest.approx(1 / 3)
+    assert metrics.successful([0, 1, 0], [0, 1, 0], scores).tolist() == [True, False, True]
+
+
 def test_text_is_no_class_and_half_a_neuron_none():
     with pytest.raises(ValueError, match="labels must hold numbers"):
         metrics.accuracy(["a", "b"], [0, 1])

@@ -24,6 +24,21 @@ def test_names_are_lazy_but_there():
         art_nip.NIPPreprocesor  # noqa: B018
 
 
+def test_what_the_documents_call_of_packages_is_there():
+    """In a process of its own: in this one, other tests have imported more than a user has."""
+    root = Path(__file__).parents[1]
+    calls = set()
+    for page in (root / "README.md", *root.glob("docs/**/*.md")):
+        text = page.read_text(encoding="utf-8")
+        for imported in re.findall(r"^from art_nip import (.+)$", text, re.MULTILINE):
+            for name in imported.split(", "):
+                calls |= set(re.findall(rf"(?<![\w.]){name}(?:\.\w+)+(?=\()", text))
+    assert "zoo.origins.load" in calls
+    names = sorted({call.partition(".")[0] for call in calls})
+    code = f"from art_nip import {', '.join(names)}; {'; '.join(sorted(calls))}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_what_the_documents_link_to_is_there():
     root = Path(__file__).parents[1]
     for page in (root / "README.md", *root.glob("docs/**/*.md")):

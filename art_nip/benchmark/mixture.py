@@ -14,7 +14,13 @@ import numpy.typing as npt
 from art_nip.attacks.steering import SteeringAttack
 from art_nip.nip.preprocessor import NIPPreprocessor
 from art_nip.nip.retrieval import MixedEvidence
-from art_nip.utils.validation import check_number, class_indices
+from art_nip.utils.validation import (
+    check_classifier,
+    check_images,
+    check_number,
+    class_indices,
+    numeric,
+)
 
 WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.5)
 
@@ -62,8 +68,13 @@ def choose_mixture(
     :param temperatures: those that are tried with each weight.
     :param attack: parameters of the attack, such as `eps`, a share of the range; see there.
     :return: the chosen retrieval, and what all have, the model alone first.
-    :raises ValueError: if the retrieval is another, or a parameter is not allowed.
+    :raises TypeError: if nip or classifier is none.
+    :raises ValueError: if the retrieval is another, images or classes are not as above, or a
+        parameter is not allowed.
     """
+    check_classifier(classifier, "choose_mixture")
+    if not isinstance(nip, NIPPreprocessor):
+        raise TypeError(f"nip is a {type(nip).__name__}; give a fitted NIPPreprocessor.")
     given = nip.retrieval
     if not isinstance(given, MixedEvidence):
         raise ValueError(
@@ -71,13 +82,22 @@ def choose_mixture(
             'make a NIP with retrieval="mixed".'
         )
     check_number("budget", budget, low=0, high=1)
-    labels = class_indices(y, len(x), classifier.nb_classes)
+    for name, values in (("weights", weights), ("temperatures", temperatures)):
+        if np.ndim(values) != 1:
+            raise ValueError(f"{name}={values!r}; give a list of numbers, such as [0.1, 0.3].")
+    images = numeric(x)
+    check_images(images, tuple(classifier.input_shape), classifier.clip_values)
+    if not len(images):
+        raise ValueError(
+            "There is no image to choose the mixture on: give some, and their classes."
+        )
+    labels = class_indices(y, len(images), classifier.nb_classes)
     mixtures = [replace(given, weight=0)]
     mixtures += [
         replace(given, weight=weight, temperature=temperature)
         for weight, temperature in product(weights, temperatures)
     ]
-    found = [_accuracy(nip, classifier, mixture, x, labels, attack) for mixture in mixtures]
+    found = [_accuracy(nip, classifier, mixture, images, labels, attack) for mixture in mixtures]
     allowed = [each for each in found if each.robust >= found[0].robust - budget]
     best = max(allowed, key=lambda each: (each.benign, each.robust))
     return best.retrieval, found

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from art_nip import zoo
 from art_nip.data import check_same_classes, load
 from art_nip.metrics import Proportion, accuracy
-from art_nip.utils.files import destination
+from art_nip.utils.files import check_writable
 from art_nip.zoo import classifiers, training
 from art_nip.zoo.classifiers import TrainedModel
 from art_nip.zoo.training import Recipe
@@ -100,13 +100,14 @@ def train(
     :return: accuracy on the test images.
     :raises FileNotFoundError: if the folder has no such images, or there is no file to start from.
     :raises ConnectionError: if the hub cannot be reached.
+    :raises OSError: if the file cannot be written; this is known before the training.
     :raises ValueError: if there is no recipe for the data, no such model or defence, if the images
         are not what the model takes, if the weights to start from are of another model, or if
         something is in the place of the file to write that is no file.
     """
     if data not in RECIPES:
         raise ValueError(f"There is no recipe for {data!r}; there is for {', '.join(RECIPES)}.")
-    destination(out)  # says now, and not after hours, that no file can be there
+    check_writable(out)  # says now, and not after hours, that no file can be there
     channels_first = framework == "pytorch"
     (x, y, names), test = (
         load(data, part, folder=folder, limit=limit, channels_first=channels_first, side=side)
@@ -140,12 +141,12 @@ def train(
         len(names),
         preprocessing=(MEAN, STD),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
     training.train(classifier.model, x, y, recipe, mean=MEAN, std=STD, seed=seed, verbose=verbose)
     reached = accuracy(test[1], classifier.predict(test[0]))
     note = (
         f"{data}, {framework}, {origin}{recipe}, seed {seed}: {reached} of {reached.n} test images"
     )
+    out.parent.mkdir(parents=True, exist_ok=True)
     classifiers.save(out, classifier.model, replace(trained, note=note))
     return reached
 

@@ -110,11 +110,12 @@ def _image_folder(path: Path) -> Part:
                 skipped.append(entry)
     if skipped:
         _warn(path, skipped, len(found))
+    names = [folder.name for folder in folders]
+    _warn_of_numbers(path, names)
     # They are sorted by class: the first ones would be of one class only.
     order = np.random.default_rng(0).permutation(len(found))
     files = [found[i][0] for i in order]
     labels = np.array([found[i][1] for i in order], np.int64)
-    names = [folder.name for folder in folders]
     return Part(
         str(path), labels, names, lambda indices: [decode(files[i], str(files[i])) for i in indices]
     )
@@ -132,3 +133,17 @@ def _warn(path: Path, skipped: list[Path], images: int) -> None:
         f"{path}: skipped {len(skipped)} of its entries, such as {first}, and read {images} images "
         f"({', '.join(SUFFIXES)} in one folder for each class)."
     )
+
+
+def _warn_of_numbers(path: Path, names: list[str]) -> None:
+    """Warn if folders are named by numbers that are not those of their classes."""
+    if not all(name.isdecimal() for name in names):
+        return
+    numbers = [int(name) for name in names]
+    if numbers != sorted(numbers):
+        place = next(i for i, number in enumerate(numbers) if number != sorted(numbers)[i])
+        warn(
+            f"{path}: classes are numbered by the order of their folders' names as texts, so that "
+            f"the folder {names[place]!r} is class {place}. For the order of the numbers, give "
+            "all names as many digits: 02 beside 10."
+        )

@@ -21,6 +21,7 @@ from art_nip.estimators.standardisation import Standardisation
 from art_nip.estimators.traced import Traced
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.frameworks import Framework, code_of, framework_of
+from art_nip.utils.ranges import check_range_of
 from art_nip.utils.validation import check_classifier
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ class EstimatorAdapter(ABC):
         self.nb_classes: int = estimator.nb_classes
         self.channels_first: bool = estimator.channels_first
         self._standardisation = Standardisation.of(estimator)
+        if estimator.clip_values is not None:
+            check_range_of(estimator.clip_values, self.input_shape)
         self._probes = probe_images(self.input_shape, estimator.clip_values)
         self._traced = self._trace(self._probes)
         self._gives_probabilities = are_probabilities(

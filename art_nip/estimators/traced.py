@@ -20,6 +20,7 @@ class Traced:
     :param outputs: what the model gave, shape (N, nb_classes) as it should be.
     :param names: of all layers of the model; some may be there several times.
     :param compiled: names of parts that torch.jit compiled, so that no pass tells of their layers.
+    :param unseen: why the pass has told of no layer, and what to do; "" if it has.
     """
 
     calls: tuple[Call, ...]
@@ -27,6 +28,7 @@ class Traced:
     outputs: npt.NDArray[Any]
     names: tuple[str, ...]
     compiled: tuple[str, ...] = ()
+    unseen: str = ""
 
     def value(self, layer: Layer) -> Value:
         """Return what goes into a layer that is called, or what comes out of it."""
@@ -34,6 +36,7 @@ class Traced:
 
     def reached_calls(self) -> list[Call]:
         """Return the calls that a name means, and whose input every image has a part in."""
+        self._check_seen()
         reached = self.graph.reached
         return [
             call
@@ -51,6 +54,7 @@ class Traced:
         :param requested: a layer as `Layer` writes it.
         :raises ValueError: if there is no such layer; the message says what there is.
         """
+        self._check_seen()
         name = Layer.parse(requested).name
         is_called = any(call.name == name for call in self.calls)
         if not is_called and (name in self.compiled or is_inside(name, self.compiled)):
@@ -73,6 +77,7 @@ class Traced:
             layer as `Layer` writes it.
         :raises ValueError: if there is no such layer; the message says what there is.
         """
+        self._check_seen()
         if requested == "auto":
             return layer_before_dense(self.calls, self.graph, self.compiled)
         layer = self.named(requested)
@@ -82,6 +87,10 @@ class Traced:
                 f"neurons have no influence. {self.advice()}"
             )
         return layer
+
+    def _check_seen(self) -> None:
+        if self.unseen:
+            raise ValueError(self.unseen)
 
     def check_channel_order(self, input_shape: tuple[int, ...], channels_first: bool) -> None:
         """Refuse an estimator whose order of channels is not that of the first convolution.

@@ -11,6 +11,7 @@ from art_nip.estimators.base import PRECISIONS, EstimatorAdapter
 from art_nip.nip.bank import DTYPES
 from art_nip.nip.neurons import part_ends
 from art_nip.nip.retrieval import Context, Retrieval, Similarity, chosen
+from art_nip.utils.ranges import check_range_of
 from art_nip.utils.validation import (
     check_choice,
     check_flag,
@@ -194,26 +195,6 @@ def _checked_clip_values(given: Any) -> tuple[Any, Any]:
             "broadcast to an image."
         )
     return low.tolist(), high.tolist()
-
-
-def check_range_of(clip_values: tuple[Any, Any], input_shape: tuple[int, ...]) -> None:
-    """Raise a ValueError unless a range suits images of a shape.
-
-    :param clip_values: (min, max), numbers or nested lists.
-    :param input_shape: shape of one image.
-    """
-    for bound in clip_values:
-        shape = np.shape(bound)
-        # A batch has one more axis in front; bounds may have it too, with length 1.
-        fits = len(shape) <= len(input_shape) + 1 and all(
-            size in (1, of) for size, of in zip(shape[::-1], (*input_shape[::-1], 1), strict=False)
-        )
-        if not fits:
-            channels = "(C, 1, 1) with channels first, (C,) with channels last"
-            raise ValueError(
-                f"clip_values of shape {shape} do not broadcast to images of shape {input_shape}. "
-                f"Give numbers, or one for each channel in an array of shape {channels}."
-            )
 
 
 def settled(parameters: Parameters, adapter: EstimatorAdapter) -> Parameters:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from art_nip.paper.registry import EXHIBITS, Exhibit
 from art_nip.paper.setting import Setting
 from art_nip.paper.subjects import subjects
+from art_nip.utils.files import write_bytes
 
 PAGE = "paper.md"
+MADE = "made.json"
+"""What each exhibit of the folder was made of, and its figures."""
 
 
 def make(exhibits: Sequence[Exhibit], setting: Setting) -> Path:
@@ -22,35 +27,66 @@ def make(exhibits: Sequence[Exhibit], setting: Setting) -> Path:
     :return: the page.
     """
     setting.out.mkdir(parents=True, exist_ok=True)
-    page = setting.out / PAGE
+    page, made_of = setting.out / PAGE, setting.out / MADE
+    _records(made_of)  # says now that it is damaged, and not after the first exhibit
     for exhibit in exhibits:
         made = exhibit.make(setting)
         if made.table:
             (setting.out / f"{exhibit.name}.md").write_text(made.table + "\n", encoding="utf-8")
-        for name, figure in made.figures.items():
-            stem = f"{exhibit.name}-{name}" if name else exhibit.name
-            figure.savefig(setting.out / f"{stem}.png")
-        page.write_text(_page(setting), encoding="utf-8")
+        figures = {
+            f"{exhibit.name}-{name}.png" if name else f"{exhibit.name}.png": figure
+            for name, figure in made.figures.items()
+        }
+        for name, figure in figures.items():
+            figure.savefig(setting.out / name)
+        records = _records(made_of)
+        records[exhibit.name] = {**_of(setting), "figures": sorted(figures)}
+        write_bytes(made_of, json.dumps(records, indent=1).encode())
+        page.write_text(_page(setting, records), encoding="utf-8")
     return page
 
 
-def _page(setting: Setting) -> str:
+def _of(setting: Setting) -> dict[str, Any]:
+    """Return what the exhibits of a run are made of: for its page, and all that determines it."""
     images = ", ".join(f"{subject.label}: {len(subject.x)}" for subject in subjects(setting))
+    run = f"{setting.framework}, seed {setting.seed}, {platform.machine()}, {date.today()}"
+    return {
+        "images": images,
+        "run": run,
+        "identity": [subject.identity for subject in subjects(setting)],
+    }
+
+
+def _records(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        records: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged. Delete it, and run again.") from error
+    return records
+
+
+def _page(setting: Setting, records: dict[str, Any]) -> str:
+    now = _of(setting)
     parts = [
         "# The paper's tables and figures",
-        f"Attacked images: {images}. {platform.machine()}, {date.today()}. Values in brackets "
-        "behind ours are the paper's. NIP is fitted on other images (held-out) unless it says "
-        "*leaked*: on the benign originals of the attacked images. Attacks do not know of the "
-        "defences unless it says *adaptive*.",
+        f"Attacked images: {now['images']}. {now['run']}. Values in brackets behind ours are the "
+        "paper's. NIP is fitted on other images (held-out) unless it says *leaked*: on the benign "
+        "originals of the attacked images. Attacks do not know of the defences unless it says "
+        "*adaptive*.",
     ]
     for exhibit in EXHIBITS:
+        record = records.get(exhibit.name)
         table = setting.out / f"{exhibit.name}.md"
-        figures = [
-            *setting.out.glob(f"{exhibit.name}.png"),
-            *sorted(setting.out.glob(f"{exhibit.name}-*.png")),
-        ]
-        if table.is_file() or figures:
-            parts += [f"## {exhibit.title}", f"The paper: {exhibit.claim}"]
-            parts += [f"![{exhibit.title}]({figure.name})" for figure in figures]
-            parts += [table.read_text(encoding="utf-8").strip()] if table.is_file() else []
+        if record is None or not (table.is_file() or record["figures"]):
+            continue
+        parts += [f"## {exhibit.title}", f"The paper: {exhibit.claim}"]
+        if record["identity"] != now["identity"]:
+            parts.append(
+                f"**Made in another run**, of other images or models: {record['images']}. "
+                f"{record['run']}."
+            )
+        parts += [f"![{exhibit.title}]({name})" for name in record["figures"]]
+        parts += [table.read_text(encoding="utf-8").strip()] if table.is_file() else []
     return "\n\n".join(parts) + "\n"

@@ -16,7 +16,7 @@ from art_nip.estimators.base import adapter_for
 from art_nip.metrics import Proportion, predicted_classes
 from art_nip.paper import tiny
 from art_nip.paper.setting import Setting, digest_of
-from art_nip.utils.validation import check_choice
+from art_nip.utils.validation import check_choice, check_images, class_indices
 from art_nip.zoo import classifiers, training
 from art_nip.zoo.classifiers import TrainedModel, as_classifier
 from art_nip.zoo.training import Recipe
@@ -126,6 +126,13 @@ def _loaded(setting: Setting, name: str) -> Loaded:
 
     # Some are classified wrongly, and left out.
     x, y, label_names = images("test", 2 * setting.limit + 50)
+    try:
+        check_images(x, tuple(classifier.input_shape), classifier.clip_values)
+        class_indices(y, len(x), classifier.nb_classes)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}: the test images of {subject.data} do not suit it. {error}"
+        ) from error
     right = predicted_classes(classifier.predict(x)) == y
     kept = np.flatnonzero(right)[: setting.limit]
     if not len(kept):
@@ -165,10 +172,22 @@ def _classifier(setting: Setting, name: str, subject: Subject) -> tuple[Any, Tra
             raise
         trained = subject.bare
         classifier = _of_bare(path, trained, setting.framework)
+    _check_is(trained, name, path)
     if hasattr(classifier.model, "requires_grad_"):
         # Nothing is trained here, and PyTorch then leaves out the gradients of weights.
         classifier.model.requires_grad_(False)
     return classifier, trained
+
+
+def _check_is(trained: TrainedModel, name: str, path: Path) -> None:
+    """Raise a ValueError if a file of weights is of another model than its name says."""
+    data, _, model = name.partition("-")
+    if trained.name not in (model, f"{model}-small") or trained.defence:
+        defended = f" with {trained.defence}" if trained.defence else ""
+        raise ValueError(
+            f"{path} holds the weights of {trained.name}{defended}, and is to be {model} without a "
+            f"defence. Train it: art-nip train {data} {model} --out {path}."
+        )
 
 
 def _of_bare(path: Path, of: TrainedModel, framework: str) -> Any:

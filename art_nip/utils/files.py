@@ -59,6 +59,24 @@ def destination(path: Path) -> Path:
     return target
 
 
+def check_writable(path: Path) -> None:
+    """Raise an error if a file cannot be written there, before what is to be in it is computed.
+
+    :param path: the file; its folder need not exist yet.
+    :raises OSError: if neither it nor its folder can be made.
+    :raises ValueError: if something is there that is no file.
+    """
+    folder = next(parent for parent in destination(path).parents if parent.exists())
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{path} cannot be written: {folder} is a file, and no folder.")
+    try:
+        with TemporaryDirectory(prefix=".", suffix=".tmp", dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(f"{path} cannot be written: {reason} in the folder {folder}.") from error
+
+
 def clear_leftovers(path: Path) -> None:
     """Remove what processes left beside a file that were killed as they wrote it.
 

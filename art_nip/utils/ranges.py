@@ -67,3 +67,23 @@ def same_range(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
     """
     pairs = zip(one, other, strict=True)
     return all(np.allclose(_float32(a), _float32(b), rtol=1e-6, atol=0) for a, b in pairs)
+
+
+def check_range_of(clip_values: tuple[Any, Any], input_shape: tuple[int, ...]) -> None:
+    """Raise a ValueError unless a range suits images of a shape.
+
+    :param clip_values: (min, max), numbers, arrays or nested lists of numbers.
+    :param input_shape: shape of one image.
+    """
+    for bound in clip_values:
+        shape = np.shape(bound)
+        # A batch has one more axis in front; bounds may have it too, with length 1.
+        fits = len(shape) <= len(input_shape) + 1 and all(
+            size in (1, of) for size, of in zip(shape[::-1], (*input_shape[::-1], 1), strict=False)
+        )
+        if not fits:
+            channels = "(C, 1, 1) with channels first, (C,) with channels last"
+            raise ValueError(
+                f"clip_values of shape {shape} do not broadcast to images of shape {input_shape}. "
+                f"Give numbers, or one for each channel in an array of shape {channels}."
+            )

@@ -15,16 +15,22 @@ import numpy.typing as npt
 
 from art_nip.utils.arrays import Array, namespace
 from art_nip.utils.frameworks import Framework, model_framework
+from art_nip.utils.warned import warn
 
 ROUNDING = 1e-4
 """How far outside the clip range a value may lie, as a share of the range."""
+
+WIDE = 100
+"""Where white is this or more, images with values from 0 to 1 are most often a mistake."""
 
 
 def real_numbers(x: npt.ArrayLike) -> npt.NDArray[Any]:
     """Return images as a NumPy array of the dtype that they have.
 
     :raises TypeError: if they are an array of objects, or no real numbers.
+    :raises ValueError: if some are masked.
     """
+    check_nothing_masked(x, "Images", "fill them, x.filled(0), or leave these images out")
     try:
         array = np.asarray(x)
     except ValueError:  # rows of different lengths
@@ -36,6 +42,21 @@ def real_numbers(x: npt.ArrayLike) -> npt.NDArray[Any]:
             "different sizes cannot be one array: resize them first."
         )
     return array
+
+
+def check_nothing_masked(values: Any, name: str, advice: str) -> None:
+    """Raise a ValueError if values of NumPy's masked arrays are masked: NumPy forgets that.
+
+    :param values: an array, or anything else.
+    :param name: what they are, for the error.
+    :param advice: what to do.
+    """
+    masked = np.ma.getmaskarray(values).sum() if isinstance(values, np.ma.MaskedArray) else 0
+    if masked:
+        raise ValueError(
+            f"{name} are a masked array, of which {masked} values are masked, "
+            f"and would count as what lies behind the mask: {advice}."
+        )
 
 
 def numeric(x: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -71,6 +92,8 @@ def check_images(
 ) -> None:
     """Raise a ValueError unless images have the right shape, are finite, and lie in the clip range.
 
+    A warning says that images most probably are in another range, which lies within it.
+
     :param x: NumPy array or tensor.
     :param input_shape: shape of one image.
     :param clip_values: (min, max), numbers or nested lists of numbers; None allows any range.
@@ -96,6 +119,13 @@ def check_images(
             f"Images have values from {smallest:g} to {largest:g}, outside the clip_values "
             f"({low:g}, {high:g}){of_channels}. Scale them to that range, or set the clip_values "
             "that they have."
+        )
+    in_unit = smallest >= 0 and 0 < largest <= 1
+    if low == 0 and WIDE <= high < math.inf and in_unit and bool(xp.any(x != xp.round(x))):
+        warn(
+            f"All values of these images are from 0 to 1, and the clip_values are ({low:g}, "
+            f"{high:g}): to the model they are all but black. If they were scaled to [0, 1], give "
+            "the classifier clip_values=(0, 1), or scale them back; else take no notice."
         )
 
 
@@ -134,6 +164,7 @@ def class_indices(y: npt.ArrayLike, n_images: int, nb_classes: int) -> npt.NDArr
     :param nb_classes: how many classes the model tells apart.
     :raises ValueError: if labels have another length or shape, or are no classes.
     """
+    check_nothing_masked(y, "Labels", "leave these images out")
     labels = np.asarray(y)
     if labels.dtype.kind not in "biuf":
         raise ValueError(

@@ -3,7 +3,7 @@
 import sys
 import warnings
 
-BETWEEN = {"art", "art_nip"}
+BETWEEN = {"art", "art_nip", "tqdm"}
 """Packages whose code is not the user's."""
 
 

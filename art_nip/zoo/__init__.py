@@ -6,7 +6,8 @@ Importing this package imports neither framework; `create` imports the one it is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,19 @@ from art_nip.utils.validation import check_choice, check_whole
 from art_nip.zoo.architectures import ARCHITECTURES, Architecture
 from art_nip.zoo.trained_defences import TRAINED_DEFENCES
 
+if TYPE_CHECKING:
+    from art_nip.zoo import origins as origins
+
 __all__ = ["NAMES", "TRAINED_DEFENCES", "copy_weights", "create", "get_weights", "set_weights"]
 
 NAMES = tuple(ARCHITECTURES)
 FRAMEWORKS = (Framework.PYTORCH.value, Framework.TENSORFLOW.value)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "origins":  # which imports ART
+        return import_module("art_nip.zoo.origins")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def create(

@@ -110,3 +110,9 @@ def test_an_attack_whose_labels_are_targets_gets_none(classifier, images, tmp_pa
     table = Benchmark(classifier, [attack], store=tmp_path, verbose=False).run(x[:3], y[:3])
     (asr,) = table[table.metric == "asr"].value
     assert asr > 0
+
+
+def test_a_file_is_no_store(classifier, tmp_path):
+    (tmp_path / "table.csv").write_text("")
+    with pytest.raises(NotADirectoryError, match=r"table\.csv is a file; give a folder"):
+        Benchmark(classifier, ["fgsm"], store=tmp_path / "table.csv")

@@ -23,6 +23,32 @@ def test_paper_says_where_its_page_is(framework, tmp_path, capsys):
     assert (tmp_path / "table-1.md").read_text().strip() in (tmp_path / "paper.md").read_text()
 
 
+def test_what_another_run_has_made_is_not_taken_for_this_ones(tmp_path, capsys):
+    page = tmp_path / "paper.md"
+
+    def make(table, *more):
+        argv = ["paper", "--only", table, "--tiny", "--quiet", "--out", str(tmp_path), *more]
+        assert cli.main(argv) == 0
+        return page.read_text().split("## ")
+
+    make("table-1", "--limit", "6")
+    head, first, second = make("figure-8", "--limit", "4")
+    assert "Attacked images: LeNet-5, MNIST: 4. pytorch, seed 0" in head
+    assert "**Made in another run**" in first
+    assert "LeNet-5, MNIST: 6. pytorch, seed 0" in first
+    assert "another run" not in second
+    assert "](figure-8-mnist-lenet5.png)" in second
+    (tmp_path / "figure-8-of-another-model.png").write_bytes(b"")
+    _, first, second = make("table-1", "--limit", "4")
+    assert "another run" not in first + second
+    assert "another-model" not in second
+    (tmp_path / "made.json").write_text("{")
+    capsys.readouterr()
+    again = ["paper", "--only", "table-1", "--tiny", "--limit", "4", "--out", str(tmp_path)]
+    assert cli.main(again) == 2
+    assert "made.json is damaged. Delete it" in capsys.readouterr().err
+
+
 def test_missing_weights_are_one_sentence(tmp_path, capsys):
     assert cli.main(["paper", "--weights", str(tmp_path), "--out", str(tmp_path)]) == 2
     assert "art-nip train cifar10 vgg19" in capsys.readouterr().err

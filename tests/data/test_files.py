@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,19 @@ def test_load_reads_the_same_from_every_form(tmp_path, images, form, channels_fi
     limited = data.load("mine", "test", folder=tmp_path, limit=2, channels_first=channels_first)
     np.testing.assert_array_equal(limited[0], x[:2])
     np.testing.assert_array_equal(limited[1], y[:2])
+
+
+def test_numbers_as_names_that_are_not_those_of_the_classes_are_told(tmp_path, images):
+    write_folder(tmp_path / "mine-test", images[:3], [0, 1, 2], names=["1", "2", "10"])
+    with pytest.warns(UserWarning, match=r"folder '10' is class 1.* 02 beside 10") as told:
+        _, _, names = data.load("mine", "test", folder=tmp_path)
+    assert names == ["1", "10", "2"]
+    assert told[0].filename == __file__
+    for stem, names in (("same", ["01", "02", "10"]), ("words", ["a1", "a2", "a10"])):
+        write_folder(tmp_path / f"{stem}-test", images[:3], [0, 1, 2], names=names)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            data.load(stem, "test", folder=tmp_path)
 
 
 def test_load_takes_parquet_before_npz_before_a_folder(tmp_path, images):

@@ -1,11 +1,16 @@
 """Models and estimators of all kinds: looked into alike, or refused."""
 
+import os
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from art.estimators.classification import PyTorchClassifier
 
 from art_nip import NIPPreprocessor
-from tests.helpers import make_classifier, no_scatter, on_device, to_framework
+from tests.helpers import FRAMEWORKS, make_classifier, no_scatter, on_device, to_framework
 from tests.models import TINY_SHAPE, tiny
 
 
@@ -62,6 +67,106 @@ def test_a_sequential_of_which_art_does_not_call_the_forward_is_refused(digits):
     held = make_classifier("pytorch", nn.DataParallel(model))
     logits, _ = adapter(held, "2").logits_and_activations(on_device(digits["test"][0][:5]), ())
     np.testing.assert_allclose(held.predict(digits["test"][0][:5]), logits.cpu(), atol=1e-6)
+
+
+def functional(framework):
+    """Return a model that calls no layer, but computes with weights of its own."""
+    if framework == "pytorch":
+        import torch
+
+        class Product(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight = torch.nn.Parameter(torch.randn(4, 192))
+
+            def forward(self, x):
+                return torch.nn.functional.linear(x.flatten(1), self.weight)
+
+        return Product()
+    keras = pytest.importorskip("keras")
+
+    class KerasProduct(keras.Model):
+        def build(self, shape):
+            self.matrix = self.add_weight(shape=(192, 4))
+
+        def call(self, x):
+            return keras.ops.matmul(keras.ops.reshape(x, (-1, 192)), self.matrix)
+
+    return KerasProduct()
+
+
+@pytest.mark.parametrize("layer", ["auto", "head"])
+@pytest.mark.parametrize(
+    ("framework", "advice"),
+    [("pytorch", "calls no module inside it"), ("tensorflow", "calls no layer where NIP sees it")],
+)
+def test_a_model_that_calls_no_layers_is_refused_as_such(framework, advice, layer):
+    shape = (3, 8, 8) if framework == "pytorch" else (8, 8, 3)
+    estimator = make_classifier(framework, functional(framework), shape, 4)
+    with pytest.raises(ValueError, match=rf"Product, {advice}.* neurons of one: put its steps"):
+        adapter(estimator, layer)
+
+
+def test_a_model_of_torch_export_is_refused_as_such():
+    import torch
+    from torch import nn
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 4)).eval()
+    exported = torch.export.export(
+        model, (torch.zeros(4, 3, 8, 8),), dynamic_shapes=({0: torch.export.Dim("batch")},)
+    ).module()
+    with pytest.raises(ValueError, match=r"GraphModule, as torch\.export .* give the module that"):
+        adapter(
+            PyTorchClassifier(exported, nn.CrossEntropyLoss(), (3, 8, 8), 4, clip_values=(0, 1))
+        )
+
+
+KERAS_ON_PYTORCH = """
+import keras
+from art.estimators.classification import PyTorchClassifier, TensorFlowV2Classifier
+from torch import nn
+
+from art_nip import NIPPreprocessor
+
+layers = keras.layers
+model = keras.Sequential(
+    [keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(4)]
+)
+for estimator in (
+    PyTorchClassifier(
+        model, nn.CrossEntropyLoss(), (8, 8, 3), 4, clip_values=(0, 1), channels_first=False
+    ),
+    TensorFlowV2Classifier(model, 4, (8, 8, 3), clip_values=(0, 1)),
+):
+    try:
+        NIPPreprocessor.for_estimator(estimator)
+    except (TypeError, ValueError) as error:
+        print(error)
+"""
+
+
+def test_keras_models_on_the_backend_of_pytorch_are_refused_as_such():
+    pytest.importorskip("keras")
+    environment = {**os.environ, "KERAS_BACKEND": "torch"}
+    told = subprocess.run(
+        [sys.executable, "-c", KERAS_ON_PYTORCH],
+        env=environment, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    assert len(told) == 2
+    assert re.search(
+        "is a Keras model on the backend of PyTorch.*KERAS_BACKEND=tensorflow", told[0]
+    )
+    assert re.search("on the backend of 'torch'.*set KERAS_BACKEND=tensorflow", told[1])
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_range_that_does_not_broadcast_to_images_is_refused(framework):
+    shape = (3, 8, 8) if framework == "pytorch" else (8, 8, 3)
+    wrong = (3,) if framework == "pytorch" else (3, 1, 1)
+    ranges = (np.zeros(wrong, np.float32), np.ones(wrong, np.float32))
+    estimator = make_classifier(framework, functional(framework), shape, 4, clip_values=ranges)
+    with pytest.raises(ValueError, match=r"clip_values of shape .* one for each channel"):
+        adapter(estimator)
 
 
 def test_an_in_place_layer_behind_the_neurons_does_not_change_them(digits):

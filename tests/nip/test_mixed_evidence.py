@@ -345,6 +345,24 @@ def test_others_give_no_answers(class_nip, classifier, images):
 # Its choice, and the benchmark
 
 
+def test_what_nothing_can_be_chosen_on_is_refused(mixed_nip, classifier, images):
+    x, y = (part[:4] for part in images["test"])
+
+    def choose(nip=mixed_nip, classifier=classifier, x=x, y=y, **keywords):
+        return choose_mixture(nip, classifier, x, y, eps=0.1, max_iter=1, **keywords)
+
+    for change, error, message in (
+        ({"x": x[:0], "y": y[:0]}, ValueError, "no image to choose the mixture on"),
+        ({"x": x * 255}, ValueError, "outside the clip_values"),
+        ({"weights": 0.3}, ValueError, "weights=0.3; give a list of numbers"),
+        ({"temperatures": 2}, ValueError, "temperatures=2; give a list of numbers"),
+        ({"classifier": classifier.model}, TypeError, "takes a classifier of ART.* wrap it"),
+        ({"nip": None}, TypeError, "nip is a NoneType; give a fitted NIPPreprocessor"),
+    ):
+        with pytest.raises(error, match=message):
+            choose(**change)
+
+
 def test_the_choice_keeps_to_the_budget(mixed_nip, classifier, images):
     x, y = (part[:30] for part in images["test"])
     attack = {"eps": 0.1, "eps_step": 0.05, "max_iter": 3, "targets": 1}

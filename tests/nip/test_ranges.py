@@ -179,6 +179,29 @@ def test_an_infinite_range_is_refused_at_fit(lenet, digits):
         nip.fit(*digits["bank"])
 
 
+@pytest.mark.parametrize("of_batches", [False, True])
+def test_images_of_0_to_1_in_a_range_of_0_to_255_are_told(lenet, digits, framework, of_batches):
+    model = lenet[framework]
+    estimator = make_classifier(framework, model, clip_values=(0, 255), preprocessing=(0, 255))
+    nip = NIPPreprocessor.for_estimator(estimator, verbose=False)
+    x = to_framework(digits["bank"][0][:20], framework)
+
+    def fit(images):
+        nip.fit([images[:10], images[10:]] if of_batches else images)
+
+    with pytest.warns(UserWarning, match=r"from 0 to 1.* \(0, 255\).* all but black") as told:
+        fit(x)
+    assert told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(x * 255)
+        nip(np.zeros_like(x[:1]))
+        nip((x[:2] > 0.5).astype(np.uint8))  # a picture that is dark indeed
+        for other in ((-128, 127), (-np.inf, np.inf)):
+            NIPPreprocessor.for_estimator(estimator, clip_values=other).influence(x)
+        NIPPreprocessor.for_estimator(make_classifier(framework, model), verbose=False).fit(x)
+
+
 def test_a_value_outside_the_range_of_its_channel_is_refused(lenet, framework):
     (low, high), (mean, top) = bounds("standardised by channel", framework)
     shape = (3, 28, 28) if framework == "pytorch" else (28, 28, 3)

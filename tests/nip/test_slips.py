@@ -189,6 +189,18 @@ def test_labels_of_text_are_refused(classifier, images):
             nip.fit(images["bank"][0][:20], labels)
 
 
+def test_masked_values_are_refused(nip, classifier, images):
+    x, y = (part[:20] for part in images["bank"])
+    other = NIPPreprocessor.for_estimator(classifier, verbose=False)
+    hidden = np.ma.masked_greater(x, 0.5)
+    for call in (lambda: other.fit(hidden, y), lambda: nip(hidden), lambda: other.fit([hidden])):
+        with pytest.raises(ValueError, match=r"Images are a masked array, of which \d+ values"):
+            call()
+    with pytest.raises(ValueError, match=r"Labels are a masked array.* leave these images out"):
+        other.fit(x, np.ma.masked_equal(y, y[0]))
+    other.fit(np.ma.masked_array(x), np.ma.masked_array(y))  # nothing is masked
+
+
 def test_a_layer_that_no_image_changes_is_refused(framework, digits):
     """The neurons are weights, whatever the image; scores hang on them and on the image."""
     classifier = deaf_classifier(framework)

@@ -4,11 +4,19 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from art_nip.utils.files import clear_leftovers, reading, replacing, write_arrays, write_bytes
+from art_nip.utils.files import (
+    check_writable,
+    clear_leftovers,
+    reading,
+    replacing,
+    write_arrays,
+    write_bytes,
+)
 
 if sys.platform != "win32":
     import resource
@@ -40,6 +48,20 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
         write_bytes(tmp_path, b"lost")
     assert pipe.is_fifo()
     assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_what_cannot_be_written_is_told_before_it_is_computed(tmp_path):
+    check_writable(tmp_path / "new" / "folder" / "file")
+    (tmp_path / "file").write_bytes(b"old")
+    check_writable(tmp_path / "file")
+    assert os.listdir(tmp_path) == ["file"]
+    with pytest.raises(NotADirectoryError, match="file is a file, and no folder"):
+        check_writable(tmp_path / "file" / "other")
+    with pytest.raises(ValueError, match="is a folder"):
+        check_writable(tmp_path)
+    if sys.platform == "linux":  # where not even root may write
+        with pytest.raises(OSError, match=r"/proc/file cannot be written: .* the folder /proc"):
+            check_writable(Path("/proc/file"))
 
 
 @posix_only

@@ -47,7 +47,11 @@ class Store:
         """Raise a ValueError if a benchmark of another format has written to the folder.
 
         A `benchmark.json` that is not JSON is no error: the run writes it anew.
+
+        :raises OSError: if it is no folder.
         """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise NotADirectoryError(f"The store {self.folder} is a file; give a folder.")
         path = self.folder / "benchmark.json"
         if not path.is_file():
             return

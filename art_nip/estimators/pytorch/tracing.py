@@ -43,7 +43,33 @@ def trace(model: nn.Module, run: Callable[[Tensor], Any], x: Tensor) -> Traced:
     graph = Graph(tracer.sources(images, scores), tracer.place(images), tracer.place(scores))
     outputs = to_numpy(scores.float())
     names = tuple(name for name, _ in model.named_modules() if name)
-    return Traced(tuple(tracer.calls), graph, outputs, names, parts_of_jit(model))
+    jit = parts_of_jit(model)
+    seen = any(call.outputs.shape for call in tracer.calls)
+    unseen = "" if seen or jit else _why_unseen(model)
+    return Traced(tuple(tracer.calls), graph, outputs, names, jit, unseen)
+
+
+def _why_unseen(model: nn.Module) -> str:
+    """Return why no hook was called in a model, and what to do."""
+    if any(
+        kind.__module__.startswith("keras.")
+        for module in model.modules()
+        for kind in type(module).__mro__
+    ):
+        return (
+            "The model is a Keras model on the backend of PyTorch, whose layers are no submodules "
+            "of it, so that NIP cannot see them. Save it with model.save, load it in a process "
+            "with KERAS_BACKEND=tensorflow, and wrap it in a TensorFlowV2Classifier."
+        )
+    if isinstance(model, torch.fx.GraphModule):
+        return (
+            "The model is a torch.fx.GraphModule, as torch.export makes it, whose graph calls no "
+            "layers, so that NIP cannot see them: give the module that it was made from."
+        )
+    return (
+        f"The model, a {type(model).__name__}, calls no module inside it, and NIP looks at the "
+        "neurons of one: put its steps into modules such as nn.Conv2d and nn.Linear."
+    )
 
 
 class _Tracer:

@@ -58,6 +58,12 @@ class TensorFlowAdapter(EstimatorAdapter):
                 f"The estimator's model is a {type(model).__name__}, not a keras.Model: NIP cannot "
                 "see its layers. Wrap it in a subclass of keras.Model."
             )
+        if keras.backend.backend() != "tensorflow":
+            raise TypeError(
+                f"Keras runs on the backend of {keras.backend.backend()!r} in this process, and "
+                "ART's classifiers of Keras models need TensorFlow's: set "
+                "KERAS_BACKEND=tensorflow before Keras is imported."
+            )
         if not tf.executing_eagerly():
             raise TypeError(
                 "Eager execution is off, and NIP needs it: remove "

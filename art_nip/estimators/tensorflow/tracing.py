@@ -94,7 +94,14 @@ def trace(
     del concrete  # the tensors live as long as it does
     names = tuple(name for name, _ in named_layers(model))
     outputs = np.asarray(tf.cast(scores, tf.float32))
-    return Traced(tuple(tracer.calls), graph, outputs, names)
+    unseen = (
+        ""
+        if tracer.calls
+        else f"The model, a {type(model).__name__}, calls no layer where NIP sees it, and "
+        "NIP looks at the neurons of one: put its steps into layers such as keras.layers.Conv2D "
+        "and Dense, which its call uses outside of any tf.function of its own."
+    )
+    return Traced(tuple(tracer.calls), graph, outputs, names, unseen=unseen)
 
 
 class _Tracer:

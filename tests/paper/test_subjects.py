@@ -1,0 +1,56 @@
+"""The models of the paper are what the names of their files say, and suit their images."""
+
+import numpy as np
+import pytest
+
+from art_nip.paper.setting import Setting
+from art_nip.paper.subjects import subjects
+from art_nip.zoo import classifiers
+from art_nip.zoo.classifiers import TrainedModel
+
+
+@pytest.mark.parametrize(
+    ("of", "channels", "classes", "message"),
+    [
+        (TrainedModel("lenet5", (1, 28, 28), 4, 0.5, 0.25), 1, 4, None),
+        (
+            TrainedModel("resnet20", (1, 28, 28), 4, 0.5, 0.25),
+            1,
+            4,
+            "gtsrb-lenet5.safetensors holds the weights of resnet20, and is to be lenet5 without a",
+        ),
+        (
+            TrainedModel("lenet5", (1, 28, 28), 4, 0.5, 0.25, defence="cas"),
+            1,
+            4,
+            "weights of lenet5 with cas, .* Train it: art-nip train gtsrb lenet5 --out ",
+        ),
+        (
+            TrainedModel("lenet5", (1, 28, 28), 4, 0.5, 0.25),
+            3,
+            4,
+            "gtsrb-lenet5: the test images of gtsrb do not suit it. Images have shape",
+        ),
+        (
+            TrainedModel("lenet5", (1, 28, 28), 4, 0.5, 0.25),
+            1,
+            9,
+            "do not suit it. Labels must be whole numbers from 0 to 3",
+        ),
+    ],
+)
+def test_weights_of_another_model_are_refused(framework, tmp_path, of, channels, classes, message):
+    classifiers.save(tmp_path / "gtsrb-lenet5.safetensors", of.create(framework), of)
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        x = rng.random((60, channels, 28, 28), np.float32)
+        np.savez(tmp_path / f"gtsrb-{part}.npz", x=x, y=np.arange(60) % classes)
+    setting = Setting(
+        tmp_path, weights=tmp_path, data=tmp_path, limit=5, framework=framework, verbose=False
+    )
+    if message is None:
+        (subject,) = subjects(setting)
+        assert subject.trained == of
+    else:
+        with pytest.raises(ValueError, match=message):
+            subjects(setting)
