@@ -189,10 +189,11 @@ def _layers(subject: Loaded) -> list[str]:
     step = max(1, len(ends) // LAYERS)
     dense = [
         f"classifier.{place}"
-        for place, layer in enumerate(architecture.classifier[:-1])
+        for place, layer in enumerate(architecture.classifier)
         if isinstance(layer, Dense)
     ]
-    return [*ends[step - 1 :: step], "auto", *dense]
+    # The last one gives the scores.
+    return [*ends[step - 1 :: step], "auto", *dense[:-1]]
 
 
 def _ends_a_block(before: tuple[LayerSpec, ...], place: int, layer: LayerSpec) -> bool:
