@@ -48,12 +48,15 @@ def make(exhibits: Sequence[Exhibit], setting: Setting) -> Path:
 
 def _of(setting: Setting) -> dict[str, Any]:
     """Return what the exhibits of a run are made of: for its page, and all that determines it."""
-    images = ", ".join(f"{subject.label}: {len(subject.x)}" for subject in subjects(setting))
-    run = f"{setting.framework}, seed {setting.seed}, {platform.machine()}, {date.today()}"
+    models = subjects(setting)
+    banks = [len(subject.bank[1]) for subject in models]
     return {
-        "images": images,
-        "run": run,
-        "identity": [subject.identity for subject in subjects(setting)],
+        "images": ", ".join(f"{subject.label}: {len(subject.x)}" for subject in models),
+        "run": f"{setting.framework}, seed {setting.seed}, {max(banks):,} images to fit on, "
+        f"{platform.machine()}, {date.today()}",
+        "identity": [
+            {**subject.identity, "bank": bank} for subject, bank in zip(models, banks, strict=True)
+        ],
     }
 
 

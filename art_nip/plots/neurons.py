@@ -42,7 +42,8 @@ def influence_bars(
     :param title: heading.
     :param columns: how many panels stand side by side.
     :param second: what the second of each pair is called.
-    :raises ValueError: if there is no pair, or a pair is not two tables of the same neurons.
+    :raises ValueError: if there is no pair, or a pair is not two tables of the same neurons, of
+        finite numbers.
     :raises ImportError: if matplotlib is not installed.
     """
     if not pairs:
@@ -59,6 +60,11 @@ def influence_bars(
             raise ValueError(
                 f"{attack}: influences must be two tables (images, neurons) of the same neurons; "
                 f"got shapes {benign.shape} and {adversarial.shape}."
+            )
+        if not (np.isfinite(benign).all() and np.isfinite(adversarial).all()):
+            raise ValueError(
+                f"{attack}: influences hold NaN or infinite values, which no bar can show. Leave "
+                "out the images that have such."
             )
         before, after = _mean(benign), _mean(adversarial)
         _panel(axis, attack, before, after, fractions, second)
@@ -105,11 +111,11 @@ def _panel(
 
 
 def _limits(means: Floats) -> tuple[float, float]:
-    """Return limits between which all but a few single neurons lie."""
-    low = np.quantile(means, OUTLIERS / 2, method="lower")
-    high = np.quantile(means, 1 - OUTLIERS / 2, method="higher")
+    """Return limits between which all but a few single neurons lie, and 0, where bars begin."""
+    low = min(0.0, float(np.quantile(means, OUTLIERS / 2, method="lower")))
+    high = max(0.0, float(np.quantile(means, 1 - OUTLIERS / 2, method="higher")))
     margin = MARGIN * (high - low) or 1.0
-    return float(low - margin), float(high + margin)
+    return low - margin, high + margin
 
 
 def _mean(influence: Floats) -> Floats:

@@ -9,10 +9,13 @@ from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 
 from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.analysis.results import GridResults
-from art_nip.benchmark.execution.cascade import NOBODY, Cascade
+from art_nip.benchmark.analysis.warnings import FailedCellsWarning
+from art_nip.benchmark.execution.cascade import NOBODY, UNATTACKED, Cascade
 from art_nip.benchmark.plan.suite import IN_TURN, members, settled
-from art_nip.benchmark.schema.words import Role
+from art_nip.benchmark.report.results import Results
+from art_nip.benchmark.schema.words import Role, Status
 from art_nip.benchmark.spec.sections import AttackItem
+from tests.benchmark.report_builder import Builder, rate
 from tests.helpers import make_classifier, to_framework
 
 N, EPS = 8, 0.15
@@ -58,13 +61,13 @@ def test_each_image_has_the_example_that_broke_it(ran):
             if (other.defence, other.adversarial) == (cell.defence, None)
         )
         right = results.predictions(benign).arrays["classes"] == y
-        assert not (by[~right] != NOBODY).any()
-        assert (crafted.linf[by != NOBODY] <= EPS + 1e-5).all()
-        assert (crafted.linf[by == NOBODY] == 0).all()
+        assert ((by == UNATTACKED) == ~right).all()
+        assert (crafted.linf[by >= 0] <= EPS + 1e-5).all()
+        assert (crafted.linf[by < 0] == 0).all()
         wrong = results.predictions(cell).arrays["classes"] != y
-        assert (wrong == (~right | (by != NOBODY))).all()
-        assert worst.loc[cell.defence].value == (right & (by == NOBODY)).mean()
-        broken += (by != NOBODY).sum()
+        assert (wrong == (by != NOBODY)).all()
+        assert worst.loc[cell.defence].value == (by == NOBODY).mean()
+        broken += (by >= 0).sum()
     assert broken > N
 
 
@@ -76,7 +79,7 @@ def test_the_records_name_the_attack(ran):
     for cell in cascades(results):
         by = results.crafted(cell).broken_by
         names = found[cell.defence]["broken_by"]
-        assert [name is None for name in names] == (by == NOBODY).tolist()
+        assert [name is None for name in names] == (by < 0).tolist()
         assert {*names} - {None} <= {str(role) for role in IN_TURN}
 
 
@@ -148,7 +151,7 @@ def test_attacks_meet_the_images_that_are_left():
     found, seen, said = cascade([0.1, 0.1, 0.3, 0.6, 0.1])
     examples = found.generate(x, np.zeros(4, int))
     assert seen == [3, 2, 2, 1]  # the last is wrong unattacked, and for the fifth none is left
-    assert found.broken_by.tolist() == [0, 2, 3, NOBODY]
+    assert found.broken_by.tolist() == [0, 2, 3, UNATTACKED]
     assert examples[:, 0] == pytest.approx([0.55, 0.6, 0.7, 0.9])
     assert said[-1] == "0 of 4 images left after 0.6"
 
@@ -174,21 +177,87 @@ class Tossing(PreprocessorPyTorch):
         return x * torch.randint(2, (len(x), 1, 1, 1), device=x.device), y
 
 
-def test_a_random_defence_is_asked_again(lenet, digits, tmp_path):
-    x, y = (part[:N] for part in digits["test"])
-    benchmark = Benchmark(
-        make_classifier("pytorch", lenet["pytorch"]),
-        [Attack("adaptive", parameters={**SMALL, "eps": 1e-4, "cascade": True})],
-        {"tossing": Tossing()},
-        threats=["adaptive"],
-        store=tmp_path,
-        verbose=False,
-    )
+class Refusing(PreprocessorPyTorch):
+    """A defence that changes nothing, and whose surrogate losses raise an error."""
+
+    def forward(self, x, y=None):
+        return x, y
+
+    def surrogate_losses(self, x, y, targets, classifier):
+        raise RuntimeError("No loss today.")
+
+
+@pytest.fixture
+def small(lenet, tmp_path):
+    """Make a small benchmark of a cascade on LeNet-5."""
+
+    def made(defences, eps=1e-4, **keywords):
+        return Benchmark(
+            make_classifier("pytorch", lenet["pytorch"]),
+            [Attack("adaptive", parameters={**SMALL, "eps": eps, "cascade": True})],
+            defences,
+            threats=["adaptive"],
+            store=tmp_path,
+            verbose=False,
+            **keywords,
+        )
+
+    return made
+
+
+@pytest.mark.parametrize(("n", "draws"), [(N, 10), (4 * N, 1)])
+def test_a_random_defence_is_asked_again(small, digits, n, draws):
+    x, y = (part[:n] for part in digits["test"])
+    benchmark = small({"tossing": Tossing()}, draws=draws)
     table = benchmark.run(x, y)
     assert not (table.metric == "error").any()
     worst = table[table.metric == "worst_case_accuracy"].set_index("defence").value
     assert worst["none"] > 0.5
-    assert worst["tossing"] <= 2 / N
+    # What is wrong before the first attack meets none, and is no more right than what they break.
+    black = benchmark.classifier.predict(np.zeros_like(x)).argmax(axis=1)
+    assert worst["tossing"] <= (black == y).mean() < 0.3
+
+
+def test_a_cascade_that_failed_leaves_no_number(small, digits):
+    x, y = (part[:2] for part in digits["test"])
+    benchmark = small({"refusing": Refusing()})
+    with pytest.warns(FailedCellsWarning, match="'steering' of the cascade failed"):
+        table = benchmark.run(x, y)
+    assert set(table[table.metric == "worst_case_accuracy"].defence) == {"none"}
+    page = benchmark.report().with_suffix(".md").read_text()
+    assert "refusing has the highest worst-case accuracy" not in page
+    cascade = page[page.index("The cascade") :]
+    row = next(line for line in cascade.splitlines() if line.startswith("| refusing |"))
+    assert {cell.strip() for cell in row.split("|")[2:-1]} == {"–"}
+
+
+def test_an_attack_that_met_no_image_raises_no_flag_and_vouches_for_nothing(small, digits):
+    x, y = (part[:2] for part in digits["test"])
+    benchmark = small({})
+    benchmark.run(x, (y + 1) % 10)
+    results = Results(benchmark._store.folder)
+    (item,) = (
+        item
+        for item in results.checklist("adaptive", "held-out")
+        if item.item == "AutoAttack raises no flag"
+    )
+    assert (item.status, item.evidence) == (Status.NOT_RUN, "no image was left for autoattack")
+    (entry,) = json.loads((benchmark._store.folder / "entry.json").read_text())
+    assert "unreliable" not in entry
+
+
+def test_the_attacks_of_a_cascade_are_those_of_its_suite(tmp_path):
+    builder = Builder(tmp_path, {}, defences=("none",)).fill(threats=("adaptive",))
+    for suite in ("a", "a: b"):
+        for role in (Role.PGD, Role.FGSM):
+            label = f"{suite}: {role}"
+            builder.row(label, "none", "left_so_far", rate(3, 40), ("held-out", "adaptive"))
+    results = Results(builder.write())
+    assert [row.attack for row in results.cascade("a", "held-out")] == ["a: pgd", "a: fgsm"]
+    assert [row.attack for row in results.cascade("a: b", "held-out")] == [
+        *("a: b: pgd", "a: b: fgsm")
+    ]
+    assert results.cascade("a", "leaked") == []
 
 
 def test_a_cascade_in_files():

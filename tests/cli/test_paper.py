@@ -42,6 +42,9 @@ def test_what_another_run_has_made_is_not_taken_for_this_ones(tmp_path, capsys):
     _, first, second = make("table-1", "--limit", "4")
     assert "another run" not in first + second
     assert "another-model" not in second
+    _, first, second = make("table-1", "--limit", "4", "--bank", "20")
+    assert "another run" not in first
+    assert "seed 0, 100 images to fit on" in second.partition("another run")[2]
     (tmp_path / "made.json").write_text("{")
     capsys.readouterr()
     again = ["paper", "--only", "table-1", "--tiny", "--limit", "4", "--out", str(tmp_path)]

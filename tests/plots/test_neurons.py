@@ -47,6 +47,21 @@ def test_a_few_neurons_do_not_flatten_the_others():
     assert axis.get_ylim() == pytest.approx((-0.012, 0.012), rel=0.01)
 
 
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_influence_bars_begin_at_zero(sign):
+    influence = sign * np.tile(np.linspace(0.8, 1, 20), (3, 1))
+    (axis,) = plots.influence_bars({"PGD": (influence, influence)}).axes
+    assert sorted(sign * np.array(axis.get_ylim())) == pytest.approx([-0.1, 1.1])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_influence_bars_show_numbers(value):
+    influence = np.ones((3, 30))
+    broken = np.where(np.arange(30) == 3, value, influence)
+    with pytest.raises(ValueError, match="PGD: influences hold NaN or infinite values"):
+        plots.influence_bars({"PGD": (influence, broken)})
+
+
 def test_influence_bars_reject_tables_of_other_neurons():
     with pytest.raises(ValueError, match=r"PGD: .* got shapes \(3, 30\) and \(3, 20\)"):
         plots.influence_bars({"PGD": (np.zeros((3, 30)), np.zeros((3, 20)))})

@@ -128,6 +128,8 @@ def _unbounded(outcome: Outcome, chance: float) -> Finding:
 def _unflagged(outcome: Outcome) -> Finding:
     if Role.AUTOATTACK not in outcome.wrong:
         return Status.NOT_RUN, f"no result of {Role.AUTOATTACK}, which is for PyTorch"
+    if not outcome.met(Role.AUTOATTACK):
+        return Status.NOT_RUN, f"no image was left for {Role.AUTOATTACK}"
     if outcome.flags:
         return Status.FAILED, "; ".join(outcome.flags)
     return Status.PASSED, f"none; {_accuracies(outcome, [Role.AUTOATTACK])}"

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from art_nip.benchmark.analysis.paired import PairedDifference, holm
 from art_nip.benchmark.analysis.results import GridResults
+from art_nip.benchmark.execution.cascade import NOBODY, UNATTACKED
 from art_nip.benchmark.execution.draws import drawn, wrong_by_majority, wrong_in_any
 from art_nip.benchmark.plan.attacks import AttackEntry
 from art_nip.benchmark.plan.grid import Cell
-from art_nip.benchmark.plan.suite import within
+from art_nip.benchmark.plan.suite import OUTSIDE_THE_BUDGET, within
 from art_nip.benchmark.schema.words import BENIGN, NONE, Norm, Protocol, Role, Threat
 
 Mask = npt.NDArray[np.bool_]
@@ -78,6 +79,11 @@ class Outcome:
         """Whether attacks met only the images that those before had left."""
         return bool(self.in_turn)
 
+    def met(self, role: Role) -> bool:
+        """Return whether an attack with results met any image: those before may leave it none."""
+        left = not self.in_turn[role].all() if role in self.in_turn else True
+        return left or bool((self.broken[role] & ~self.benign_wrong).any())
+
     @property
     def robust_once(self) -> Mask:
         """Which images are right, unattacked and under all attacks, each asked about once."""
@@ -93,7 +99,11 @@ class Outcome:
 
 
 def outcomes(results: GridResults) -> Iterator[Outcome]:
-    """Yield an outcome for each suite, defence and protocol that has results of an attack."""
+    """Yield an outcome for each suite, defence and protocol that has results of an attack.
+
+    Attacks that do not keep to the budget are none of these: without others, as when a cascade has
+    failed, they would leave all images right.
+    """
     members: dict[tuple[str, str, Protocol], list[Cell]] = {}
     benign: dict[tuple[str, Protocol], Cell] = {}
     for cell in results.grid.cells:
@@ -110,7 +120,7 @@ def outcomes(results: GridResults) -> Iterator[Outcome]:
 
 
 def _outcome(results: GridResults, unattacked: Cell, cells: Sequence[Cell]) -> Outcome | None:
-    """Return what a suite did to a defended classifier; None if no attack has results yet.
+    """Return what a suite did to a defended classifier; None if no attack has results, as above.
 
     :param unattacked: the cell of the benign images.
     :param cells: those of the suite's attacks, at least one.
@@ -140,17 +150,19 @@ def _outcome(results: GridResults, unattacked: Cell, cells: Sequence[Cell]) -> O
         draws = max(draws, asked.shape[1])
         if crafted.broken_by is not None:
             parts = results.grid.attacks[cell.attack].against(results.grid.defences[cell.defence])
+            # No further attack met what was wrong once, so that it counts whatever is drawn later.
+            met = crafted.broken_by == NOBODY
+            majority.append(met)
+            always.append(met)
+            unattacked_wrong = benign_wrong | (crafted.broken_by == UNATTACKED)
             for part, these, all_so_far in _in_turn(parts.parts, crafted.broken_by):
-                broken[part] = benign_wrong | these
-                in_turn[part] = benign_wrong | all_so_far
-                # No further attack met these, so that they count whatever is drawn afterwards.
-                majority.append(~these)
-                always.append(~these)
+                broken[part] = unattacked_wrong | these
+                in_turn[part] = unattacked_wrong | all_so_far
             wrong |= in_turn
             continue
         wrong[role] = benign_wrong | (asked[:, 0] != y)
         broken[role] = benign_wrong | (wrong[role] & inside)
-    if not broken:
+    if not {*broken} - {*OUTSIDE_THE_BUDGET, Role.PGD_UNBOUNDED}:
         return None
     return Outcome(
         suite=attack.suite,

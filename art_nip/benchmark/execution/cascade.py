@@ -18,8 +18,8 @@ from art_nip.benchmark.execution.images import Images, Labels
 from art_nip.benchmark.plan.suite import within
 from art_nip.metrics import predicted_classes
 
-NOBODY = -1
-"""Stands for no attack, of an image that none has broken."""
+NOBODY, UNATTACKED = -1, -2
+"""Stand for no attack, of an image that none has broken, and of one that was wrong without any."""
 
 
 class Cascade:
@@ -50,14 +50,15 @@ class Cascade:
         """Return the first example of each image that is wrong within the budget, else the image.
 
         `broken_by` then says which attack it is of, by its place, or `NOBODY`; images that are
-        wrong unattacked meet none.
+        wrong unattacked meet none, and are of `UNATTACKED`.
 
         :param x: images, shape (N, *input_shape).
         :param y: their true classes, shape (N,).
         """
         found: Images = x.copy()
-        self.broken_by = np.full(len(x), NOBODY)
-        left = np.flatnonzero(self._right(x, y))
+        right = self._right(x, y)
+        self.broken_by = np.where(right, NOBODY, UNATTACKED)
+        left = np.flatnonzero(right)
         for place, (name, make) in enumerate(self._attacks):
             if not len(left):
                 break

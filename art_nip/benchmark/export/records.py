@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.benchmark.analysis.results import GridResults
-from art_nip.benchmark.execution.cascade import NOBODY
 from art_nip.benchmark.execution.tasks import NORMS
 from art_nip.benchmark.plan.grid import Cell
 from art_nip.benchmark.schema.description import Description
@@ -108,7 +107,7 @@ def _record(results: GridResults, cell: Cell, unattacked: Cell) -> dict[str, Any
     if crafted.broken_by is not None:
         parts = attack.against(results.grid.defences[cell.defence]).parts
         record["broken_by"] = [
-            None if place == NOBODY else str(parts[place].role) for place in crafted.broken_by
+            str(parts[place].role) if place >= 0 else None for place in crafted.broken_by
         ]
     return {
         **record,

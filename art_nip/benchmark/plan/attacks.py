@@ -125,7 +125,11 @@ def attack_entries(given: Iterable[Any], classifier: Any) -> list[AttackEntry]:
         for attack in labelled("attack", given, Attack)
         for entry in _entries(attack, classifier)
     ]
-    check_labels("attack", [entry.label for entry in entries], reserved=(BENIGN, NEAREST))
+    # Tables have rows of suites, and of the attacks of a cascade, too.
+    suites = {entry.suite for entry in entries if entry.suite}
+    every = [part for entry in entries for part in (entry, *entry.parts)]
+    labels = [*(entry.label for entry in every), *suites]
+    check_labels("attack", labels, reserved=(BENIGN, NEAREST))
     return entries
 
 
@@ -168,7 +172,7 @@ def _of_suite(
 ) -> AttackEntry:
     label = f"{suite}: {member.role}"
     if member.parts:
-        entry = _cascade(member, label, settled, limit, framework)
+        entry = _cascade(member, suite, settled, limit, framework)
     else:
         entry = _named(Attack(member.attack, label, member.parameters, limit))
     if member.by_undefended:
@@ -188,18 +192,18 @@ def _of_suite(
 
 def _cascade(
     member: adaptive.Member,
-    label: str,
+    suite: str,
     settled: Mapping[str, Any],
     limit: int,
     framework: Framework | None,
 ) -> AttackEntry:
     parts = tuple(
-        _of_suite(part, label, settled, limit, framework)
+        _of_suite(part, suite, settled, limit, framework)
         for part in member.parts
         if part.runs_in(framework)
     )
     return AttackEntry(
-        label=label,
+        label=f"{suite}: {member.role}",
         name=member.attack,
         parameters=dict(settled),
         eps=settled["eps"],

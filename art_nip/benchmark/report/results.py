@@ -17,7 +17,7 @@ import numpy.typing as npt
 from art_nip.benchmark.schema.checklist import ChecklistItem
 from art_nip.benchmark.schema.description import Description, check_format
 from art_nip.benchmark.schema.rows import COLUMNS, Row
-from art_nip.benchmark.schema.words import ACCURACY_AT, BENIGN, LEFT_SO_FAR, Norm
+from art_nip.benchmark.schema.words import ACCURACY_AT, BENIGN, LEFT_SO_FAR, Norm, Role
 from art_nip.utils.files import reading
 from art_nip.utils.validation import clip_range
 
@@ -133,8 +133,8 @@ class Results:
 
         The attacks are in turn.
         """
-        found = [row for row in self.turns if row.attack.startswith(f"{suite}: ")]
-        return [row for row in found if row.protocol == protocol]
+        labels = {f"{suite}: {role}" for role in Role}
+        return [row for row in self.turns if row.attack in labels and row.protocol == protocol]
 
     def cells(self, threat: str, protocol: str) -> int:
         """Return how many cells a threat and a protocol will have."""

@@ -268,12 +268,13 @@ def cascade(turns: Sequence[Row], suite: str, defences: Sequence[str]) -> Table:
     :param turns: a row for each attack and defence, the attacks in turn.
     """
     found = {(row.attack, row.defence): row for row in turns}
+    empty = {row.defence: TableCell("") for row in turns}
     show = number(2)
     rows = [
         (
             attack.removeprefix(f"{suite}: "),
             [
-                show(row) if (row := found.get((attack, name))) else TableCell("")
+                show(row) if (row := found.get((attack, name))) else empty.get(name, MISSING)
                 for name in defences
             ],
         )
@@ -286,7 +287,8 @@ def cascade(turns: Sequence[Row], suite: str, defences: Sequence[str]) -> Table:
         rows,
         across="defence",
         notes="An attack meets only the images that those before have left, so that it may break "
-        "more where it comes first. Empty: the attack is not made for such a defence.",
+        "more where it comes first. Empty: the attack is not made for such a defence."
+        + signs(rows),
     )
 
 

@@ -143,6 +143,23 @@ def test_an_entry_has_robustbenchs_fields_as_far_as_they_are_known(tmp_path):
     assert "40 images" in nip["footnote"]
 
 
+def test_of_two_suites_of_one_budget_an_entry_has_the_lower(tmp_path):
+    folder = suite(tmp_path / "store")
+    description = json.loads((folder / "benchmark.json").read_text())
+    other = {**description["attacks"][0], "label": "other: pgd", "name": "pgd", "suite": "other"}
+    description["attacks"].append(other)
+    (folder / "benchmark.json").write_text(json.dumps(description))
+    with open(folder / "table.csv", "a", encoding="utf-8") as file:
+        for defence, worst in (("none", 0.05), ("nip", 0.3)):
+            row = [*("other", defence, "held-out", "adaptive", "worst_case_accuracy")]
+            row += [worst, 0, 1, 40, "", 8 / 255, "", "linf"]
+            file.write(",".join(map(str, row)) + "\n")
+    none, nip = entries.entries(Results(folder))
+    assert (none["external"], nip["external"]) == ("5.00", "20.00")
+    assert "suite 'other'" in none["footnote"]
+    assert (none["unreliable"], nip["unreliable"]) == (False, True)
+
+
 @pytest.mark.parametrize(
     ("eps", "text"), [(0.3, "0.3"), (0.2, "0.2"), (1 / 30, "0.0333333"), (4 / 255, "4/255")]
 )

@@ -424,6 +424,15 @@ def test_two_suites_have_two_labels(undefended):
         attack_entries(["adaptive", "adaptive"], undefended)
 
 
+@pytest.mark.parametrize("label", ["adaptive", "adaptive: steering", "adaptive: cascade"])
+def test_no_attack_has_the_label_of_a_suite_or_of_what_is_in_it(undefended, label):
+    cascade = Attack("adaptive", parameters={"cascade": True})
+    with pytest.raises(ValueError, match=f"Two attacks are called '{label}'"):
+        attack_entries([cascade, Attack("fgsm", label)], undefended)
+    with pytest.raises(ValueError, match="No attack can be called 'benign'"):
+        attack_entries([Attack("adaptive", "benign")], undefended)
+
+
 def test_kinds_of_defences(undefended, trained):
     model = zoo.create("lenet5", input_shape=(1, 28, 28), nb_classes=10, defence="cas")
     cas = make_classifier("pytorch", model)
