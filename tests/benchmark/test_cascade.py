@@ -231,17 +231,19 @@ def test_a_cascade_that_failed_leaves_no_number(small, digits):
     assert {cell.strip() for cell in row.split("|")[2:-1]} == {"–"}
 
 
-def test_an_attack_that_met_no_image_raises_no_flag_and_vouches_for_nothing(small, digits):
+def test_attacks_that_met_no_image_vouch_for_nothing(small, digits):
     x, y = (part[:2] for part in digits["test"])
     benchmark = small({})
     benchmark.run(x, (y + 1) % 10)
     results = Results(benchmark._store.folder)
-    (item,) = (
-        item
-        for item in results.checklist("adaptive", "held-out")
-        if item.item == "AutoAttack raises no flag"
-    )
-    assert (item.status, item.evidence) == (Status.NOT_RUN, "no image was left for autoattack")
+    found = {item.item: item for item in results.checklist("adaptive", "held-out")}
+    item = found["AutoAttack raises no flag"]
+    assert item.evidence == "no result of autoattack, for which no image was left"
+    assert {found[name].status for name in (item.item, "several steps beat one")} == {
+        Status.NOT_RUN
+    }
+    (worst,) = (row for row in results.rows if row.metric == "worst_case_accuracy")
+    assert (worst.value, worst.n) == (0, 2)
     (entry,) = json.loads((benchmark._store.folder / "entry.json").read_text())
     assert "unreliable" not in entry
 

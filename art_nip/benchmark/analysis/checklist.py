@@ -127,9 +127,9 @@ def _unbounded(outcome: Outcome, chance: float) -> Finding:
 
 def _unflagged(outcome: Outcome) -> Finding:
     if Role.AUTOATTACK not in outcome.wrong:
-        return Status.NOT_RUN, f"no result of {Role.AUTOATTACK}, which is for PyTorch"
-    if not outcome.met(Role.AUTOATTACK):
-        return Status.NOT_RUN, f"no image was left for {Role.AUTOATTACK}"
+        is_through = outcome.cascade and not outcome.robust_once.any()
+        reason = "for which no image was left" if is_through else "which is for PyTorch"
+        return Status.NOT_RUN, f"no result of {Role.AUTOATTACK}, {reason}"
     if outcome.flags:
         return Status.FAILED, "; ".join(outcome.flags)
     return Status.PASSED, f"none; {_accuracies(outcome, [Role.AUTOATTACK])}"

@@ -79,11 +79,6 @@ class Outcome:
         """Whether attacks met only the images that those before had left."""
         return bool(self.in_turn)
 
-    def met(self, role: Role) -> bool:
-        """Return whether an attack with results met any image: those before may leave it none."""
-        left = not self.in_turn[role].all() if role in self.in_turn else True
-        return left or bool((self.broken[role] & ~self.benign_wrong).any())
-
     @property
     def robust_once(self) -> Mask:
         """Which images are right, unattacked and under all attacks, each asked about once."""
@@ -183,9 +178,14 @@ def _outcome(results: GridResults, unattacked: Cell, cells: Sequence[Cell]) -> O
 def _in_turn(
     parts: Sequence[AttackEntry], broken_by: npt.NDArray[np.int64]
 ) -> Iterator[tuple[Role, Mask, Mask]]:
-    """Yield of each attack of a cascade which images it broke, and it or one before."""
-    so_far = np.zeros(len(broken_by), bool)
+    """Yield of each attack of a cascade which images it broke, and it or one before.
+
+    Those for which no image was left have no result, but for the first.
+    """
+    so_far = broken_by == UNATTACKED
     for place, part in enumerate(parts):
+        if place and so_far.all():
+            return
         these = broken_by == place
         so_far = so_far | these
         if part.role is not None:

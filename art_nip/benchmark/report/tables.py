@@ -287,8 +287,8 @@ def cascade(turns: Sequence[Row], suite: str, defences: Sequence[str]) -> Table:
         rows,
         across="defence",
         notes="An attack meets only the images that those before have left, so that it may break "
-        "more where it comes first. Empty: the attack is not made for such a defence."
-        + signs(rows),
+        "more where it comes first. Empty: the attack is not made for such a defence, or no image "
+        "was left for it." + signs(rows),
     )
 
 
