@@ -171,8 +171,13 @@ def _of_suite(
     framework: Framework | None,
 ) -> AttackEntry:
     label = f"{suite}: {member.role}"
-    if member.parts:
-        entry = _cascade(member, suite, settled, limit, framework)
+    parts = [
+        _of_suite(part, suite, settled, limit, framework)
+        for part in member.parts
+        if part.runs_in(framework)
+    ]
+    if parts:
+        entry = _cascade(label, settled, parts)
     else:
         entry = _named(Attack(member.attack, label, member.parameters, limit))
     if member.by_undefended:
@@ -190,29 +195,18 @@ def _of_suite(
     )
 
 
-def _cascade(
-    member: adaptive.Member,
-    suite: str,
-    settled: Mapping[str, Any],
-    limit: int,
-    framework: Framework | None,
-) -> AttackEntry:
-    parts = tuple(
-        _of_suite(part, suite, settled, limit, framework)
-        for part in member.parts
-        if part.runs_in(framework)
-    )
+def _cascade(label: str, settled: Mapping[str, Any], parts: Sequence[AttackEntry]) -> AttackEntry:
     return AttackEntry(
-        label=f"{suite}: {member.role}",
-        name=member.attack,
+        label=label,
+        name=str(Role.CASCADE),
         parameters=dict(settled),
         eps=settled["eps"],
         norm=settled["norm"],
         identity=fingerprint("cascade", [part.identity for part in parts]),
         make=None,
-        limit=limit,
+        limit=parts[0].limit,
         per_image=False,
-        parts=parts,
+        parts=tuple(parts),
     )
 
 
