@@ -140,8 +140,9 @@ def _warn_of_numbers(path: Path, names: list[str]) -> None:
     if not all(name.isdecimal() for name in names):
         return
     numbers = [int(name) for name in names]
-    if numbers != sorted(numbers):
-        place = next(i for i, number in enumerate(numbers) if number != sorted(numbers)[i])
+    in_order = sorted(numbers)
+    if numbers != in_order:
+        place = next(i for i, number in enumerate(numbers) if number != in_order[i])
         warn(
             f"{path}: classes are numbered by the order of their folders' names as texts, so that "
             f"the folder {names[place]!r} is class {place}. For the order of the numbers, give "

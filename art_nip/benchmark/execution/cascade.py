@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from art_nip.attacks.foreign.autoattack import AutoAttack
-from art_nip.attacks.labels import labels_for
 from art_nip.benchmark.execution.images import Images, Labels
+from art_nip.benchmark.execution.protection import generated
 from art_nip.benchmark.plan.suite import within
 from art_nip.metrics import predicted_classes
 
@@ -64,12 +64,15 @@ class Cascade:
                 break
             images, classes = x[left], y[left]
             try:
-                examples = self._examples(make(), images, classes)
+                attack = make()
+                examples = generated(attack, images, classes)
             except Exception as error:
                 raise RuntimeError(
                     f"The attack {name!r} of the cascade failed ({type(error).__name__}: {error}). "
                     "Without cascade=True, the others of the suite run nevertheless."
                 ) from error
+            if isinstance(attack, AutoAttack):
+                self.flags += attack.flags
             inside = within(np.asarray(self._sizes(images, examples)), self._eps)
             broken = inside & ~self._right(examples, classes)
             found[left[broken]] = examples[broken]
@@ -77,14 +80,6 @@ class Cascade:
             left = left[~broken]
             self._say(f"{len(left)} of {len(x)} images left after {name}")
         return found
-
-    def _examples(self, attack: Any, x: Images, y: Labels) -> Images:
-        examples: Images = np.asarray(
-            attack.generate(x.copy(), labels_for(attack, y.copy())), np.float32
-        )
-        if isinstance(attack, AutoAttack):
-            self.flags += attack.flags
-        return examples
 
     def _right(self, x: Images, y: Labels) -> Any:
         return predicted_classes(np.asarray(self._predict(x))) == y

@@ -1,4 +1,4 @@
-"""Models and defences are given copies of arrays, as they may write to their input.
+"""Models, defences and attacks are given copies of arrays, as they may write to their input.
 
 The images of a benchmark are shared by all cells, and must not change.
 """
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from art_nip.attacks.gradient_estimators import zero_where_there_is_none
+from art_nip.attacks.labels import labels_for
+from art_nip.benchmark.execution.images import Images, Labels
 from art_nip.estimators.clones import clone_with
 from art_nip.estimators.single_precision import single_precision
 
@@ -33,6 +35,17 @@ def protected(estimator: Any) -> Any:
     :param estimator: an ART estimator. It stays as it is; the model is shared.
     """
     return clone_with(GivesCopies, single_precision(zero_where_there_is_none(estimator)))
+
+
+def generated(attack: Any, x: Images, y: Labels) -> Images:
+    """Return the adversarial examples of an attack, which is given copies.
+
+    :param attack: an attack of ART, or what has its `generate`.
+    :param x: images, shape (N, *input_shape).
+    :param y: their true classes, shape (N,).
+    """
+    examples = attack.generate(x.copy(), labels_for(attack, y.copy()))
+    return np.asarray(examples, np.float32)
 
 
 def own(x: Any) -> Any:

@@ -20,13 +20,12 @@ from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
 from art_nip.attacks.foreign.autoattack import AutoAttack
-from art_nip.attacks.labels import labels_for
 from art_nip.attacks.surrogates import led_by
 from art_nip.benchmark.execution.cascade import Cascade
 from art_nip.benchmark.execution.draws import answers
 from art_nip.benchmark.execution.gradient_checks import inspect
 from art_nip.benchmark.execution.images import Images, Labels
-from art_nip.benchmark.execution.protection import own, protected
+from art_nip.benchmark.execution.protection import generated, own, protected
 from art_nip.benchmark.execution.store import Result
 from art_nip.benchmark.execution.workbench import ReadyDefence, Workbench, seed_of
 from art_nip.benchmark.plan.attacks import AttackEntry
@@ -82,14 +81,12 @@ class Crafting:
     def run(self, workbench: Workbench) -> Result:
         """Return the adversarial examples, `x`, their distances by `NORMS`, and their cost."""
         if self.verbose and self.attack.limit is not None and self.attack.per_image:
-            self._try_one(self._target(workbench), workbench)
+            self._try_one(workbench)
         target = self._target(workbench)
         with seeded(seed_of(self.key)), counting(target) as passes:
             attack = self._made(target, workbench)
             started = time.perf_counter()
-            adversarial = np.asarray(
-                attack.generate(self.x.copy(), labels_for(attack, self.y.copy())), np.float32
-            )
+            adversarial = generated(attack, self.x, self.y)
             seconds = time.perf_counter() - started
         facts: dict[str, Any] = {"seconds": seconds}
         if passes is not None:
@@ -127,12 +124,13 @@ class Crafting:
             through = self.through.entry.label if self.through else NONE
             tqdm.write(f"{self.attack.label}, {through}: {line}", file=sys.stderr)
 
-    def _try_one(self, target: Any, workbench: Workbench) -> None:
+    def _try_one(self, workbench: Workbench) -> None:
         """Attack one image to measure how long it takes; the results do not change."""
+        target = self._target(workbench)
         with seeded(seed_of(self.key)):
             attack = self._made(target, workbench)
             started = time.perf_counter()
-            attack.generate(self.x[:1].copy(), labels_for(attack, self.y[:1].copy()))
+            generated(attack, self.x[:1], self.y[:1])
             _announce(self.attack.label, time.perf_counter() - started, len(self.x))
 
 
