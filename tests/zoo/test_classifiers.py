@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,3 +159,23 @@ def test_what_is_no_model_cannot_be_trained():
     x, y = np.zeros((60, 1, 28, 28), np.float32), np.zeros(60, np.int64)
     with pytest.raises(TypeError, match=r"Expected a model, .* but got str"):
         training.train("lenet5", x, y, Recipe(1, 50), verbose=False)
+
+
+def test_downloads_are_what_the_documents_say():
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "paper/models.md").read_text(encoding="utf-8")
+    sums = dict(re.findall(r"^([0-9a-f]{64})  (downloads/.+)$", page, re.MULTILINE))
+    files = sorted((docs / "downloads").iterdir())
+    assert {sha256(f.read_bytes()).hexdigest(): f"downloads/{f.name}" for f in files} == sums
+    assert sum(file.stat().st_size for file in files) < 5e6
+    for file in files:
+        assert f"](../downloads/{file.name})" in page
+        trained, _ = classifiers.read(file)
+        assert f"| {trained.note.partition(': ')[2].partition(' of ')[0]} of " in page
+
+
+@pytest.mark.parametrize("framework", ["pytorch", "tensorflow"])
+def test_a_download_is_a_classifier_in_both_frameworks(framework):
+    file = Path(__file__).parents[2] / "docs/downloads/gtsrb-resnet20.safetensors"
+    classifier = classifiers.load(file, framework)
+    assert classifier.predict(np.zeros((1, *classifier.input_shape), np.float32)).shape == (1, 43)
