@@ -1,7 +1,7 @@
 """What retrieval="class" repairs, and that its evidence alone repairs as much: its results page.
 
     OMP_NUM_THREADS=1 python experiments/class_evidence.py gtsrb-lenet5 \
-        --data ../shared/data --weights weights [--keep FOLDER] [--validate] [--evidence NAME …]
+        --data data --weights weights [--keep FOLDER] [--validate] [--evidence NAME …]
 
 Held-out and oblivious: fitted on benign images of the train file, measured on the first images of
 the test file, with attacks on the bare model. DSR counts adversarial examples that the bare model

@@ -1,7 +1,7 @@
 """How well adversarial images are detected, by NIP's signals and by ART's detectors.
 
     OMP_NUM_THREADS=1 python experiments/detection.py gtsrb-lenet5 \
-        --data ../shared/data --weights weights [--adaptive 200] [--detectors NIP]
+        --data data --weights weights [--adaptive 200] [--detectors NIP]
 
 NIP is fitted on images of the train file, in the order of their tracks. ART's binary detectors
 learn on 3,000 images of it, each benign and under PGD (8/255). Thresholds are found on benign

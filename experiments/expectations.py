@@ -1,6 +1,6 @@
 """What NIP does on real images, and why the paper says something else: the README's table.
 
-    python experiments/expectations.py --data ../shared/data --weights ../shared/weights
+    python experiments/expectations.py --data data --weights weights
 
 VGG-19 on CIFAR-10, the paper's first model; test images that the bare model classifies correctly.
 Attacks do not know of the defence (oblivious). Rows say where an image's inverse perturbation comes

@@ -1,7 +1,7 @@
 """What a first look in half precision changes: candidates found, and images repaired.
 
     OMP_NUM_THREADS=1 python experiments/look.py gtsrb-lenet5 \
-        --data ../shared/data --weights weights [--images 400] [--bank 2000]
+        --data data --weights weights [--images 400] [--bank 2000]
 
 Held-out and oblivious, as in `class_evidence.py`. The fit is exact, and the same for all looks.
 """

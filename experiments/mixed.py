@@ -1,7 +1,7 @@
 """Mixed evidence on adversarially trained models: its choice, and what gradient attacks leave.
 
     OMP_NUM_THREADS=1 python experiments/mixed.py gtsrb-lenet5 choose \
-        --data ../shared/data --weights weights
+        --data data --weights weights
     … benign …, … pgd … --images 2000, … suite … --images 1000
     python experiments/mixed.py gtsrb-lenet5 table --of pgd
 
