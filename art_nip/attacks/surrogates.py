@@ -1,4 +1,4 @@
-"""The surrogate losses of a defended classifier, and those of stand-ins for it."""
+"""The surrogate losses of a defended classifier, and who offers them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.attacks.gradient_estimators import averaged, with_auxiliary
+from art_nip.attacks.art_defences import OfART, is_known
+from art_nip.attacks.gradient_estimators import with_auxiliary
+from art_nip.attacks.stand_ins import loss_of
 from art_nip.estimators.clones import clone, clone_with
 from art_nip.utils.arrays import to_numpy
 from art_nip.utils.surrogates import Classes, Floats, OffersSurrogateLosses, SurrogateLoss
-from art_nip.utils.validation import class_indices
 from art_nip.zoo.suppression import suppressing_layers
 
 TO_RETURN = "return a SurrogateLoss for each part of the defence that an attack must lead"
@@ -69,6 +70,7 @@ def offers(classifier: Any) -> list[OffersSurrogateLosses]:
         return [classifier]
     model = getattr(classifier, "model", None)
     parts: list[Any] = [*(classifier.preprocessing_defences or []), classifier, model]
+    parts = [OfART(part) if is_known(part) else part for part in parts]
     found = [part for part in parts if isinstance(part, OffersSurrogateLosses)]
     return [*found, _Suppressing()] if suppressing_layers(model) else found
 
@@ -140,46 +142,3 @@ def _as_floats(given: Any, what: str) -> Floats:
         return np.asarray(to_numpy(given), np.float32)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{what} returned no array of numbers: {error}.") from error
-
-
-def loss_of(
-    stand_in: Any, x: npt.ArrayLike, targets: Classes, draws: int = 1, batch_size: int = 128
-) -> SurrogateLoss:
-    """Return the surrogate loss of a classifier that stands in for another, or for a part of it.
-
-    It is the classifier's own loss, of the targets.
-
-    :param stand_in: an ART classifier that gives loss gradients.
-    :param x: images in its range, shape (N, *input_shape).
-    :param targets: the class to lead each image to, shape (N,).
-    :param draws: over how many draws gradients are averaged where they are random.
-    :param batch_size: how many images it sees at once.
-    """
-    images = np.asarray(x, np.float32)
-    classes = class_indices(targets, len(images), stand_in.nb_classes)
-    labels = np.eye(stand_in.nb_classes, dtype=np.float32)[classes]
-    led_by = averaged(stand_in, draws) if draws > 1 else stand_in
-
-    def scores() -> Floats:
-        return np.asarray(stand_in.predict(images, batch_size=batch_size), np.float32)
-
-    def gradient() -> Floats:
-        batches = [slice(k, k + batch_size) for k in range(0, len(images), batch_size)]
-        found = [np.asarray(led_by.loss_gradient(images[k], labels[k])) for k in batches]
-        return -np.concatenate(found).astype(np.float32)
-
-    return SurrogateLoss(scores, gradient)
-
-
-def standing_in(classifier: Any, defence: Any, stand_in: Any) -> Any:
-    """Return a clone of a classifier that has a stand-in for one of its preprocessing defences.
-
-    :param classifier: an ART classifier; it stays as it is.
-    :param defence: the defence to be replaced.
-    :param stand_in: what takes its place; None leaves it out.
-    """
-    given = classifier.preprocessing_defences or []
-    defences = [stand_in if each is defence else each for each in given]
-    other = clone(classifier)
-    other.set_params(preprocessing_defences=[each for each in defences if each is not None])
-    return other

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from art_nip.attacks.surrogates import loss_of, standing_in
+from art_nip.attacks.stand_ins import loss_of, standing_in
 from art_nip.defences.base import ImageDefence, Settings
 from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.tensorflow import TensorFlowDefence

@@ -7,13 +7,16 @@ axis for the channels. Here each class gets the images it was made for: those in
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from art.defences.preprocessor.preprocessor import Preprocessor
 
+from art_nip.attacks.art_defences import gradient_of, led_through
 from art_nip.defences.base import ImageDefence
+from art_nip.utils.surrogates import Classes, Floats, SurrogateLoss
 
 
 class ARTPreprocessor(ImageDefence):
@@ -28,3 +31,30 @@ class ARTPreprocessor(ImageDefence):
     @abstractmethod
     def _preprocessor(self) -> Preprocessor:
         """Return ART's preprocessor, for images of range 0 to 1 with channels first."""
+
+
+class AttackedPreprocessor(ARTPreprocessor):
+    """A preprocessor of ART for which an attack was made: its own gradient is known."""
+
+    def surrogate_losses(
+        self, x: npt.ArrayLike, y: Classes, targets: Classes, classifier: Any
+    ) -> Sequence[SurrogateLoss]:
+        """Return the loss with the defence's own gradient, and with the identity.
+
+        See :class:`art_nip.utils.surrogates.OffersSurrogateLosses`.
+        """
+        return led_through(self, self._gradient, x, targets, classifier)
+
+    def _gradient(self, x: Floats, grad: Floats) -> Floats:
+        """Return the gradient to images from that to the defended ones, in the user's form."""
+        pixel_range = self._pixel_range(x)
+        given = pixel_range.unit(x), grad * pixel_range.span
+        if not self.channels_first:
+            given = np.moveaxis(given[0], 3, 1), np.moveaxis(given[1], 3, 1)
+        found = gradient_of(self._preprocessor())(self._prepared(given[0]), given[1])
+        ordered = found if self.channels_first else np.moveaxis(found, 1, 3)
+        return np.asarray(ordered / pixel_range.span, np.float32)
+
+    def _prepared(self, x: Floats) -> Floats:
+        """Return what ART's preprocessor is given for images in [0, 1]."""
+        return x

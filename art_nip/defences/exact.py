@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy.typing as npt
 
-from art_nip.attacks.surrogates import loss_of, standing_in
+from art_nip.attacks.stand_ins import loss_of, standing_in
 from art_nip.defences.base import ImageDefence
 from art_nip.utils.surrogates import Classes, SurrogateLoss
 

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.defences.base import SETTINGS, Settings
-from art_nip.defences.colour import TO_YCBCR, check_grey_or_rgb, mixed
-from art_nip.defences.dct import dct_matrix
 from art_nip.defences.exact import ExactDefence
 from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.colour import TO_YCBCR, check_grey_or_rgb, mixed
+from art_nip.utils.dct import dct_matrix
 from art_nip.utils.validation import check_number
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from art.defences.preprocessor import FeatureSqueezing as ARTFeatureSqueezing
 
-from art_nip.defences.art_preprocessor import ARTPreprocessor
+from art_nip.defences.art_preprocessor import AttackedPreprocessor
 from art_nip.defences.base import SETTINGS, Settings
 from art_nip.utils.validation import check_whole
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST_BITS = 64
 
 
-class FeatureSqueezing(ARTPreprocessor):
+class FeatureSqueezing(AttackedPreprocessor):
     """Round each value to one of 2^`bit_depth` levels of the range; ART's, in float32.
 
     :param bit_depth: number of bits that are left of a value, from 1 to 64.

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from art.defences.preprocessor import JpegCompression as ARTJpegCompression
 
-from art_nip.defences.art_preprocessor import ARTPreprocessor
+from art_nip.defences.art_preprocessor import AttackedPreprocessor
 from art_nip.defences.base import SETTINGS, Settings
 from art_nip.utils.optional import require
 from art_nip.utils.validation import check_whole
@@ -27,7 +27,7 @@ NOISE = 2.0**-12
 """The part of a level that rounding may take when images are converted to the range [0, 1]."""
 
 
-class JpegCompression(ARTPreprocessor):
+class JpegCompression(AttackedPreprocessor):
     """Compress each image as a JPEG file and read it again; ART's, for images of any range.
 
     Values are rounded down to one of 256 levels, as ART does. In another range than [0, 1], what is
@@ -55,6 +55,9 @@ class JpegCompression(ARTPreprocessor):
         check_whole("quality", self.quality, least=1, most=BEST_QUALITY)
 
     def _defend(self, x: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        return np.asarray(super()._defend(self._prepared(x)) / np.float32(LEVELS))
+
+    def _prepared(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         # Images that are in [0, 1] already need no correction: nothing was lost to conversion.
         lost = (
             0.0
@@ -63,7 +66,7 @@ class JpegCompression(ARTPreprocessor):
         )
         # In ART's range of 0 to 255 the levels are whole numbers, to which it rounds down.
         levels: npt.NDArray[np.float32] = np.floor(x.clip(0, 1) * LEVELS + lost)
-        return np.asarray(super()._defend(levels) / np.float32(LEVELS))
+        return levels
 
     def _preprocessor(self) -> ARTJpegCompression:
         return ARTJpegCompression((0, LEVELS), int(self.quality), channels_first=True)

@@ -15,13 +15,13 @@ from tqdm.auto import tqdm
 
 from art_nip.defences import sparse_coding
 from art_nip.defences.base import SETTINGS, Settings
-from art_nip.defences.dct import dct_matrix
 from art_nip.defences.exact import ExactDefence
 from art_nip.defences.learned import Arrays, LearnedDefence
 from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.sparse_coding import Filters, Spectra
 from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.dct import dct_matrix
 from art_nip.utils.kept import Kept
 from art_nip.utils.seeds import generator
 from art_nip.utils.validation import check_flag, check_number, check_seed, check_whole

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from art.defences.preprocessor import SpatialSmoothing as ARTSpatialSmoothing
 
-from art_nip.defences.art_preprocessor import ARTPreprocessor
+from art_nip.defences.art_preprocessor import AttackedPreprocessor
 from art_nip.defences.base import SETTINGS, Settings
 from art_nip.utils.validation import check_whole
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class SpatialSmoothing(ARTPreprocessor):
+class SpatialSmoothing(AttackedPreprocessor):
     """Replace each value by the median of its neighbourhood; ART's, for images of any range.
 
     :param window_size: height and width of the neighbourhood, at least 1.

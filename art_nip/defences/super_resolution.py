@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from art_nip.defences import edsr
 from art_nip.defences.base import SETTINGS, Settings
-from art_nip.defences.colour import TO_YCBCR, check_grey_or_rgb, mixed
 from art_nip.defences.edsr import training
 from art_nip.defences.edsr.training import Reached, Trained
 from art_nip.defences.exact import ExactDefence
@@ -24,6 +23,7 @@ from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.defences.wavelets import bayes_shrink
 from art_nip.utils.arrays import Array, namespace, to_numpy
+from art_nip.utils.colour import TO_YCBCR, check_grey_or_rgb, mixed
 from art_nip.utils.kept import Kept
 from art_nip.utils.seeds import generator
 from art_nip.utils.validation import check_flag, check_number, check_seed, check_whole

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from art_nip.defences.base import SETTINGS, Settings
-from art_nip.defences.dct import dct_matrix
 from art_nip.defences.exact import ExactDefence
 from art_nip.defences.pytorch import PyTorchDefence
 from art_nip.defences.tensorflow import TensorFlowDefence
 from art_nip.utils.arrays import Array, namespace
+from art_nip.utils.dct import dct_matrix
 from art_nip.utils.seeds import generator
 from art_nip.utils.validation import check_number, check_seed, check_whole
 

@@ -7,8 +7,9 @@ from art.defences.preprocessor.preprocessor import PreprocessorPyTorch, Preproce
 from art.estimators.classification import BlackBoxClassifier
 
 from art_nip import NIPPreprocessor, attacks, zoo
+from art_nip.attacks.stand_ins import loss_of, standing_in
 from art_nip.attacks.steering import SteeringAttack
-from art_nip.attacks.surrogates import led_by, loss_of, offers, standing_in, surrogate_losses
+from art_nip.attacks.surrogates import led_by, offers, surrogate_losses
 from art_nip.estimators.clones import defended
 from art_nip.utils.arrays import namespace
 from art_nip.utils.surrogates import SurrogateLoss

@@ -42,6 +42,16 @@ def oriented(x: np.ndarray, framework: str) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if framework == "pytorch" else x
 
 
+def keras_classifier(model: Any) -> Any:
+    """ART's KerasClassifier of a model of logits, for images in [0, 1]."""
+    import keras
+    from art.estimators.classification import KerasClassifier
+
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(loss=loss)
+    return KerasClassifier(model, clip_values=(0, 1), use_logits=True)
+
+
 class Pictures:
     """One classifier, and pictures as it takes them in a range.
 

@@ -263,8 +263,8 @@ def test_the_minimum_agrees_with_a_solver_of_convex_problems(photographs):
     torch = pytest.importorskip("torch")
     from scipy.optimize import minimize
 
-    from art_nip.defences.dct import dct_matrix
     from art_nip.defences.total_variance import SMOOTHING, minimised
+    from art_nip.utils.dct import dct_matrix
 
     x = photographs[0, :16, :16, 1].astype(np.float64)
     x = (x - x.min()) / np.ptp(x)

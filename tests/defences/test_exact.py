@@ -10,7 +10,7 @@ from art_nip.estimators.clones import defended
 from art_nip.utils.seeds import seeded
 from tests.defences.helpers import CLASSES, Pictures, oriented
 
-EXACT = ("tvm", "fdistill", "sr", "stl")
+EXACT = ("ss", "jpeg", "cbdr", "tvm", "fdistill", "sr", "stl")
 
 
 @pytest.fixture(params=["pytorch", "tensorflow"])

@@ -7,7 +7,7 @@ import torch
 from art_nip import defences
 from art_nip.estimators.clones import defended
 from art_nip.utils.seeds import seeded
-from tests.defences.helpers import Pictures, oriented
+from tests.defences.helpers import Pictures, keras_classifier, oriented
 from tests.helpers import autocast, make_classifier, on_device
 
 NATIVE = ("tvm", "fdistill", "sr", "stl", "anti-adversary")
@@ -53,15 +53,6 @@ def test_one_bad_image_is_lost_alone(name, bad, framework, ready, pictures):
         defence(spoilt)
 
 
-def keras_classifier(classifier):
-    import keras
-    from art.estimators.classification import KerasClassifier
-
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    classifier.model.compile(loss=loss)
-    return KerasClassifier(classifier.model, clip_values=(0, 1), use_logits=True)
-
-
 @pytest.mark.parametrize("estimator", ["pytorch", "tensorflow", "keras"])
 @pytest.mark.parametrize("name", ["jpeg", "ss", "fdistill"])
 def test_a_classifier_that_predicts_loses_one_bad_image_alone(
@@ -70,7 +61,7 @@ def test_a_classifier_that_predicts_loses_one_bad_image_alone(
     framework = "pytorch" if estimator == "pytorch" else "tensorflow"
     made = Pictures(framework, colour_models, 0.0, 1.0)
     if estimator == "keras":
-        made.classifier = keras_classifier(made.classifier)
+        made.classifier = keras_classifier(made.classifier.model)
     classifier = defended(made.classifier, made.named(name, bank))
     x = oriented(pictures, framework)
     expected, spoilt = classifier.predict(x), x.copy()

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from art_nip.attacks.surrogates import loss_of
+from art_nip.attacks.stand_ins import loss_of
 from art_nip.defences.importance_masking import with_model
 from art_nip.estimators.layers import Layer
 from art_nip.estimators.pass_counting import counters
