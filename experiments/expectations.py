@@ -1,4 +1,4 @@
-"""What NIP does on real images, and why the paper says something else: the README's table.
+"""What NIP does on real images, and why the paper says something else: docs/expect.md's table.
 
     python experiments/expectations.py --data data --weights weights
 
@@ -34,7 +34,7 @@ Defence = Callable[[np.ndarray], np.ndarray]
 
 def vgg19(weights: Path) -> PyTorchClassifier:
     model = zoo.create("vgg19-small", input_shape=(3, 32, 32), nb_classes=10)
-    zoo.set_weights(model, load_file(weights / "cifar10-vgg19.safetensors"))
+    zoo.set_weights(model, load_file(weights / "cifar10-vgg19-small.safetensors"))
     return as_classifier(model.eval(), "pytorch", (3, 32, 32), 10, preprocessing=(0.5, 0.25))
 
 

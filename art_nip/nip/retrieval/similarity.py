@@ -53,7 +53,7 @@ class Similarity(Retrieval):
 
     This is the method as the paper's equations state it. The candidate found does not do measurably
     better than one drawn at random, whether the image's own benign version is in the bank or not;
-    the README has the numbers. Of candidates with equal δ the first is taken.
+    docs/expect.md has the numbers. Of candidates with equal δ the first is taken.
     """
 
     name: ClassVar[str] = "similarity"
