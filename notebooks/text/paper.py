@@ -14,7 +14,7 @@
 # The paper reports that NIP puts nearly all adversarial examples right. Three things make that
 # number, and none of them is a defence: examples that sit on the decision boundary, the inverse
 # perturbation of the image's *own benign version*, and the label. This notebook takes them away
-# one at a time, on 50 digits. Needs `pip install "art-nip[pytorch,benchmark]"`; runs in about two
+# one at a time, on 50 digits. Needs `pip install ".[pytorch,benchmark]"`; runs in about two
 # minutes on two CPU cores.
 
 # %%

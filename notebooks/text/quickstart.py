@@ -13,7 +13,7 @@
 #
 # Attach neuron-level inverse perturbation (NIP) to an ART classifier, compare it with
 # ART's SpatialSmoothing and JpegCompression, and read the report.
-# Needs `pip install "art-nip[pytorch,benchmark]"`; runs in under a minute on two CPU cores.
+# Needs `pip install ".[pytorch,benchmark]"`; runs in under a minute on two CPU cores.
 
 # %%
 import torch

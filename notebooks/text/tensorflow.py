@@ -13,7 +13,7 @@
 #
 # What to hand to whom in TensorFlow: a Keras model, a `tf.data.Dataset`, and an attack of Foolbox.
 # `your_model` is the same in PyTorch.
-# Needs `pip install "art-nip[tensorflow,benchmark]" foolbox`; runs in under a minute on two CPU
+# Needs `pip install ".[tensorflow,benchmark]" foolbox`; runs in under a minute on two CPU
 # cores.
 
 # %%

@@ -13,7 +13,7 @@
 #
 # You have a PyTorch model, a `DataLoader`, and attacks that you trust, here one of Foolbox. This
 # notebook shows what to hand to whom, and how to read what comes out.
-# Needs `pip install "art-nip[pytorch,benchmark]" foolbox`; runs in under a minute on two CPU cores.
+# Needs `pip install ".[pytorch,benchmark]" foolbox`; runs in under a minute on two CPU cores.
 
 # %%
 import torch
