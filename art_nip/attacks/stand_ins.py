@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip.attacks.gradient_estimators import averaged
+from art_nip.attacks.parameters import UnsuitableClassifierError
 from art_nip.estimators.clones import clone
 from art_nip.utils.surrogates import Classes, Floats, SurrogateLoss
 from art_nip.utils.validation import class_indices
@@ -25,7 +26,14 @@ def loss_of(
     :param targets: the class to lead each image to, shape (N,).
     :param draws: over how many draws gradients are averaged where they are random.
     :param batch_size: how many images it sees at once.
+    :raises ValueError: if it gives no loss gradients.
     """
+    if not hasattr(stand_in, "loss_gradient"):
+        raise UnsuitableClassifierError(
+            f"A surrogate loss is asked of a {type(stand_in).__name__}, which gives no loss gradients. "
+            "Attack it without gradients, by hopskipjump or noise, or wrap its "
+            "model in an ART classifier of PyTorch or TensorFlow."
+        )
     images = np.asarray(x, np.float32)
     classes = class_indices(targets, len(images), stand_in.nb_classes)
     labels = np.eye(stand_in.nb_classes, dtype=np.float32)[classes]

@@ -240,6 +240,12 @@ def test_one_that_gives_no_gradient_may_offer_losses():
     assert found.shape == x.shape
 
 
+def test_the_loss_of_one_that_gives_no_gradient_is_refused():
+    classifier = BlackBoxClassifier(lambda x: x, (3, 16, 16), 4, clip_values=(0, 1))
+    with pytest.raises(ValueError, match="a BlackBoxClassifier, which gives no loss gradients"):
+        loss_of(classifier, np.zeros((2, 3, 16, 16), np.float32), np.zeros(2, np.int64))
+
+
 def test_targets_that_are_no_classes_are_refused(framework, lenet, digits):
     classifier = make_classifier(framework, lenet[framework])
     x = to_framework(digits["test"][0][:2], framework)

@@ -168,9 +168,17 @@ ADAPTIVE = ("held-out", "adaptive")
 
 
 def suite(
-    folder, eps=8 / 255, defences=("none", "nip"), failed="AutoAttack raises no flag", p=0.03
+    folder,
+    eps=8 / 255,
+    defences=("none", "nip"),
+    failed="AutoAttack raises no flag",
+    p=0.03,
+    error="",
 ):
-    """A folder with an adaptive suite; of the last defence an item of the checklist failed."""
+    """A folder with an adaptive suite; of the last defence an item of the checklist failed.
+
+    With an error, an attack on it failed too.
+    """
     builder = Builder(folder, {"adaptive autoattack": eps, "adaptive pgd": eps}, defences)
     builder.fill(threats=("adaptive",))
     builder.eps["adaptive"] = eps
@@ -182,6 +190,8 @@ def suite(
             builder.row("adaptive", defence, "worst_case_difference", difference, ADAPTIVE)
             builder.row("adaptive", defence, "worst_case_p", (p, math.nan, math.nan, 40), ADAPTIVE)
     del builder.eps["adaptive"]
+    if error:
+        builder.fail("adaptive pgd", defences[-1], error, ADAPTIVE)
     builder.changes = {
         "data": "gtsrb",
         "attacks": [

@@ -102,9 +102,7 @@ def _of_suites(results: Results, measured: Measurements, defence: str) -> Iterat
     for suite in results.suites:
         row = measured.get((suite, defence, "worst_case_accuracy"))
         if row is not None and not math.isnan(row.value):
-            members = [attack.label for attack in results.run.attacks if attack.suite == suite]
-            failed = any((member, defence, "error") in measured for member in members)
-            yield Left(row, f"suite {suite}", not failed)
+            yield Left(row, f"suite {suite}", not results.failed(measured, suite, defence))
 
 
 def _of_attacks(results: Results, measured: Measurements, defence: str) -> Iterator[Left]:

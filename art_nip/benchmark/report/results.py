@@ -85,6 +85,11 @@ class Results:
         found = [attack.suite for attack in self.run.attacks if attack.suite]
         return list(dict.fromkeys(found))
 
+    def failed(self, measured: Measurements, suite: str, defence: str) -> list[str]:
+        """Return the attacks of a suite that raised an error, and so count for no worst case."""
+        members = (attack.label for attack in self.run.attacks if attack.suite == suite)
+        return [label for label in members if (label, defence, "error") in measured]
+
     @property
     def alone(self) -> list[str]:
         """The labels of the attacks that belong to no suite."""

@@ -75,6 +75,7 @@ def _adaptive(results: Results, protocol: str) -> Iterator[str]:
     ]
     for suite in suites:
         yield from _of_suite(results, measured, suite, protocol)
+        yield from _failed(results, measured, suite)
     if suites:
         return
     bounded = [attack for attack in results.alone if attack in results.sizes]
@@ -138,6 +139,16 @@ def _of_suite(results: Results, measured: Measurements, suite: str, protocol: st
             yield f"Checklist of {defence}: nothing failed."
         if not_run:
             yield f"Not checked: {'; '.join(not_run)}."
+
+
+def _failed(results: Results, measured: Measurements, suite: str) -> Iterator[str]:
+    counts = {name: len(results.failed(measured, suite, name)) for name in results.defences}
+    found = [f"{n} on {defence}" for defence, n in counts.items() if n]
+    if found:
+        yield (
+            f"Attacks of the suite {suite!r} failed, see Failures: {', '.join(found)}. What they "
+            "would have broken is not in the worst case, which may be lower."
+        )
 
 
 def _compared(measured: Measurements, suite: str, defence: str) -> Iterator[str]:

@@ -67,6 +67,13 @@ def test_what_the_checklist_says_of_the_best(tmp_path):
     assert "Checklist of nip: nothing failed." in found
 
 
+def test_attacks_of_the_suite_that_failed(tmp_path):
+    whole = said(suite(tmp_path / "a"))["adaptive, held-out"]
+    assert "failed, see Failures" not in whole
+    found = said(suite(tmp_path / "b", error="ValueError: none"))["adaptive, held-out"]
+    assert "Attacks of the suite 'adaptive' failed, see Failures: 1 on nip. What they" in found
+
+
 def test_adaptive_attacks_without_the_suite(tmp_path):
     builder = Builder(tmp_path / "store").fill(threats=("adaptive",))
     builder.row("fgsm", "nip", "accuracy", rate(20, 40), ADAPTIVE)
