@@ -30,8 +30,8 @@ def loss_of(
     """
     if not hasattr(stand_in, "loss_gradient"):
         raise UnsuitableClassifierError(
-            f"A surrogate loss is asked of a {type(stand_in).__name__}, which gives no loss gradients. "
-            "Attack it without gradients, by hopskipjump or noise, or wrap its "
+            f"A surrogate loss is asked of a {type(stand_in).__name__}, which gives no loss "
+            "gradients. Attack it without gradients, by hopskipjump or noise, or wrap its "
             "model in an ART classifier of PyTorch or TensorFlow."
         )
     images = np.asarray(x, np.float32)
