@@ -93,7 +93,11 @@ def surrogate_losses(
     losses = [
         _checked(loss, type(part).__name__, x.shape, classifier.nb_classes)
         for part in parts
-        for loss in _listed(part.surrogate_losses(x, y, targets, classifier), type(part).__name__)
+        # Copies, as it may write to what it is given.
+        for loss in _listed(
+            part.surrogate_losses(np.array(x), np.array(y), np.array(targets), classifier),
+            type(part).__name__,
+        )
     ]
     if not losses:
         raise ValueError(

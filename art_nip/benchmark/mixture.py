@@ -98,7 +98,8 @@ def choose_mixture(
         for weight, temperature in product(weights, temperatures)
     ]
     found = [_accuracy(nip, classifier, mixture, images, labels, attack) for mixture in mixtures]
-    allowed = [each for each in found if each.robust >= found[0].robust - budget]
+    # Shares of images are rounded, and one that costs the budget exactly is allowed.
+    allowed = [each for each in found if each.robust >= found[0].robust - budget - 1e-9]
     best = max(allowed, key=lambda each: (each.benign, each.robust))
     return best.retrieval, found
 

@@ -52,6 +52,22 @@ def test_the_suites_attack_follows_what_users_offer(lenet, digits):
     assert accuracy(told, adversarial, y) < 0.4
 
 
+def test_one_that_writes_to_what_it_is_given_misleads_no_other(lenet, digits):
+    class Writing(Told):
+        def surrogate_losses(self, x, y, targets, classifier):
+            losses = super().surrogate_losses(x.copy(), y, targets.copy(), classifier)
+            x[:], y[:], targets[:] = 0, 0, 0
+            return losses
+
+    classifier = make_classifier("pytorch", lenet["pytorch"])
+    x, y = (part[:8] for part in digits["test"])
+    honest, writing = (
+        attacks.get("steering").create(defended(classifier, each), **SETTINGS).generate(x, y)
+        for each in (Told(), Writing())
+    )
+    assert np.array_equal(honest, writing)
+
+
 def test_parts_are_followed_alone_together_and_in_turn(lenet, digits, monkeypatch):
     classifier = defended(make_classifier("pytorch", lenet["pytorch"]), Told())
     x, y = (part[:4] for part in digits["test"])
@@ -178,7 +194,7 @@ def saying(scores=lambda x: np.zeros((len(x), 4), np.float32), gradient=np.ones_
         (lambda *_: [(0, 1)], r"returned a tuple for a loss"),
         # Alone, together and in turn, two losses are asked for; later there is one.
         (
-            lambda x, y, targets: saying()(x, y, targets) * (1 + (y is targets)),
+            lambda x, y, targets: saying()(x, y, targets) * (1 + np.array_equal(y, targets)),
             r"returned 1 losses, and more before: return as many at every call",
         ),
     ],
@@ -215,7 +231,7 @@ def test_scores_that_are_no_numbers_lead_to_another_class(value):
     asked = []
 
     def offer(x, y, targets):
-        if targets is not y:
+        if not np.array_equal(y, targets):
             asked.append((y.copy(), targets.copy()))
         return saying(lambda x: np.full((len(x), 4), value))(x, y, targets)
 

@@ -3,15 +3,18 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from art.attacks.attack import EvasionAttack
-from art.attacks.evasion import AutoProjectedGradientDescent
+from art.attacks.evasion import AutoProjectedGradientDescent, FastGradientMethod
 from art.defences.preprocessor import (
     GaussianAugmentation,
     JpegCompression,
 )
+from art.estimators.classification import PyTorchClassifier
 
-from art_nip import NIPPreprocessor
+from art_nip import NIPPreprocessor, attacks
 from art_nip.benchmark import Attack, Benchmark, Defence, NoSuccessWarning
+from art_nip.benchmark.plan.attacks import attack_entries
 from art_nip.utils.seeds import seeded
 from tests.benchmark.helpers import (
     PGD,
@@ -46,6 +49,23 @@ def test_an_attack_of_art_gives_what_its_name_gives(classifier, arrays, tmp_path
     )
     assert own.reset_index(drop=True).equals(by_name.reset_index(drop=True))
     assert (own.eps == 0.2).all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 255), (-1, 1), ([[[0]], [[0]], [[-1]]], [[[2]], [[1]], [[1]]])]
+)
+def test_the_eps_of_an_attack_of_art_is_of_images_in_the_unit_range(low, high):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    clip_values = tuple(np.array(bound, np.float32) for bound in (low, high))
+    classifier = PyTorchClassifier(
+        model, torch.nn.CrossEntropyLoss(), (3, 2, 2), 2, clip_values=clip_values
+    )
+    given = 0.1 * float((clip_values[1] - clip_values[0]).min())
+    own = FastGradientMethod(classifier, eps=given)
+    named = attacks.get("fgsm").create(classifier, eps=0.1)
+    for attack in (own, named):
+        (entry,) = attack_entries([attack], classifier)
+        assert entry.eps == pytest.approx(0.1)
 
 
 def test_attacks_with_their_own_estimator_go_through_defences(classifier, arrays, tmp_path):

@@ -12,6 +12,7 @@ from art_nip import NIPPreprocessor, as_module
 from art_nip.attacks import SteeringAttack
 from art_nip.attacks.surrogates import surrogate_losses
 from art_nip.benchmark import Benchmark, Defence, choose_mixture
+from art_nip.benchmark.mixture import MixtureAccuracy
 from art_nip.nip.retrieval import ClassEvidence, MixedEvidence, ShallowEvidence, ViewEvidence
 from art_nip.nip.retrieval.evidence.probabilities import softmax
 from art_nip.testing import check_preprocessor
@@ -378,6 +379,19 @@ def test_the_choice_keeps_to_the_budget(mixed_nip, classifier, images):
         assert best in allowed
         assert best.benign == max(each.benign for each in allowed)
     assert mixed_nip.retrieval.weight == WEIGHT
+
+
+def test_a_mixture_may_cost_the_whole_budget(mixed_nip, classifier, images, monkeypatch):
+    measured = {0: (50, 7), 0.2: (60, 6), 0.3: (70, 5)}  # of 100 images, benign and attacked
+
+    def accuracy(nip, classifier, mixture, *given):
+        benign, robust = measured[mixture.weight]
+        return MixtureAccuracy(mixture, benign / 100, robust / 100)
+
+    monkeypatch.setattr("art_nip.benchmark.mixture._accuracy", accuracy)
+    x, y = (part[:4] for part in images["test"])
+    chosen, _ = choose_mixture(mixed_nip, classifier, x, y, weights=(0.2, 0.3), budget=0.01)
+    assert chosen.weight == 0.2
 
 
 def test_the_benchmark_measures_the_mixture(mixed_nip, classifier, images, tmp_path):

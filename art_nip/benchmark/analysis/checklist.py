@@ -118,7 +118,7 @@ def _accuracies(outcome: Outcome, roles: Sequence[Role]) -> str:
 def _unbounded(outcome: Outcome, chance: float) -> Finding:
     if Role.PGD_UNBOUNDED not in outcome.wrong:
         return Status.NOT_RUN, f"no result of {Role.PGD_UNBOUNDED}"
-    left = float(1 - outcome.wrong[Role.PGD_UNBOUNDED].mean())
+    left = float((~outcome.wrong[Role.PGD_UNBOUNDED]).mean())
     return (
         Status.PASSED if left <= chance else Status.FAILED,
         f"accuracy {left:.2f}, chance {chance:.2f}",

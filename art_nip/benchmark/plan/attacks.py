@@ -15,6 +15,7 @@ import numpy as np
 from art.attacks.attack import EvasionAttack
 
 from art_nip import attacks
+from art_nip.attacks.base import UnitRangeAttack
 from art_nip.attacks.labels import takes_true_classes
 from art_nip.benchmark.fingerprints import fingerprint
 from art_nip.benchmark.plan import suite as adaptive
@@ -24,6 +25,7 @@ from art_nip.benchmark.plan.serialization import Detached, alike
 from art_nip.benchmark.schema.description import AttackRecord
 from art_nip.benchmark.schema.words import BENIGN, NEAREST, Kind, Norm, Role, Threat
 from art_nip.utils.frameworks import Framework, framework_of
+from art_nip.utils.ranges import PixelRange
 from art_nip.utils.validation import check_choice, check_whole, plain
 
 
@@ -54,7 +56,7 @@ class AttackEntry:
     :param label: its label in tables.
     :param name: the name of a named attack, else the class.
     :param parameters: its parameters, as reports show them.
-    :param eps: the ε of the attack, NaN where it has none.
+    :param eps: the ε of the attack, of images in [0, 1]; NaN where it has none.
     :param norm: the norm that this ε is in, one of `Norm`; "" where it has none, or in another.
     :param identity: fingerprint of what determines it.
     :param make: takes a classifier, and returns the ART attack on it; None for a cascade.
@@ -251,6 +253,9 @@ def _of_art(chosen: Attack, classifier: Any) -> AttackEntry:
     takes_true_classes(attack)
     parameters = {name: getattr(attack, name, None) for name in attack.attack_params}
     eps = _number(parameters.get("eps"))
+    if not isinstance(attack, UnitRangeAttack):
+        # ART's own is in the range of the images; of channels with several, the largest share.
+        eps /= float(PixelRange.of(classifier.clip_values).span.min())
     return AttackEntry(
         label=chosen.label or kind,
         name=kind,

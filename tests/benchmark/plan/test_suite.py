@@ -11,7 +11,7 @@ from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 
 from art_nip import defences, zoo
 from art_nip.benchmark import Attack, Benchmark
-from art_nip.benchmark.analysis.checklist import _findings
+from art_nip.benchmark.analysis.checklist import _findings, _unbounded
 from art_nip.benchmark.analysis.worst_case import Outcome
 from art_nip.benchmark.execution.gradient_checks import inspect
 from art_nip.benchmark.plan.attacks import attack_entries
@@ -282,6 +282,11 @@ def test_items_pass_and_fail(item, given, expected):
     status, evidence = findings(outcome(**given), {})[item]
     assert status == expected
     assert evidence
+
+
+def test_accuracy_by_chance_is_no_more_than_chance():
+    of_three = replace(outcome(), wrong={Role.PGD_UNBOUNDED: np.arange(3) < 2})
+    assert _unbounded(of_three, 1 / 3)[0] == Status.PASSED
 
 
 def test_flags_of_autoattack_are_evidence():
