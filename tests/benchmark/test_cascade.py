@@ -7,6 +7,7 @@ import pytest
 import torch
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 
+from art_nip import zoo
 from art_nip.benchmark import Attack, Benchmark
 from art_nip.benchmark.analysis.results import GridResults
 from art_nip.benchmark.analysis.warnings import FailedCellsWarning
@@ -274,3 +275,15 @@ def test_it_has_all_that_keeps_to_the_budget():
     beyond = {Role.TRANSFER_2, Role.TRANSFER_4, Role.PGD_UNBOUNDED}
     assert set(IN_TURN) == whole - beyond
     assert len(set(IN_TURN)) == len(IN_TURN)
+
+
+def test_two_classes_are_enough(tmp_path):
+    """The difference of logits ratio takes three, and would fail the whole cascade."""
+    model = zoo.create("lenet5", input_shape=(1, 28, 28), nb_classes=2)
+    classifier = make_classifier("pytorch", model, nb_classes=2)
+    x = np.random.default_rng(0).random((2, 1, 28, 28), np.float32)
+    suite = Attack("adaptive", parameters={**SMALL, "max_iter": 2, "cascade": True})
+    benchmark = Benchmark(classifier, [suite], threats=["adaptive"], store=tmp_path, verbose=False)
+    table = benchmark.run(x, classifier.predict(x).argmax(axis=1))
+    assert not (table.metric == "error").any()
+    assert (table.metric == "worst_case_accuracy").any()

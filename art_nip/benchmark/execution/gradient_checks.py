@@ -32,7 +32,7 @@ def inspect(classifier: Any, x: Floats) -> dict[str, Any]:
     """
     scores = np.asarray(classifier.predict(x))
     again = np.asarray(classifier.predict(x))
-    found: dict[str, Any] = {"deterministic": bool(np.array_equal(scores, again))}
+    found: dict[str, Any] = {"deterministic": bool(np.array_equal(scores, again, equal_nan=True))}
     if not hasattr(classifier, "loss_gradient"):
         return found
     # Towards the second class: away from the first, the loss is flat where the model is sure.

@@ -24,7 +24,6 @@ from art_nip.benchmark.plan.given import Named, check_labels, check_told, labell
 from art_nip.benchmark.plan.serialization import Detached, alike
 from art_nip.benchmark.schema.description import AttackRecord
 from art_nip.benchmark.schema.words import BENIGN, NEAREST, Kind, Norm, Role, Threat
-from art_nip.utils.frameworks import Framework, framework_of
 from art_nip.utils.ranges import PixelRange
 from art_nip.utils.validation import check_choice, check_whole, plain
 
@@ -157,11 +156,10 @@ def _entries(given: Any, classifier: Any) -> list[AttackEntry]:
     parameters = adaptive.settled(chosen.parameters)
     label = chosen.label or adaptive.SUITE
     limit = adaptive.LIMIT if chosen.limit is None else chosen.limit
-    framework = framework_of(classifier)
     return [
-        _of_suite(member, label, parameters, limit, framework)
+        _of_suite(member, label, parameters, limit, classifier)
         for member in adaptive.members(**parameters)
-        if member.runs_in(framework)
+        if member.suits(classifier)
     ]
 
 
@@ -170,13 +168,13 @@ def _of_suite(
     suite: str,
     settled: Mapping[str, Any],
     limit: int,
-    framework: Framework | None,
+    classifier: Any,
 ) -> AttackEntry:
     label = f"{suite}: {member.role}"
     parts = [
-        _of_suite(part, suite, settled, limit, framework)
+        _of_suite(part, suite, settled, limit, classifier)
         for part in member.parts
-        if part.runs_in(framework)
+        if part.suits(classifier)
     ]
     if parts:
         entry = _cascade(label, settled, parts)

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from art_nip.attacks.apgd import LEAST_CLASSES_OF_DLR
 from art_nip.benchmark.schema.words import Kind, Norm, Role
-from art_nip.utils.frameworks import Framework
+from art_nip.utils.frameworks import Framework, framework_of
 from art_nip.utils.validation import check_choice, check_flag, check_whole, is_number
 
 SUITE = "adaptive"
@@ -57,6 +58,7 @@ class Member:
     :param kinds: the kinds of defences that it is made for.
     :param by_surrogates: whether it is for those only that offer surrogate losses.
     :param frameworks: those of the classifiers that it attacks; None for all.
+    :param least_classes: how many classes the classifiers have at least that it attacks.
     :param by_undefended: whether it follows the loss of the undefended classifier, and asks the
         defended one where it leads.
     :param through: whether it goes through the defence; else it is crafted on the undefended
@@ -71,12 +73,14 @@ class Member:
     by_surrogates: bool = False
     by_undefended: bool = False
     frameworks: tuple[Framework, ...] | None = None
+    least_classes: int = 2
     through: bool = True
     parts: tuple[Member, ...] = ()
 
-    def runs_in(self, framework: Framework | None) -> bool:
-        """Return whether it attacks classifiers of a framework."""
-        return self.frameworks is None or framework in self.frameworks
+    def suits(self, classifier: Any) -> bool:
+        """Return whether it attacks such a classifier, defended or not."""
+        runs = self.frameworks is None or framework_of(classifier) in self.frameworks
+        return runs and bool(classifier.nb_classes >= self.least_classes)
 
 
 BY_GRADIENT = (
@@ -134,7 +138,12 @@ def _members(norm: str, eps: float, max_iter: int, queries: int) -> Iterator[Mem
     yield Member(Role.PGD, "eot", pgd)
     yield Member(Role.PGD_LONGER, "eot", {**longer, "num_random_init": 2})
     yield Member(Role.APGD_CE, "apgd", apgd)
-    yield Member(Role.APGD_DLR, "apgd", {**apgd, "loss_type": "difference_logits_ratio"})
+    yield Member(
+        Role.APGD_DLR,
+        "apgd",
+        {**apgd, "loss_type": "difference_logits_ratio"},
+        least_classes=LEAST_CLASSES_OF_DLR,
+    )
     yield Member(Role.APGD_TARGETED, "apgd", {**apgd, "max_iter": steps, "targets": 3})
     yield Member(Role.BPDA, "bpda", pgd, kinds=(Kind.PREPROCESSOR, Kind.NIP))
     yield Member(Role.AUXILIARY, "eot", {**longer, "auxiliary": 2.0}, kinds=(Kind.SUPPRESSING,))

@@ -304,6 +304,28 @@ def test_autoattack_is_for_pytorch(lenet):
         assert roles | {Role.AUTOATTACK} == set(Role) - {Role.CASCADE}
 
 
+def test_answers_that_are_no_numbers_are_not_random(lenet, digits):
+    class Spoiling(PreprocessorPyTorch):
+        def forward(self, x, y=None):
+            return x * float("nan"), y
+
+    classifier = defended(make_classifier("pytorch", lenet["pytorch"]), Spoiling())
+    assert inspect(classifier, digits["test"][0][:2])["deterministic"]
+
+
+def test_what_compares_three_scores_is_not_for_two_classes(framework):
+    shape = (1, 28, 28) if framework == "pytorch" else (28, 28, 1)
+    for nb_classes in (2, 3):
+        model = zoo.create("lenet5", framework=framework, input_shape=shape, nb_classes=nb_classes)
+        classifier = make_classifier(framework, model, nb_classes=nb_classes)
+        suite, cascade = (
+            attack_entries([Attack("adaptive", parameters={"cascade": flag})], classifier)
+            for flag in (False, True)
+        )
+        for entries in (suite, cascade[0].parts):
+            assert (Role.APGD_DLR in {entry.role for entry in entries}) == (nb_classes > 2)
+
+
 @pytest.mark.parametrize(
     ("given", "kind", "offers", "expected"),
     [
