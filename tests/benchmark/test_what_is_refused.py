@@ -12,6 +12,7 @@ from art.attacks.evasion import (
 )
 
 from art_nip.benchmark import Attack, Benchmark, Defence
+from tests.helpers import make_classifier
 
 
 @pytest.fixture
@@ -49,6 +50,21 @@ def make(classifier, tmp_path):
 def test_a_slip_is_told(make, arguments, message):
     with pytest.raises((TypeError, ValueError), match=message):
         make(**{"attacks": ["fgsm"], **arguments})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"clip_values": (0, 255)}, r"takes images of shape .* in \[ *0. 255.\]"),
+        ({"input_shape": (32, 32, 3)}, r"takes images of shape \(32, 32, 3\) in"),
+        ({"nb_classes": 9}, "knows 9 classes, and the benchmark's classifier 10"),
+    ],
+)
+def test_a_trained_defence_takes_the_same_images(make, framework, lenet, settings, message):
+    other = make_classifier(framework, lenet[framework], **settings)
+    with pytest.raises(ValueError, match=f"The defence 'trained' {message}"):
+        make(["fgsm"], {"trained": other})
+    make(["fgsm"], {"trained": make_classifier(framework, lenet[framework])})
 
 
 @pytest.mark.parametrize("kind", [Attack, Defence])

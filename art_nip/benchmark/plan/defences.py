@@ -20,8 +20,9 @@ from art_nip.benchmark.plan.serialization import Detached, packed, unpacked
 from art_nip.benchmark.schema.description import DefenceRecord
 from art_nip.benchmark.schema.words import NONE, Kind
 from art_nip.nip.preprocessor import NIPPreprocessor
+from art_nip.utils.ranges import same_range
 from art_nip.utils.surrogates import OffersSurrogateLosses
-from art_nip.utils.validation import plain
+from art_nip.utils.validation import check_classifier, plain
 from art_nip.zoo.suppression import suppressing_layers
 
 
@@ -79,7 +80,8 @@ def defence_entries(
     :param given: names, ART preprocessors, trained ART classifiers, and :class:`Defence`; or a
         mapping from labels to these.
     :param classifier: the undefended classifier.
-    :raises ValueError: if a name or a parameter is not known, or two have one label.
+    :raises ValueError: if a name or a parameter is not known, two have one label, or a trained
+        classifier takes other images or knows fewer classes.
     :raises TypeError: if one is none of these.
     """
     entries = [
@@ -122,7 +124,7 @@ def _entry(given: Any, classifier: Any) -> DefenceEntry:
     if isinstance(chosen.defence, Preprocessor):
         return _preprocessor(chosen, classifier)
     if isinstance(chosen.defence, BaseEstimator):
-        return _trained(chosen)
+        return _trained(chosen, classifier)
     raise TypeError(
         f"{chosen.defence!r} is no defence: give a name ({', '.join(defences.NAMES)}), an ART "
         "preprocessor, a trained ART classifier, or Defence(one of these, …)."
@@ -167,8 +169,9 @@ def _preprocessor(chosen: Defence, classifier: Any) -> DefenceEntry:
     )
 
 
-def _trained(chosen: Defence) -> DefenceEntry:
+def _trained(chosen: Defence, classifier: Any) -> DefenceEntry:
     defence, name = chosen.defence, type(chosen.defence).__name__
+    _check_alike(defence, chosen.label or name, classifier)
     suppressing = suppressing_layers(getattr(defence, "model", None))
     return DefenceEntry(
         label=chosen.label or name,
@@ -180,6 +183,29 @@ def _trained(chosen: Defence) -> DefenceEntry:
         kind=Kind.SUPPRESSING if suppressing else Kind.TRAINED,
         offers_surrogates=bool(offers(defence)),
     )
+
+
+def _check_alike(defence: Any, label: str, classifier: Any) -> None:
+    """Raise an error unless a trained defence takes the images and knows the classes.
+
+    In another range, what an attack on it does would be measured in the wrong unit.
+    """
+    check_classifier(defence, f"The defence {label!r}")
+    theirs, ours = defence.clip_values, classifier.clip_values
+    same = tuple(defence.input_shape) == tuple(classifier.input_shape)
+    # Without a range, it says itself that it cannot be attacked.
+    if not same or (theirs is not None and not same_range(theirs, ours)):
+        raise ValueError(
+            f"The defence {label!r} takes images of shape {tuple(defence.input_shape)} in "
+            f"{theirs}, and the benchmark's classifier of shape {tuple(classifier.input_shape)} "
+            f"in {ours}: give both the same input_shape and clip_values, and convert images in "
+            "the model or its preprocessing."
+        )
+    if defence.nb_classes < classifier.nb_classes:
+        raise ValueError(
+            f"The defence {label!r} knows {defence.nb_classes} classes, and the benchmark's "
+            f"classifier {classifier.nb_classes}: give one that knows all of them."
+        )
 
 
 def _learns(kind: Any) -> bool:
