@@ -138,10 +138,10 @@ def _unflagged(outcome: Outcome) -> Finding:
 def _made_for_it(outcome: Outcome, defence: DefenceEntry) -> Finding:
     if any(role in outcome.wrong for role in suite.MADE_FOR_A_DEFENCE):
         return Status.PASSED, _accuracies(outcome, suite.MADE_FOR_A_DEFENCE)
-    if defence.kind is Kind.NONE:
-        return Status.PASSED, "there is no defence"
     if defence.offers_surrogates:
         return Status.NOT_RUN, f"no result of {Role.STEERING}"
+    if defence.kind is Kind.NONE:
+        return Status.PASSED, "there is no defence"
     if defence.kind is Kind.TRAINED:
         return Status.NOT_RUN, "a classifier; if more than its weights defends it, it takes one"
     return Status.FAILED, "none: it offers no surrogate losses"

@@ -90,7 +90,9 @@ def defence_entries(
         if defence != NONE
     ]
     check_labels("defence", [entry.label for entry in entries], reserved=(NONE,))
-    return [DefenceEntry(NONE, NONE, {}, NONE, _no_defence, learns=False, kind=Kind.NONE), *entries]
+    kind, offered = _of_classifier(classifier, Kind.NONE), bool(offers(classifier))
+    none = DefenceEntry(NONE, NONE, {}, NONE, _no_defence, False, kind, offered)
+    return [none, *entries]
 
 
 def _no_defence(classifier: Any) -> None:
@@ -172,7 +174,6 @@ def _preprocessor(chosen: Defence, classifier: Any) -> DefenceEntry:
 def _trained(chosen: Defence, classifier: Any) -> DefenceEntry:
     defence, name = chosen.defence, type(chosen.defence).__name__
     _check_alike(defence, chosen.label or name, classifier)
-    suppressing = suppressing_layers(getattr(defence, "model", None))
     return DefenceEntry(
         label=chosen.label or name,
         name=name,
@@ -180,9 +181,19 @@ def _trained(chosen: Defence, classifier: Any) -> DefenceEntry:
         identity=fingerprint(defence),
         make=_Trained(defence),
         learns=False,
-        kind=Kind.SUPPRESSING if suppressing else Kind.TRAINED,
+        kind=_of_classifier(defence, Kind.TRAINED),
         offers_surrogates=bool(offers(defence)),
     )
+
+
+def _of_classifier(classifier: Any, otherwise: Kind) -> Kind:
+    """Return the kind of what a classifier has in it; it may be the undefended one of a benchmark.
+
+    :param otherwise: the kind of one that has nothing.
+    """
+    if suppressing_layers(getattr(classifier, "model", None)):
+        return Kind.SUPPRESSING
+    return Kind.PREPROCESSOR if classifier.preprocessing_defences else otherwise
 
 
 def _check_alike(defence: Any, label: str, classifier: Any) -> None:

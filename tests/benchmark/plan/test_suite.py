@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from art.defences import preprocessor
 from art.defences.preprocessor import SpatialSmoothing
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 
@@ -311,6 +312,27 @@ def test_answers_that_are_no_numbers_are_not_random(lenet, digits):
 
     classifier = defended(make_classifier("pytorch", lenet["pytorch"]), Spoiling())
     assert inspect(classifier, digits["test"][0][:2])["deterministic"]
+
+
+def roles_against_none(classifier):
+    (none,) = defence_entries([], classifier)
+    return {entry.role for entry in attack_entries(["adaptive"], classifier) if entry.fits(none)}
+
+
+def test_a_classifier_that_is_defended_already_meets_what_is_made_for_it(framework, lenet):
+    undefended = make_classifier(framework, lenet[framework])
+    assert roles_against_none(undefended) & {Role.BPDA, Role.STEERING, Role.TRANSFER} == set()
+    suffix = "PyTorch" if framework == "pytorch" else "TensorFlowV2"
+    kind = getattr(preprocessor, "SpatialSmoothing" + suffix)
+    smoothing = kind(3, channels_first=framework == "pytorch")
+    already = make_classifier(framework, lenet[framework], preprocessing_defences=[smoothing])
+    assert Role.BPDA in roles_against_none(already)
+    assert Role.STEERING not in roles_against_none(already)
+    smoothing.surrogate_losses = lambda x, y, targets, classifier: []
+    assert Role.STEERING in roles_against_none(already)
+    (_, trained) = defence_entries([already], undefended)
+    assert trained.kind is Kind.PREPROCESSOR
+    assert trained.offers_surrogates
 
 
 def test_what_compares_three_scores_is_not_for_two_classes(framework):
