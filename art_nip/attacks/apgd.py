@@ -12,17 +12,23 @@ from art_nip.attacks.gradient_estimators import averaged, of_one_scale
 from art_nip.attacks.in_unit_range import in_unit_range, range_taken
 from art_nip.attacks.parameters import UnsuitableClassifierError
 from art_nip.estimators.single_precision import single_precision
+from art_nip.utils.frameworks import code_of, framework_of
 from art_nip.utils.validation import check_whole
 
 LEAST_CLASSES_OF_DLR = 3
 """The difference of logits ratio is of the first, the second and the third score."""
 
 
+OF_PROBABILITIES = "seems to predict probabilities"
+"""What ART says of classifiers whose losses APGD cannot take."""
+
+
 class AutoProjectedGradientDescent(evasion.AutoProjectedGradientDescent):  # type: ignore[misc]
     """APGD of Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of
     diverse parameter-free attacks" (2020).
 
-    ART's gives the model float64, and knows one target.
+    ART's gives the model float64, knows one target, and takes no model that gives probabilities:
+    their logarithms are logits.
 
     :param targets: 0 leads away from the true class; k towards each of the k others with the
         highest scores, one after the other, until one is reached.
@@ -51,18 +57,25 @@ class AutoProjectedGradientDescent(evasion.AutoProjectedGradientDescent):  # typ
     ) -> None:
         check_whole("targets", targets, least=0)
         check_whole("draws", draws, least=1)
-        super().__init__(
-            estimator,
-            norm=norm,
-            eps=eps,
-            eps_step=eps_step,
-            max_iter=max_iter,
-            targeted=targets > 0,
-            nb_random_init=nb_random_init,
-            batch_size=batch_size,
-            loss_type=loss_type,
-            verbose=verbose,
-        )
+        given = {
+            "norm": norm,
+            "eps": eps,
+            "eps_step": eps_step,
+            "max_iter": max_iter,
+            "targeted": targets > 0,
+            "nb_random_init": nb_random_init,
+            "batch_size": batch_size,
+            "loss_type": loss_type,
+            "verbose": verbose,
+        }
+        try:
+            super().__init__(estimator, **given)
+        except ValueError as error:
+            framework = framework_of(estimator)
+            if OF_PROBABILITIES not in str(error) or framework is None:
+                raise
+            logits = code_of("art_nip.attacks", framework).giving_logits(estimator)
+            super().__init__(logits, **given)
         self.targets, self.draws = targets, draws
         if loss_type == "difference_logits_ratio" and estimator.nb_classes < LEAST_CLASSES_OF_DLR:
             raise UnsuitableClassifierError(
@@ -70,9 +83,9 @@ class AutoProjectedGradientDescent(evasion.AutoProjectedGradientDescent):  # typ
                 f"{estimator.nb_classes}: attack it with loss_type='cross_entropy'."
             )
         # Made by ART from the estimator, to have another loss.
-        target, given = single_precision(self.estimator), range_taken(estimator)
-        if given is not None:
-            target = in_unit_range(target, given)
+        target, clip_values = single_precision(self.estimator), range_taken(estimator)
+        if clip_values is not None:
+            target = in_unit_range(target, clip_values)
         target = averaged(target, draws)
         self._estimator = target if norm in (np.inf, "inf") else of_one_scale(target)
 

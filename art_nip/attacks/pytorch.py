@@ -1,5 +1,5 @@
-"""What attacks need of PyTorch: the identity on the way back through a defence, constants, and a
-small classifier to try parameters on.
+"""What attacks need of PyTorch: the identity on the way back through a defence, constants,
+logits of probabilities, and a small classifier to try parameters on.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from art.estimators.classification import PyTorchClassifier
+
+from art_nip.estimators.pytorch.scores import logits_of
 
 
 class StraightThrough(PreprocessorPyTorch):  # type: ignore[misc]
@@ -38,6 +40,37 @@ def is_defence(defence: Any) -> bool:
 def constant_beside(tensor: torch.Tensor, value: npt.ArrayLike) -> torch.Tensor:
     """Return a number or an array as a tensor of the kind and on the device of another."""
     return torch.as_tensor(value, dtype=tensor.dtype, device=tensor.device)
+
+
+class _Logits(torch.nn.Module):
+    """A model that gives logits, of one that gives probabilities.
+
+    :param model: the model, which is shared.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self._given = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logarithms of the probabilities."""
+        return logits_of(self._given(x))
+
+
+def giving_logits(estimator: Any) -> Any:
+    """Return a classifier that gives logits, of one that gives probabilities, with its defences."""
+    return PyTorchClassifier(
+        _Logits(estimator.model),
+        torch.nn.CrossEntropyLoss(),
+        estimator.input_shape,
+        estimator.nb_classes,
+        channels_first=estimator.channels_first,
+        clip_values=estimator.clip_values,
+        preprocessing_defences=estimator.preprocessing_defences,
+        postprocessing_defences=estimator.postprocessing_defences,
+        preprocessing=estimator.preprocessing,
+        device_type=str(estimator.device),
+    )
 
 
 def small_classifier() -> Any:

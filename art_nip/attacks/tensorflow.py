@@ -1,5 +1,5 @@
-"""What attacks need of TensorFlow: the identity on the way back through a defence, constants, and a
-small classifier to try parameters on.
+"""What attacks need of TensorFlow: the identity on the way back through a defence, constants,
+logits of probabilities, and a small classifier to try parameters on.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import numpy.typing as npt
 import tensorflow as tf
 from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
 from art.estimators.classification import TensorFlowV2Classifier
+
+from art_nip.estimators.tensorflow.scores import logits_of
 
 
 class StraightThrough(PreprocessorTensorFlowV2):  # type: ignore[misc]
@@ -41,6 +43,21 @@ def is_defence(defence: Any) -> bool:
 def constant_beside(tensor: Any, value: npt.ArrayLike) -> Any:
     """Return a number or an array as a tensor of the kind of another."""
     return tf.constant(value, tensor.dtype)
+
+
+def giving_logits(estimator: Any) -> Any:
+    """Return a classifier that gives logits, of one that gives probabilities, with its defences."""
+    return TensorFlowV2Classifier(
+        lambda *images, **keywords: logits_of(estimator.model(*images, **keywords)),
+        estimator.nb_classes,
+        estimator.input_shape,
+        loss_object=keras.losses.CategoricalCrossentropy(from_logits=True),
+        channels_first=estimator.channels_first,
+        clip_values=estimator.clip_values,
+        preprocessing_defences=estimator.preprocessing_defences,
+        postprocessing_defences=estimator.postprocessing_defences,
+        preprocessing=estimator.preprocessing,
+    )
 
 
 def small_classifier() -> Any:

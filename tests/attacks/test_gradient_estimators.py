@@ -6,7 +6,7 @@ import torch
 from art.defences.preprocessor import SpatialSmoothing
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch, PreprocessorTensorFlowV2
 
-from art_nip import zoo
+from art_nip import attacks, zoo
 from art_nip.attacks import (
     AutoProjectedGradientDescent,
     HopSkipJump,
@@ -28,6 +28,7 @@ from art_nip.utils.arrays import to_numpy
 from art_nip.utils.seeds import seeded
 from art_nip.zoo.suppression import auxiliary_logits, suppressing_layers
 from tests.helpers import make_classifier, on_device
+from tests.models import SMALL_SHAPE, small
 
 
 class Squaring(PreprocessorPyTorch):
@@ -301,6 +302,34 @@ def test_apgd_breaks_what_it_may(classifier, images, loss, aims):
         broken = right & ~left
         assert (led_to[broken] == reached[broken, None]).any(axis=1).mean() > 0.8
         np.testing.assert_array_equal(adversarial[right & left], x[right & left])
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "difference_logits_ratio"])
+@pytest.mark.parametrize("aims", [0, 1])
+def test_apgd_of_probabilities_is_that_of_their_logits(framework, loss, aims):
+    logits = small(framework)
+    if framework == "pytorch":
+        probabilities = torch.nn.Sequential(logits, torch.nn.Softmax(1))
+    else:
+        import keras
+
+        probabilities = keras.Sequential([*logits.layers, keras.layers.Softmax()])
+    x = np.random.default_rng(0).random((12, *SMALL_SHAPE[framework]), np.float32)
+    gradients, left = [], []
+    for model in (logits, probabilities):
+        shape = SMALL_SHAPE[framework]
+        classifier = make_classifier(framework, model, shape, 4, clip_values=(-1, 1))
+        y = classifier.predict(x).argmax(axis=1)
+        named = attacks.get("apgd").create(
+            classifier, eps=0.03, max_iter=4, nb_random_init=1, loss_type=loss, targets=aims
+        )
+        gradients.append(named.attack.estimator.loss_gradient(x, np.eye(4)[y]))
+        with seeded(0):
+            left.append((classifier.predict(named.generate(x, y)).argmax(axis=1) == y).mean())
+    scale = np.abs(gradients[0]).max()
+    np.testing.assert_allclose(*gradients, atol=1e-4 * scale)
+    assert left[0] == pytest.approx(left[1], abs=0.1)
+    assert max(left) < 0.5
 
 
 def test_noise_is_of_its_size_and_kept_only_where_it_fools(classifier, images):
