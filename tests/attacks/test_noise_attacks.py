@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from art.estimators.classification import BlackBoxClassifier
 
+from art_nip import attacks
 from art_nip.attacks import AdditiveUniformNoise, PointwiseAttack
+from art_nip.utils.seeds import seeded
 from tests.helpers import make_classifier, on_device
 
 QUICK = {"auna": {"repeats": 3}, "pwa": {"init_steps": 25, "max_iter": 3}}
@@ -375,3 +377,22 @@ def test_pwa_beside_foolbox(beside_foolbox):
     from_theirs = attack.generate(x, y, x_adv_init=noisy.numpy(force=True))
     assert_alike(x, from_theirs, theirs)
     assert np.median(l0(x, from_theirs)) <= 1.3 * np.median(l0(x, theirs))
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [("hopskipjump", {"max_iter": 1, "max_eval": 50, "init_eval": 20}), ("boundary", {})],
+)
+def test_a_seed_decides_the_start_also_where_noise_on_the_image_does_not_fool(
+    classifier, images, name, sizes, monkeypatch
+):
+    monkeypatch.setattr(AdditiveUniformNoise, "generate", lambda self, x, y=None: x.copy())
+    x = images["test"][0][:4]
+    y = classifier.predict(x).argmax(axis=1)
+    attack = attacks.get(name).create(classifier, **{"max_iter": 2, **sizes})
+    found = []
+    for _ in range(2):
+        with seeded(0):
+            found.append(attack.generate(x, y))
+    np.testing.assert_array_equal(*found)
+    assert (classifier.predict(found[0]).argmax(axis=1) != y).any()
