@@ -46,6 +46,21 @@ class SquareAttack(evasion.SquareAttack):  # type: ignore[misc]
         adversarial: Floats = super(SquareAttack, attack).generate(x, y, **kwargs)
         return adversarial
 
+    def _get_percentage_of_elements(self, i_iter: int) -> float:
+        """Return the share of the image that a square has; ART's do not fit into oblong images."""
+        shape, first = self.estimator.input_shape, self.estimator.channels_first
+        height, width = shape[1:] if first else shape[:2]
+        side = min(height, width) - 1
+        if side < 1:
+            raise ValueError(
+                f"The square attack moves squares within images, and these have {height}×{width} "
+                "pixels: take another attack without gradients, such as hopskipjump."
+            )
+        if self.norm not in (np.inf, "inf") and side % 2 == 0:
+            side -= 1  # ART makes the side odd in L2
+        share = super()._get_percentage_of_elements(i_iter)
+        return float(min(share, side**2 / (height * width)))
+
 
 class _Remembering:
     """What makes a class of ART classifiers one that remembers its predictions."""

@@ -152,3 +152,27 @@ def test_images_themselves_are_not_remembered():
         tracemalloc.stop()
     # Four times as many images as are attacked are remembered; ART itself holds some copies.
     assert max(held) < 6 * x.nbytes
+
+
+@pytest.mark.parametrize("sides", [(6, 20), (20, 6), (4, 4), (2, 2), (1, 8)])
+def test_images_of_any_sides(framework, sides):
+    shape = (1, *sides) if framework == "pytorch" else (*sides, 1)
+    weights = np.random.default_rng(0).standard_normal((sides[0] * sides[1], 3))
+
+    def predict(x):
+        return x.reshape(len(x), -1) @ weights
+
+    classifier = BlackBoxClassifierNeuralNetwork(
+        predict, shape, 3, channels_first=framework == "pytorch", clip_values=(0, 1)
+    )
+    x = np.random.default_rng(1).random((6, *shape), np.float32)
+    y = predict(x).argmax(axis=1)
+    attack = SquareAttack(classifier, eps=0.3, max_iter=60, verbose=False)
+    if min(sides) == 1:
+        with pytest.raises(ValueError, match="these have 1×8 pixels: take another attack"):
+            attack.generate(x, y)
+        return
+    with seeded(0):
+        found = attack.generate(x, y)
+    assert np.abs(found - x).max() <= 0.3 + 1e-6
+    assert (predict(found).argmax(axis=1) != y).any()
