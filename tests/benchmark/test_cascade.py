@@ -97,7 +97,7 @@ def test_the_parts_are_those_that_fit_the_defence(ran, framework):
     }
     assert Role.STEERING in roles["nip"]
     assert Role.TRANSFER in roles["nip"]
-    assert Role.STEERING not in roles.get("ss", ())
+    assert Role.STEERING not in roles["none"]
     assert not {Role.TRANSFER, Role.BPDA} & {*roles["none"]}
     for found in roles.values():
         assert found == [role for role in IN_TURN if role in found]
