@@ -192,9 +192,8 @@ class Climb:
 
     def _determined_by(self, minimal: bool, bank: bool) -> dict[str, Any]:
         return {
-            **self._subject.identity,
+            **(self._subject.with_bank if bank else self._subject.identity),
             "attack": {**self._attack, "minimal": minimal},
-            **({"bank": len(self._subject.bank[1])} if bank else {}),
         }
 
     @cached_property

@@ -54,9 +54,7 @@ def _of(setting: Setting) -> dict[str, Any]:
         "images": ", ".join(f"{subject.label}: {len(subject.x)}" for subject in models),
         "run": f"{setting.framework}, seed {setting.seed}, {max(banks):,} images to fit on, "
         f"{platform.machine()}, {date.today()}",
-        "identity": [
-            {**subject.identity, "bank": bank} for subject, bank in zip(models, banks, strict=True)
-        ],
+        "identity": [subject.with_bank for subject in models],
     }
 
 

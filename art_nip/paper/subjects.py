@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class Loaded:
     :param x: images to attack, shape (N, *input_shape), in [0, 1].
     :param y: their classes, shape (N,).
     :param bank: other benign images and their classes.
-    :param identity: what determines all this, as JSON can hold it.
+    :param identity: what determines all this but the bank, as JSON can hold it.
     :param trained: what the model is.
     :param accuracy: on the test images that were looked at.
     :param label_names: the names of the classes.
@@ -80,6 +80,11 @@ class Loaded:
     trained: TrainedModel
     accuracy: Proportion
     label_names: list[str]
+
+    @cached_property
+    def with_bank(self) -> dict[str, Any]:
+        """What determines all of it where something is fitted on the bank, as JSON can hold it."""
+        return {**self.identity, "bank": digest_of(*self.bank)}
 
 
 def names(setting: Setting) -> tuple[str, ...]:

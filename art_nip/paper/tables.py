@@ -116,7 +116,7 @@ def seconds(setting: Setting) -> Made:
 
 def _seconds(subject: Loaded, name: str, setting: Setting) -> float:
     """Return how long a defence takes for 5,000 images, from as many as there are."""
-    determined_by = {**subject.identity, "bank": len(subject.bank[1])}
+    determined_by = subject.with_bank
 
     def measure() -> dict[str, Any]:
         preprocessor, times = defence(subject, setting, name), []

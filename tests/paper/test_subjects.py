@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from art_nip.paper.setting import Setting
-from art_nip.paper.subjects import subjects
+from art_nip.paper.subjects import Loaded, subjects
 from art_nip.zoo import classifiers
 from art_nip.zoo.classifiers import TrainedModel
 
@@ -54,3 +54,13 @@ def test_weights_of_another_model_are_refused(framework, tmp_path, of, channels,
     else:
         with pytest.raises(ValueError, match=message):
             subjects(setting)
+
+
+def test_what_is_fitted_on_other_images_of_the_same_number_is_another_result():
+    x, y = np.zeros((2, 1, 4, 4), np.float32), np.zeros(2, np.int64)
+    a, b = (
+        Loaded("a", "A", None, x, y, (bank, y), {"model": 1}, None, None, []).with_bank
+        for bank in (x, x + 1)
+    )
+    assert a != b
+    assert a["model"] == b["model"] == 1

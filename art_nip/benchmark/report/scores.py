@@ -132,7 +132,9 @@ def p_value(row: Row) -> TableCell:
 
 def size(row: Row) -> str:
     """Return the ε of a row with its norm, where that is not L∞."""
-    return f"{Norm.L2.sign} {row.eps:g}" if row.norm == Norm.L2 else share(row.eps)
+    if row.norm == Norm.L2:
+        return f"{Norm.L2.sign} {row.eps:g}"
+    return share(row.eps) if row.norm == Norm.LINF else f"{row.eps:g} in a norm of its own"
 
 
 def share(eps: float) -> str:

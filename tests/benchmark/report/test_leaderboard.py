@@ -327,3 +327,11 @@ def test_sorting_and_filters_in_a_browser(tmp_path):
         *("6 of 13 rows", "section-3"),
         *("13 of 13 rows", "section-2,section-3"),
     ]
+
+
+def test_an_eps_in_another_norm_is_not_taken_for_one_of_these(tmp_path):
+    builder = adaptive(tmp_path / "store", {"elastic": 3.0}, none=(8,), nip=(20,))
+    place = COLUMNS.index("norm")
+    builder.rows = [(*row[:place], "", *row[place + 1 :]) for row in builder.rows]
+    none, _ = cells(board(tmp_path, builder.write())[0], ADAPTIVE)
+    assert "3 in a norm of its own" in none.values()
