@@ -73,13 +73,13 @@ def test_a_cell_whose_reference_raised_says_so(classifier, arrays, tmp_path, mon
     assert set(failed.error) == {"RuntimeError: benign"}
 
 
-def test_a_classifier_with_another_number_of_classes_is_an_error_in_its_cells(
+def test_a_classifier_whose_model_takes_other_images_is_an_error_in_its_cells(
     framework, classifier, arrays, tmp_path
 ):
     x, y, _ = arrays
     shape = (*x.shape[1:-1], 3) if framework == "tensorflow" else (3, *x.shape[2:])
     model = zoo.create("lenet5", framework=framework, input_shape=shape, nb_classes=10)
-    colour = make_classifier(framework, model, shape)
+    colour = make_classifier(framework, model, x.shape[1:])
     # In few words: Keras puts the images into its error, and so has another for each cell.
     with pytest.warns(FailedCellsWarning, match=r"^2 cells .*:\n[^\n]{,500}$"):
         table = make(classifier, ["fgsm"], {"colour": colour}, store=tmp_path).run(x, y)
