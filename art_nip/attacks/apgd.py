@@ -18,7 +18,6 @@ from art_nip.utils.validation import check_whole
 LEAST_CLASSES_OF_DLR = 3
 """The difference of logits ratio is of the first, the second and the third score."""
 
-
 OF_PROBABILITIES = "seems to predict probabilities"
 """What ART says of classifiers whose losses APGD cannot take."""
 

@@ -44,7 +44,7 @@ class OfART:
 
 def is_known(defence: Any) -> bool:
     """Return whether a defence is one of ART whose own gradient is known here."""
-    # Subclasses may do something else. There are videos too, of five axes, which are not attacked.
+    # Subclasses may do something else.
     return type(defence) in GRADIENTS
 
 
@@ -66,6 +66,20 @@ def led_through(
     """
     through = standing_in(classifier, defence, _Through(defence, gradient))
     return [loss_of(through, x, targets, batch_size=AT_ONCE), loss_of(classifier, x, targets)]
+
+
+def in_order(defence: Any, gradient: Gradient, x: Floats, grad: Floats) -> Floats:
+    """Call a gradient of images with channels first for a defence that may have them last.
+
+    :param defence: one that has `channels_first`.
+    :param gradient: of images with channels first.
+    :param x: images in the defence's order.
+    :param grad: the gradient to the result, shape of x.
+    """
+    if defence.channels_first:
+        return gradient(x, grad)
+    first = gradient(np.moveaxis(x, 3, 1), np.moveaxis(grad, 3, 1))
+    return np.moveaxis(first, 1, 3)
 
 
 class _Through(Preprocessor):  # type: ignore[misc]
@@ -90,22 +104,14 @@ class _Through(Preprocessor):  # type: ignore[misc]
         return self._gradient(self._given, np.asarray(grad, np.float32))
 
 
-def _in_order(defence: Any, gradient: Gradient, x: Floats, grad: Floats) -> Floats:
-    """Call a gradient of images with channels first for a defence that may have them last."""
-    if defence.channels_first:
-        return gradient(x, grad)
-    first = gradient(np.moveaxis(x, 3, 1), np.moveaxis(grad, 3, 1))
-    return np.moveaxis(first, 1, 3)
-
-
 def _of_smoothing(defence: SpatialSmoothing, x: Floats, grad: Floats) -> Floats:
-    return _in_order(defence, partial(median_gradient, size=defence.window_size), x, grad)
+    return in_order(defence, partial(median_gradient, size=defence.window_size), x, grad)
 
 
 def _of_compression(defence: JpegCompression, x: Floats, grad: Floats) -> Floats:
     levels = np.floor(x * 255) if defence.clip_values[1] == 1 else np.floor(x)
     function = partial(compressed_gradient, quality=defence.quality)
-    return _in_order(defence, function, levels, grad)
+    return in_order(defence, function, levels, grad)
 
 
 def _of_squeezing(defence: FeatureSqueezing, x: Floats, grad: Floats) -> Floats:

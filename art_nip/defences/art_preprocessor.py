@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from art.defences.preprocessor.preprocessor import Preprocessor
 
-from art_nip.attacks.art_defences import gradient_of, led_through
+from art_nip.attacks.art_defences import gradient_of, in_order, led_through
 from art_nip.defences.base import ImageDefence
 from art_nip.utils.surrogates import Classes, Floats, SurrogateLoss
 
@@ -48,12 +48,13 @@ class AttackedPreprocessor(ARTPreprocessor):
     def _gradient(self, x: Floats, grad: Floats) -> Floats:
         """Return the gradient to images from that to the defended ones, in the user's form."""
         pixel_range = self._pixel_range(x)
-        given = pixel_range.unit(x), grad * pixel_range.span
-        if not self.channels_first:
-            given = np.moveaxis(given[0], 3, 1), np.moveaxis(given[1], 3, 1)
-        found = gradient_of(self._preprocessor())(self._prepared(given[0]), given[1])
-        ordered = found if self.channels_first else np.moveaxis(found, 1, 3)
-        return np.asarray(ordered / pixel_range.span, np.float32)
+        of_art = gradient_of(self._preprocessor())
+
+        def gradient(unit: Floats, grad: Floats) -> Floats:
+            return of_art(self._prepared(unit), grad)
+
+        found = in_order(self, gradient, pixel_range.unit(x), grad * pixel_range.span)
+        return np.asarray(found / pixel_range.span, np.float32)
 
     def _prepared(self, x: Floats) -> Floats:
         """Return what ART's preprocessor is given for images in [0, 1]."""

@@ -7,7 +7,7 @@ import pytest
 
 from art_nip import zoo
 from art_nip.zoo import training
-from tests.defences.helpers import CLASSES, SIDE, crops, oriented
+from tests.defences.helpers import CLASSES, SIDE, Pictures, crops, oriented
 from tests.helpers import lenets, make_classifier
 
 
@@ -32,3 +32,9 @@ def bank() -> np.ndarray:
 @pytest.fixture(scope="session")
 def pictures() -> np.ndarray:
     return crops(4)
+
+
+@pytest.fixture(params=["pytorch", "tensorflow"])
+def pictured(request, colour_models) -> tuple[Pictures, str]:
+    """What holds a classifier of pictures in [0, 1], and its framework."""
+    return Pictures(request.param, colour_models, 0.0, 1.0), request.param

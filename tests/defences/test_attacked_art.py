@@ -13,21 +13,12 @@ from art_nip.estimators.clones import defended
 from tests.defences.helpers import CLASSES, Pictures, keras_classifier, oriented
 from tests.helpers import make_classifier
 
-ART = {"ss": SpatialSmoothing, "jpeg": JpegCompression, "cbdr": FeatureSqueezing}
-
-
-def arts(name, framework, high=1):
-    first = framework == "pytorch"
-    return {
-        "ss": lambda: SpatialSmoothing(2, channels_first=first),
-        "jpeg": lambda: JpegCompression((0, high), 80, channels_first=first),
-        "cbdr": lambda: FeatureSqueezing((0, high), 5),
-    }[name]()
-
-
-@pytest.fixture(params=["pytorch", "tensorflow"])
-def pictured(request, colour_models):
-    return Pictures(request.param, colour_models, 0.0, 1.0), request.param
+ART = {
+    "ss": lambda first: SpatialSmoothing(2, channels_first=first),
+    "jpeg": lambda first: JpegCompression((0, 1), 80, channels_first=first),
+    "cbdr": lambda first: FeatureSqueezing((0, 1), 5),
+}
+"""ART's own defences with the parameters of ours, by whether channels come first."""
 
 
 @pytest.mark.parametrize("name", ART)
@@ -37,9 +28,8 @@ def test_arts_own_defences_are_attacked_as_ours_are(name, pictured, pictures, ba
         pytest.skip("ART's feature squeezing makes float64 of images, which no PyTorch model takes")
     x = oriented(pictures, framework)
     targets = np.arange(len(x)) % CLASSES
-    art, ours = (
-        defended(made.classifier, each) for each in (arts(name, framework), made.named(name, bank))
-    )
+    given = ART[name](framework == "pytorch"), made.named(name, bank)
+    art, ours = (defended(made.classifier, each) for each in given)
     assert [type(part) for part in offers(art)] == [OfART]
     exact, straight = surrogate_losses(art, x, targets, targets)
     np.testing.assert_allclose(exact.scores(), art.predict(x), atol=1e-5)
@@ -68,7 +58,7 @@ def test_the_gradient_does_not_depend_on_the_unit(name, high, pictured, pictures
 def test_a_defence_behind_another_is_gone_back_through_where_it_stands(colour_models, pictures):
     # Of ART's classifiers this is the one that chains defences for NumPy.
     bare = keras_classifier(colour_models["tensorflow"])
-    smoothing, jpeg = arts("ss", "tensorflow"), arts("jpeg", "tensorflow")
+    smoothing, jpeg = ART["ss"](False), ART["jpeg"](False)
     targets = np.zeros(len(pictures), np.int64)
     alone, both = defended(bare, jpeg), defended(defended(bare, smoothing), jpeg)
     gradient = art_defences.gradient_of(jpeg)

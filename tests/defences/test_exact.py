@@ -13,11 +13,6 @@ from tests.defences.helpers import CLASSES, Pictures, oriented
 EXACT = ("ss", "jpeg", "cbdr", "tvm", "fdistill", "sr", "stl")
 
 
-@pytest.fixture(params=["pytorch", "tensorflow"])
-def pictured(request, colour_models):
-    return Pictures(request.param, colour_models, 0.0, 1.0), request.param
-
-
 @pytest.mark.parametrize("name", EXACT)
 def test_the_exact_gradient_is_another_and_the_answer_the_same(name, pictured, pictures, bank):
     made, framework = pictured
