@@ -35,28 +35,56 @@ class SquareAttack(evasion.SquareAttack):  # type: ignore[misc]
     _estimator: Any
 
     def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
-        """Return adversarial examples; `y` are true classes, None the predicted ones."""
+        """Return adversarial examples; `y` are true classes, None the predicted ones.
+
+        :raises ValueError: if images have a side of less than 2 pixels, in L2 of less than 10.
+        """
+        self._refuse_small_images()
         remembering = clone(clone_with(_Remembering, self.estimator))
-        vars(remembering)["_answers"] = _Answers(REMEMBERED * len(x))
+        turn = self._turn()
+        vars(remembering).update(_answers=_Answers(REMEMBERED * len(x)), _turn=turn)
         # Of a copy, so that threads may share an attack.
         attack = copy.copy(self)
         attack._estimator = remembering
         if isinstance(self.loss, MethodType) and self.loss.__self__ is self:
             attack.loss = MethodType(self.loss.__func__, attack)
-        adversarial: Floats = super(SquareAttack, attack).generate(x, y, **kwargs)
-        return adversarial
+        adversarial: Floats = super(SquareAttack, attack).generate(turn(x), y, **kwargs)
+        return turn(adversarial)
+
+    def _refuse_small_images(self) -> None:
+        """Raise ValueError where no square can move, or a fifth of the side has not two pixels."""
+        height, width = self._sides()
+        smallest = 2 if self._is_linf else 10
+        if min(height, width) < smallest:
+            raise ValueError(
+                f"The square attack needs images of at least {smallest}×{smallest} pixels in "
+                f"{'L∞' if self._is_linf else 'L2'}, and these have {height}×{width}: take another "
+                "attack without gradients, such as hopskipjump."
+            )
+
+    @property
+    def _is_linf(self) -> bool:
+        return self.norm in (np.inf, "inf")
+
+    def _turn(self) -> Callable[[Array], Array]:
+        """Return what exchanges height and width of images, or leaves them, to fit ART's tiles."""
+        height, width = self._sides()
+        if self._is_linf or height <= width:
+            return lambda images: images
+        axes = (2, 3) if self.estimator.channels_first else (1, 2)
+        return lambda images: np.swapaxes(images, *axes)
+
+    def _sides(self) -> tuple[int, int]:
+        """Return height and width of the images in pixels."""
+        shape = self.estimator.input_shape
+        height, width = shape[1:] if self.estimator.channels_first else shape[:2]
+        return height, width
 
     def _get_percentage_of_elements(self, i_iter: int) -> float:
         """Return the share of the image that a square has; ART's do not fit into oblong images."""
-        shape, first = self.estimator.input_shape, self.estimator.channels_first
-        height, width = shape[1:] if first else shape[:2]
+        height, width = self._sides()
         side = min(height, width) - 1
-        if side < 1:
-            raise ValueError(
-                f"The square attack moves squares within images, and these have {height}×{width} "
-                "pixels: take another attack without gradients, such as hopskipjump."
-            )
-        if self.norm not in (np.inf, "inf") and side % 2 == 0:
+        if not self._is_linf and side % 2 == 0:
             side -= 1  # ART makes the side odd in L2
         share = super()._get_percentage_of_elements(i_iter)
         return float(min(share, side**2 / (height * width)))
@@ -69,7 +97,9 @@ class _Remembering:
         predict = super().predict  # type: ignore[misc]
         state: Any = self
         answers: _Answers = state._answers
-        return answers.of(x, lambda images: np.asarray(predict(images, *arguments, **keywords)))
+        return answers.of(
+            x, lambda images: np.asarray(predict(state._turn(images), *arguments, **keywords))
+        )
 
 
 class _Answers:

@@ -154,8 +154,9 @@ def test_images_themselves_are_not_remembered():
     assert max(held) < 6 * x.nbytes
 
 
-@pytest.mark.parametrize("sides", [(6, 20), (20, 6), (4, 4), (2, 2), (1, 8)])
-def test_images_of_any_sides(framework, sides):
+@pytest.mark.parametrize("norm", [np.inf, 2])
+@pytest.mark.parametrize("sides", [(10, 24), (24, 11), (9, 10), (4, 4), (2, 2), (1, 8)])
+def test_images_of_any_sides(framework, sides, norm):
     shape = (1, *sides) if framework == "pytorch" else (*sides, 1)
     weights = np.random.default_rng(0).standard_normal((sides[0] * sides[1], 3))
 
@@ -167,12 +168,15 @@ def test_images_of_any_sides(framework, sides):
     )
     x = np.random.default_rng(1).random((6, *shape), np.float32)
     y = predict(x).argmax(axis=1)
-    attack = SquareAttack(classifier, eps=0.3, max_iter=60, verbose=False)
-    if min(sides) == 1:
-        with pytest.raises(ValueError, match="these have 1×8 pixels: take another attack"):
+    eps = 0.3 if norm == np.inf else 0.3 * len(weights) ** 0.5
+    attack = SquareAttack(classifier, norm=norm, eps=eps, max_iter=60, verbose=False)
+    if min(sides) < (2 if norm == np.inf else 10):
+        with pytest.raises(ValueError, match=f"these have {sides[0]}×{sides[1]}: take another"):
             attack.generate(x, y)
         return
     with seeded(0):
         found = attack.generate(x, y)
-    assert np.abs(found - x).max() <= 0.3 + 1e-6
+    moved = np.linalg.norm((found - x).reshape(6, -1), norm, axis=1)
+    assert found.shape == x.shape
+    assert moved.max() <= eps * (1 + 1e-5)
     assert (predict(found).argmax(axis=1) != y).any()
