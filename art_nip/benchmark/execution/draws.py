@@ -26,7 +26,7 @@ IMAGES_ASKED_AGAIN = 8
 """On so many images it is seen whether a defence is random."""
 
 TIMES_ASKED_AGAIN = 3
-"""How often they are asked for that: a coin tossed for all at once may agree with itself."""
+"""How often they are asked once more: a coin tossed for all at once may agree with itself."""
 
 
 def answers(
@@ -45,9 +45,10 @@ def answers(
     if draws == 1:
         return None
     n = len(x)
-    rows = np.unique(np.linspace(0, n - 1, min(n, IMAGES_ASKED_AGAIN)).astype(int))
-    again = (predict(x[rows]) for _ in range(TIMES_ASKED_AGAIN))
-    if not any(differ(scores[rows], other) for other in again):
+    asked = x[np.unique(np.linspace(0, n - 1, min(n, IMAGES_ASKED_AGAIN)).astype(int))]
+    # Not with `scores`: in a batch of another size, the same classifier may round otherwise.
+    first = predict(asked)
+    if not any(differ(first, predict(asked)) for _ in range(TIMES_ASKED_AGAIN)):
         return None
     others = [predicted_classes(predict(x)) for _ in range(draws - 1)]
     return np.stack([predicted_classes(scores), *others], axis=1)

@@ -143,8 +143,17 @@ def test_images_are_asked_again_only_where_answers_differ():
     x = np.zeros((20, 1), np.float32)
     random = False
     assert answers(predict(x), x, predict, 4) is None
-    assert asked == [20, 8, 8, 8]
+    assert asked == [20, 8, 8, 8, 8]
     assert answers(predict(x), x, predict, 1) is None
     random = True
     assert answers(predict(x), x, predict, 4).shape == (20, 4)
     assert answers(predict(x[:1]), x[:1], predict, 4).shape == (1, 4)
+
+
+def test_rounding_otherwise_in_other_batches_is_not_random():
+    def predict(x):
+        # As a decision beside its boundary, which rounding turns over in a large batch.
+        return np.eye(3)[np.full(len(x), int(len(x) > 8))]
+
+    x = np.zeros((20, 1), np.float32)
+    assert answers(predict(x), x, predict, 4) is None
