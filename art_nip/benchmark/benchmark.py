@@ -73,7 +73,9 @@ class Benchmark:
     :param store: folder of the results; an existing one is continued.
     :param protocols: one or both of "held-out" and "leaked".
     :param threats: one or both of "oblivious" and "adaptive".
-    :param seed: seed of everything that is drawn at random.
+    :param seed: seed of everything that is drawn at random, but for the starts of ART's own
+        `BoundaryAttack`, `HopSkipJump` and `BrendelBethgeAttack` objects, which draw them afresh:
+        "boundary" and "hopskipjump" go by the seed.
     :param draws: how often a defence is asked about the same image where it is random, as a few
         images show that are asked about several times. 1 asks once, of all defences.
     :param engine: "local" (processes of this machine), "ray" or "dask".
