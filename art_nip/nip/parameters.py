@@ -204,22 +204,28 @@ def settled(parameters: Parameters, adapter: EstimatorAdapter) -> Parameters:
     :param adapter: the model.
     :raises ValueError: if the parameters do not suit the model.
     """
-    _check_part_sizes(adapter.n_neurons, parameters)
+    check_part_sizes(adapter.n_neurons, parameters.k1, parameters.k2, parameters.fractions)
     check_range_of(parameters.clip_values, adapter.input_shape)
     adapter.in_precision(parameters.look)
     context = Context(adapter, parameters.clip_values, parameters.fractions)
     return replace(parameters, retrieval=parameters.retrieval.settled(context))
 
 
-def _check_part_sizes(n_neurons: int, parameters: Parameters) -> None:
-    front_end, middle_end = part_ends(n_neurons, parameters.fractions)
-    for name, size, part in (
-        ("k1", front_end, "front"),
-        ("k2", n_neurons - middle_end, "tail"),
+def check_part_sizes(n_neurons: int, k1: int, k2: int, fractions: tuple[float, ...]) -> None:
+    """Raise a ValueError if ρ is to strengthen or weaken more neurons than a part has.
+
+    :param n_neurons: how many neurons the layer has.
+    :param k1: how many front neurons ρ strengthens.
+    :param k2: how many tail neurons ρ weakens.
+    :param fractions: shares of front, middle and tail.
+    """
+    front_end, middle_end = part_ends(n_neurons, fractions)
+    for name, k, size, part in (
+        ("k1", k1, front_end, "front"),
+        ("k2", k2, n_neurons - middle_end, "tail"),
     ):
-        if getattr(parameters, name) > size:
+        if k > size:
             raise ValueError(
-                f"{name}={getattr(parameters, name)}, but the {part} part has only {size} of the "
-                f"layer's {n_neurons} neurons. Set {name} to at most {size}, or choose a wider "
-                "layer."
+                f"{name}={k}, but the {part} part has only {size} of the layer's {n_neurons} "
+                f"neurons. Set {name} to at most {size}, or choose a wider layer."
             )

@@ -18,9 +18,11 @@ import numpy.typing as npt
 from art_nip.estimators.base import adapter_for
 from art_nip.metrics import predicted_classes
 from art_nip.nip import neurons
+from art_nip.nip.parameters import Parameters, check_part_sizes
 from art_nip.utils.ranges import PixelRange
 from art_nip.utils.validation import (
     check_choice,
+    check_classifier,
     check_images,
     check_positive,
     check_whole,
@@ -76,6 +78,8 @@ class ReleasedEvaluation:
     def __post_init__(self) -> None:
         check_choice("direction", self.direction, ("own", "noise"))
         check_positive("step", self.step, most=1)
+        if not isinstance(self.layer, str):
+            raise TypeError(f"layer={self.layer!r}; give a layer's name, or 'auto'.")
         for name in ("k1", "k2", "seed"):
             check_whole(name, getattr(self, name), least=0)
         if self.k1 == self.k2 == 0:
@@ -90,8 +94,15 @@ class ReleasedEvaluation:
         :param benign: images, shape (N, *input_shape), within `clip_values`.
         :param adversarial: the attacked images, in the same order.
         :raises TypeError: if images are no numbers, or the classifier is none to look into.
-        :raises ValueError: if images are not as above, or not as many of each.
+        :raises ValueError: if images are not as above, or not as many of each, if the classifier
+            has no `clip_values`, or the layer fewer neurons than `k1` and `k2` ask for.
         """
+        check_classifier(classifier, "The released evaluation")
+        if classifier.clip_values is None:
+            raise ValueError(
+                "The classifier has no clip_values, and the step is a share of them: give it "
+                "clip_values=(min, max), the range of the images."
+            )
         before, after = numeric(benign), numeric(adversarial)
         for images in (before, after):
             check_images(images, tuple(classifier.input_shape), classifier.clip_values)
@@ -154,6 +165,7 @@ def own_perturbations(
     :return: float32, shape of `benign`.
     """
     adapter = adapter_for(classifier, layer, "probability", "The released evaluation")
+    check_part_sizes(adapter.n_neurons, k1, k2, Parameters.fractions)
     observe = adapter.observer(partial(neurons.perturbation_weights, k1=k1, k2=k2))
     found = np.empty_like(benign)
     for start in range(0, len(benign), batch_size):

@@ -7,6 +7,7 @@ from art_nip import NIPPreprocessor, attacks
 from art_nip.benchmark import Benchmark
 from art_nip.paper.released import ReleasedEvaluation, defended_by_own, own_perturbations
 from tests.helpers import make_classifier
+from tests.models import SMALL_SHAPE, small
 
 
 @pytest.fixture
@@ -116,3 +117,26 @@ def test_images_that_do_not_pair_up_are_refused(classifier, images):
         ReleasedEvaluation().evaluate(classifier, x[:3], x[:2])
     nothing = ReleasedEvaluation().evaluate(classifier, x[:0], x[:0])
     assert nothing.with_label.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "clip_values", "error", "message"),
+    [
+        ({"k1": 15}, (0, 1), ValueError, "k1=15, but the front part has only 14"),
+        ({"k2": 10**6}, (0, 1), ValueError, "k2=1000000, but the tail part has only"),
+        ({"layer": 3}, (0, 1), TypeError, "layer=3; give a layer's name"),
+        ({}, None, ValueError, r"no clip_values, .* give it clip_values=\(min, max\)"),
+    ],
+)
+def test_what_it_cannot_evaluate_is_refused(framework, parameters, clip_values, error, message):
+    classifier = make_classifier(
+        framework, small(framework), SMALL_SHAPE[framework], 4, clip_values=clip_values
+    )
+    x = np.zeros((2, *classifier.input_shape), np.float32)
+    with pytest.raises(error, match=message):
+        ReleasedEvaluation(**parameters).evaluate(classifier, x, x)
+
+
+def test_a_model_is_no_classifier(framework):
+    with pytest.raises(TypeError, match="The released evaluation takes a classifier of ART"):
+        ReleasedEvaluation().evaluate(small(framework), np.zeros((2, 3, 16, 16)), None)
