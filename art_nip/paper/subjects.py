@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from art_nip import zoo
-from art_nip.data import Images, Labels, load
+from art_nip.data import Images, Labels, check_same_classes, load
 from art_nip.estimators.base import adapter_for
 from art_nip.metrics import Proportion, predicted_classes
 from art_nip.paper import tiny
 from art_nip.paper.setting import Setting, digest_of
+from art_nip.utils.files import reading
 from art_nip.utils.validation import check_choice, check_images, class_indices
 from art_nip.zoo import classifiers, training
 from art_nip.zoo.classifiers import TrainedModel, as_classifier
@@ -131,9 +131,12 @@ def _loaded(setting: Setting, name: str) -> Loaded:
 
     # Some are classified wrongly, and left out.
     x, y, label_names = images("test", 2 * setting.limit + 50)
+    in_bank = setting.bank or (tiny.BANK if setting.tiny else BANK)
+    bank_x, bank_y, trained_on = images("train", in_bank)
     try:
         check_images(x, tuple(classifier.input_shape), classifier.clip_values)
         class_indices(y, len(x), classifier.nb_classes)
+        _check_classes(trained, trained_on, label_names)
     except ValueError as error:
         raise ValueError(
             f"{name}: the test images of {subject.data} do not suit it. {error}"
@@ -142,8 +145,6 @@ def _loaded(setting: Setting, name: str) -> Loaded:
     kept = np.flatnonzero(right)[: setting.limit]
     if not len(kept):
         raise ValueError(f"{subject.label} classifies none of {len(y)} test images correctly.")
-    in_bank = setting.bank or (tiny.BANK if setting.tiny else BANK)
-    bank_x, bank_y, _ = images("train", in_bank)
     return Loaded(
         name,
         subject.label,
@@ -161,6 +162,16 @@ def _loaded(setting: Setting, name: str) -> Loaded:
         accuracy=Proportion.of(right),
         label_names=label_names,
     )
+
+
+def _check_classes(trained: TrainedModel, train: list[str], test: list[str]) -> None:
+    """Raise a ValueError unless the classes of the images are those of the model."""
+    check_same_classes(train, test)
+    if len(train) != trained.nb_classes:
+        raise ValueError(
+            f"The training images have {len(train)} classes and the model {trained.nb_classes}: "
+            "it was trained on others. Train it on these, or give the folder of its own images."
+        )
 
 
 def _path(setting: Setting, name: str) -> Path:
@@ -197,7 +208,15 @@ def _check_is(trained: TrainedModel, name: str, path: Path) -> None:
 
 def _of_bare(path: Path, of: TrainedModel, framework: str) -> Any:
     model = of.create(framework)
-    zoo.set_weights(model, load_file(path))
+    with reading(path, "Train or copy it again.") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        zoo.set_weights(model, weights)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is a safetensors file, but neither one of `art-nip train` nor the weights of "
+            f"{of.name}: {error}"
+        ) from error
     return as_classifier(
         model, framework, of.input_shape(framework), of.nb_classes, preprocessing=(of.mean, of.std)
     )

@@ -81,3 +81,10 @@ def test_nothing_is_crafted_twice(made, monkeypatch):
     monkeypatch.setattr(Crafting, "run", never)
     grids.comparison.cache_clear()
     assert make(EXHIBITS[1:5], setting).read_text() == before
+
+
+def test_fewer_images_than_attacks_are_fewer_rows(tmp_path):
+    """Figure 15 has another image in each of three rows."""
+    argv = ["paper", "--tiny", "--quiet", "--only", "figure-15", "--limit", "1"]
+    assert cli.main([*argv, "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "figure-15-mnist-lenet5.png").is_file()

@@ -37,6 +37,12 @@ from art_nip.zoo.classifiers import TrainedModel
             9,
             "do not suit it. Labels must be whole numbers from 0 to 3",
         ),
+        (
+            TrainedModel("lenet5", (1, 28, 28), 9, 0.5, 0.25),
+            1,
+            4,
+            "do not suit it. The training images have 4 classes and the model 9",
+        ),
     ],
 )
 def test_weights_of_another_model_are_refused(framework, tmp_path, of, channels, classes, message):
@@ -64,3 +70,12 @@ def test_what_is_fitted_on_other_images_of_the_same_number_is_another_result():
     )
     assert a != b
     assert a["model"] == b["model"] == 1
+
+
+@pytest.mark.parametrize("content", [b"a page of HTML", b"\x08" + bytes(7) + b"{}      "])
+def test_weights_that_are_not_whole_are_one_sentence(tmp_path, content):
+    path = tmp_path / "cifar10-vgg19.safetensors"  # of the one that may be bare
+    path.write_bytes(content)
+    setting = Setting(tmp_path, weights=tmp_path, verbose=False)
+    with pytest.raises(ValueError, match="cifar10-vgg19.safetensors is .*safetensors file"):
+        subjects(setting)

@@ -46,7 +46,8 @@ def repaired(setting: Setting) -> Made:
         images = attacked(subject, setting, len(REPAIRED))
         made = {name: defence(subject, setting, name) for name in DEFENCES}
         columns: dict[str, list[Images]] = {"benign": [], "adversarial": []}
-        for row, attack in enumerate(REPAIRED):
+        shown = REPAIRED[: len(subject.x)]  # an image of its own for each
+        for row, attack in enumerate(shown):
             x_adv = images[attack][row : row + 1]
             columns["benign"].append(subject.x[row])
             columns["adversarial"].append(x_adv[0])
@@ -54,7 +55,7 @@ def repaired(setting: Setting) -> Made:
                 columns.setdefault(name, []).append(defended(preprocessor, x_adv)[0])
         found[subject.name] = gallery(
             {name: np.stack(rows) for name, rows in columns.items()},
-            list(REPAIRED),
+            list(shown),
             subject,
         )
     return Made(figures=found)
