@@ -48,7 +48,7 @@ def check_sizes(parameters: Mapping[str, Any]) -> None:
 
     :param parameters: by name, with those of an attack within the attack.
     """
-    lengths = parameters.get("norm", np.inf) not in (np.inf, "inf")
+    lengths = is_length(parameters)
     eps = parameters.get("eps", 0)
     for name in SIZES:
         if name in parameters:
@@ -67,6 +67,24 @@ def check_norm(value: Any) -> None:
     number = infinite or (is_number(value) and value >= 1)
     if not number and value not in ("1", "2", "inf"):
         raise ValueError(f"norm={value!r}; give 1, 2, another p of at least 1, or np.inf.")
+
+
+def check_starts(parameters: Mapping[str, Any]) -> None:
+    """Raise a ValueError if ART is to draw starts from a ball that it cannot draw from.
+
+    :param parameters: by name.
+    """
+    norm = parameters.get("norm", np.inf)
+    if parameters.get("num_random_init", 0) and norm not in (1, 2, np.inf, "inf"):
+        raise ValueError(
+            f"norm={norm!r} with num_random_init={parameters['num_random_init']}: random starts "
+            "are drawn in L1, L2 and L∞ only. Give norm 1, 2 or np.inf, or num_random_init=0."
+        )
+
+
+def number_of(norm: Any) -> Any:
+    """Return a norm as the number that all attacks take; `check_norm` allows its text too."""
+    return {"1": 1, "2": 2}.get(norm, norm) if isinstance(norm, str) else norm
 
 
 def check_kind(name: str, value: Any, default: Any) -> None:
@@ -101,6 +119,11 @@ def check_kind(name: str, value: Any, default: Any) -> None:
             raise ValueError(f"{name}={value!r}; give a text, such as {default!r}.")
     elif isinstance(value, (bool, int, float, np.number)) and not is_number(value):
         raise ValueError(f"{name}={value!r}; give a finite number.")
+
+
+def is_length(parameters: Mapping[str, Any]) -> bool:
+    """Return whether sizes are lengths, in L1, L2 or another Lp, and no shares of the range."""
+    return parameters.get("norm", np.inf) not in (np.inf, "inf")
 
 
 def scaled(parameters: Mapping[str, Any], factor: Any) -> dict[str, Any]:

@@ -20,6 +20,9 @@ from art_nip.attacks.parameters import (
     UnsuitableClassifierError,
     check_kind,
     check_sizes,
+    check_starts,
+    is_length,
+    number_of,
     scaled,
 )
 from art_nip.utils.frameworks import code_of, installed_framework
@@ -134,10 +137,17 @@ class NamedAttack:
         given = plain(dict(parameters))
         with self._errors():
             self._check_values(given)
+            if "norm" in given:
+                given["norm"] = number_of(given["norm"])
             both = "eps" in given and "eps" in self.defaults
             ratio = given["eps"] / self.defaults["eps"] if both else 1
             resolved = {**scaled(self.defaults, ratio), **given}
+            if is_length(resolved):
+                # The ε of an attack within is that of L∞ still, and does not follow a length.
+                within = {name: v for name, v in self.defaults.items() if isinstance(v, Mapping)}
+                resolved = {**resolved, **within, **given}
             check_sizes(resolved)
+            check_starts(resolved)
         return resolved
 
     def _check_names(self, parameters: Iterable[str]) -> None:

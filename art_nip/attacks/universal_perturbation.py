@@ -27,6 +27,12 @@ class UniversalPerturbation(evasion.UniversalPerturbation):  # type: ignore[misc
         # Making it checks its own parameters, and this whether it leads away from true classes.
         takes_true_classes(self._get_attack(self.attacker, self.attacker_params))
 
+    def _get_attack(self, a_name: str, params: dict[str, Any] | None = None) -> Any:
+        attack = super()._get_attack(a_name, params)
+        if "verbose" in attack.attack_params:
+            attack.set_params(verbose=self.verbose)
+        return attack
+
     def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
         """Return the images with one perturbation added to all, within the clip range."""
         images = x.astype(np.float32)

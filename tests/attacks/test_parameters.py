@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from art_nip import attacks
+from art_nip.utils.seeds import seeded
 from tests.helpers import make_classifier
 
 BAD = [
@@ -26,6 +27,7 @@ BAD = [
     ("pgd", {"max_iter": "ten"}, "max_iter='ten'"),
     ("pgd", {"max_iter": 1e2}, "max_iter=100.0"),
     ("pgd", {"norm": "l2"}, "'pgd': norm='l2'; give 1, 2"),
+    ("pgd", {"norm": 3, "eps": 1.0}, "'pgd': norm=3 with num_random_init=1: .* L1, L2 and L∞ only"),
     ("pgd", {"batch_size": 0}, "'pgd': batch_size=0"),
     ("pgd", {"decay": True}, "decay=True; give a finite number"),
     ("pgd", {"decay": np.inf}, "decay=inf"),
@@ -124,6 +126,25 @@ def test_lengths_may_exceed_the_range():
     """In L2, a perturbation is as long as all its values together."""
     for name in ("pgd", "fgsm", "apgd"):
         assert attacks.get(name).resolved({"norm": 2, "eps": 3.0})["eps"] == 3.0
+
+
+def test_sizes_in_linf_within_an_attack_do_not_follow_a_length():
+    resolved = attacks.get("uap").resolved({"norm": 2, "eps": 5.0})
+    assert resolved["attacker_params"] == {"eps": 0.1}
+    assert attacks.get("uap").resolved({"eps": 0.2})["attacker_params"] == {"eps": 0.05}
+
+
+@pytest.mark.parametrize("name", ["fgsm", "mifgsm", "pgd", "square", "uap"])
+@pytest.mark.parametrize("minimal", [False, True])
+def test_a_norm_as_text_is_the_number(name, minimal, classifier, images):
+    x, y = (part[:3] for part in images["test"])
+    given = {"eps": 3.0, "max_iter": 2} if name != "fgsm" else {"eps": 3.0}
+    found = []
+    for norm in ("2", 2):
+        attack = attacks.get(name).create(classifier, norm=norm, minimal=minimal, **given)
+        with seeded(0):
+            found.append(attack.generate(x, y))
+    np.testing.assert_array_equal(*found)
 
 
 def test_names_in_capitals_find_the_nearest():

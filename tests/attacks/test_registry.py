@@ -262,6 +262,13 @@ def test_universal_perturbation_is_one_for_all(lenet, digits):
     assert fooled > 2 * (classes(classifier, np.clip(x + noise, 0, 1)) != y).mean()
 
 
+def test_attacks_within_show_no_bars(classifier, images, capsys):
+    x, y = (part[:2] for part in images["test"])
+    within = {"attacker": "pgd", "attacker_params": {"max_iter": 2}, "max_iter": 1}
+    attacks.get("uap").create(classifier, **within).generate(x, y)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_jsma_aims_at_the_runner_up(classifier, images):
     x, y = (part[:N] for part in images["test"])
     runner_up = classifier.predict(x).argsort(axis=1)[:, -2]

@@ -77,5 +77,5 @@ def test_weights_that_are_not_whole_are_one_sentence(tmp_path, content):
     path = tmp_path / "cifar10-vgg19.safetensors"  # of the one that may be bare
     path.write_bytes(content)
     setting = Setting(tmp_path, weights=tmp_path, verbose=False)
-    with pytest.raises(ValueError, match="cifar10-vgg19.safetensors is .*safetensors file"):
+    with pytest.raises(ValueError, match=r"cifar10-vgg19.safetensors is .*safetensors file"):
         subjects(setting)
