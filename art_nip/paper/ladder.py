@@ -91,7 +91,8 @@ class Outcome:
 def ladder(setting: Setting) -> Made:
     """Make the ladder, as a table and as a picture."""
     outcomes = measure(setting)
-    return Made(markdown(outcomes), {"": figure(outcomes)})
+    any_succeeded = any(outcome.hits for outcome in outcomes)
+    return Made(markdown(outcomes), {"": figure(outcomes)} if any_succeeded else {})
 
 
 def measure(setting: Setting) -> list[Outcome]:

@@ -12,7 +12,7 @@ from typing import Any
 from art_nip.paper.registry import EXHIBITS, Exhibit
 from art_nip.paper.setting import Setting
 from art_nip.paper.subjects import subjects
-from art_nip.utils.files import write_bytes
+from art_nip.utils.files import check_writable, write_bytes
 
 PAGE = "paper.md"
 MADE = "made.json"
@@ -25,14 +25,20 @@ def make(exhibits: Sequence[Exhibit], setting: Setting) -> Path:
     :param exhibits: what to make.
     :param setting: of the run; what its folder holds already is not computed again.
     :return: the page.
+    :raises OSError: if the folder cannot be made or written.
+    :raises ValueError: if its record of what was made is damaged.
     """
-    setting.out.mkdir(parents=True, exist_ok=True)
     page, made_of = setting.out / PAGE, setting.out / MADE
+    check_writable(page)
+    setting.out.mkdir(parents=True, exist_ok=True)
     _records(made_of)  # says now that it is damaged, and not after the first exhibit
     for exhibit in exhibits:
         made = exhibit.make(setting)
+        table = setting.out / f"{exhibit.name}.md"
         if made.table:
-            (setting.out / f"{exhibit.name}.md").write_text(made.table + "\n", encoding="utf-8")
+            table.write_text(made.table + "\n", encoding="utf-8")
+        else:
+            table.unlink(missing_ok=True)  # of another run
         figures = {
             f"{exhibit.name}-{name}.png" if name else f"{exhibit.name}.png": figure
             for name, figure in made.figures.items()
@@ -63,7 +69,9 @@ def _records(path: Path) -> dict[str, Any]:
         return {}
     try:
         records: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        for record in records.values():
+            _ = [record[entry] for entry in ("images", "run", "identity", "figures")]
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is damaged. Delete it, and run again.") from error
     return records
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,16 +71,29 @@ class Setting:
         return Results(self.out / "results")
 
 
+NOTHING_SUCCEEDED = "no attack succeeded, so that there is nothing to repair"
+"""Why a figure is lacking."""
+
+
 @dataclass(frozen=True)
 class Made:
     """A table or figure of the paper.
 
-    :param table: a table in Markdown; "" for none.
+    :param table: a table or a sentence in Markdown; "" for none.
     :param figures: figures by the name that is added to that of the exhibit.
     """
 
     table: str = ""
     figures: Mapping[str, Figure] = field(default_factory=dict)
+
+
+def lacking(labels: Sequence[str], why: str) -> str:
+    """Return what stands in the place of figures of some models that there are none of.
+
+    :param labels: of the models; of none it is "".
+    :param why: the rest of the sentence.
+    """
+    return f"No figure of {', '.join(labels)}: {why}." if labels else ""
 
 
 class Results:

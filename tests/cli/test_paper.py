@@ -45,11 +45,20 @@ def test_what_another_run_has_made_is_not_taken_for_this_ones(tmp_path, capsys):
     _, first, second = make("table-1", "--limit", "4", "--bank", "20")
     assert "another run" not in first
     assert "seed 0, 100 images to fit on" in second.partition("another run")[2]
-    (tmp_path / "made.json").write_text("{")
-    capsys.readouterr()
     again = ["paper", "--only", "table-1", "--tiny", "--limit", "4", "--out", str(tmp_path)]
-    assert cli.main(again) == 2
-    assert "made.json is damaged. Delete it" in capsys.readouterr().err
+    for damaged in ("{", "[]", "null", '{"ladder": {}}'):
+        (tmp_path / "made.json").write_text(damaged)
+        capsys.readouterr()
+        assert cli.main(again) == 2
+        assert "made.json is damaged. Delete it" in capsys.readouterr().err
+
+
+def test_a_file_is_no_folder_of_results(tmp_path, capsys):
+    (tmp_path / "notes").write_text("")
+    for out in (tmp_path / "notes", tmp_path / "notes" / "results"):
+        argv = ["paper", "--only", "table-1", "--tiny", "--quiet", "--out", str(out)]
+        assert cli.main(argv) == 2
+        assert f"{tmp_path / 'notes'} is a file, and no folder" in capsys.readouterr().err
 
 
 def test_missing_weights_are_one_sentence(tmp_path, capsys):

@@ -5,11 +5,12 @@ import pytest
 from matplotlib.image import imread
 
 from art_nip import cli
+from art_nip.benchmark import Attack
 from art_nip.benchmark.execution.tasks import Crafting
 from art_nip.paper import grids, tiny
-from art_nip.paper.registry import EXHIBITS
+from art_nip.paper.registry import EXHIBITS, Exhibit
 from art_nip.paper.run import PAGE, make
-from art_nip.paper.setting import Setting
+from art_nip.paper.setting import Made, Setting
 
 MADE = {
     "ladder": ["ladder.md", "ladder.png"],
@@ -50,7 +51,7 @@ def test_every_exhibit_is_made_and_on_the_page(made, framework):
                 assert f"]({name})" in text
             else:
                 assert path.read_text().strip() in text
-        assert not files(exhibit, framework) or exhibit.claim in text
+        assert exhibit.claim in text
 
 
 def test_tables_have_a_row_for_each_attack_and_defence(made):
@@ -88,3 +89,22 @@ def test_fewer_images_than_attacks_are_fewer_rows(tmp_path):
     argv = ["paper", "--tiny", "--quiet", "--only", "figure-15", "--limit", "1"]
     assert cli.main([*argv, "--out", str(tmp_path)]) == 0
     assert (tmp_path / "figure-15-mnist-lenet5.png").is_file()
+
+
+def test_where_no_attack_succeeds_the_page_says_so(monkeypatch, tmp_path):
+    nothing = {"eps": 1e-7, "draws": 1}
+    monkeypatch.setattr(grids, "_attack", lambda name, setting: Attack("noise", name, nothing))
+    monkeypatch.setattr(tiny, "SIZES", (1e-6,))
+    setting = Setting(tmp_path, limit=2, tiny=True, seed=5, verbose=False)
+    chosen = [one for one in EXHIBITS if one.name in ("figure-2", "figure-7", "figure-8")]
+    page = make(chosen, setting).read_text()
+    assert page.count("No figure of LeNet-5, MNIST: no attack succeeded") == len(chosen)
+    assert not list(tmp_path.glob("figure-*.png"))
+
+
+def test_a_table_of_another_run_goes_where_there_is_none_any_more(monkeypatch, tmp_path):
+    setting = Setting(tmp_path, limit=2, tiny=True, seed=5, verbose=False)
+    (exhibit,) = (one for one in EXHIBITS if one.name == "table-1")
+    assert "LeNet-5" in make([exhibit], setting).read_text().partition("## ")[2]
+    monkeypatch.setattr(Exhibit, "make", lambda self, setting: Made())
+    assert "## " not in make([exhibit], setting).read_text()

@@ -9,7 +9,7 @@ import numpy as np
 from art_nip.data import Images
 from art_nip.paper.figures.examples import attacked, defence, defended
 from art_nip.paper.figures.gallery import gallery
-from art_nip.paper.setting import Made, Setting
+from art_nip.paper.setting import Made, Setting, lacking
 from art_nip.paper.subjects import Loaded, subjects
 from art_nip.utils.frameworks import Framework, code_of, framework_of
 
@@ -27,9 +27,10 @@ def grad_cam(setting: Setting) -> Made:
 
     Captum computes the maps, in PyTorch; there is no such figure of TensorFlow's models.
     """
-    found = {}
+    found, without = {}, []
     for subject in subjects(setting):
         if framework_of(subject.classifier) is not Framework.PYTORCH:
+            without.append(subject.label)
             continue
         images = attacked(subject, setting, SHOWN)
         nip = defence(subject, setting, "nip")
@@ -40,7 +41,7 @@ def grad_cam(setting: Setting) -> Made:
         maps = {name: _maps(subject, x) for name, x in columns.items()}
         headings = [subject.label_names[label] for label in subject.y[:SHOWN]]
         found[subject.name] = gallery(columns, headings, subject, maps)
-    return Made(figures=found)
+    return Made(lacking(without, "Captum draws Grad-CAM of PyTorch's models only"), found)
 
 
 def _maps(subject: Loaded, x: Images) -> Images:

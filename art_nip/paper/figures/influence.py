@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from art_nip import NIPPreprocessor, plots
 from art_nip.paper.figures.examples import attacked, defence, defended, fooled
-from art_nip.paper.setting import Made, Setting
+from art_nip.paper.setting import NOTHING_SUCCEEDED, Made, Setting, lacking
 from art_nip.paper.subjects import Loaded, subjects
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ DEFENCES = ("ss", "stl", "nip")
 
 def attacks(setting: Setting) -> Made:
     """Draw Fig. 2 and 17: influence of benign and of successful adversarial images."""
-    found = {}
+    found, without = {}, []
     for subject in subjects(setting):
         nip = _looking(subject)
         pairs = {}
@@ -35,12 +35,14 @@ def attacks(setting: Setting) -> Made:
                 pairs[attack] = (nip.influence(benign), nip.influence(x_adv[hit]))
         if pairs:
             found[subject.name] = plots.influence_bars(pairs, title=subject.label, columns=3)
-    return Made(figures=found)
+        else:
+            without.append(subject.label)
+    return Made(lacking(without, NOTHING_SUCCEEDED), found)
 
 
 def defences(setting: Setting) -> Made:
     """Draw Fig. 18: influence of benign images, and of successful adversarial ones, defended."""
-    found = {}
+    found, without = {}, []
     for subject in subjects(setting):
         nip = _looking(subject)
         made = {name: defence(subject, setting, name) for name in DEFENCES}
@@ -58,7 +60,9 @@ def defences(setting: Setting) -> Made:
             found[subject.name] = plots.influence_bars(
                 pairs, title=subject.label, columns=len(DEFENCES), second="defended"
             )
-    return Made(figures=found)
+        else:
+            without.append(subject.label)
+    return Made(lacking(without, NOTHING_SUCCEEDED), found)
 
 
 def _looking(subject: Loaded) -> NIPPreprocessor:

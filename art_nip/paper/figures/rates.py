@@ -9,7 +9,7 @@ from art_nip import plots
 from art_nip.paper import grids, measured
 from art_nip.paper.figures.panels import dots
 from art_nip.paper.published import ATTACKS
-from art_nip.paper.setting import Made, Setting
+from art_nip.paper.setting import NOTHING_SUCCEEDED, Made, Setting, lacking
 from art_nip.paper.subjects import subjects
 from art_nip.paper.tables import interval, markdown
 
@@ -22,10 +22,13 @@ FROM_BOTH_SIDES = ("pgd", "pwa")
 
 def success(setting: Setting) -> Made:
     """Draw Fig. 7: DSR of the defences under the attacks; the table has its means too."""
-    found, lines = {}, []
+    found, lines, without = {}, [], []
     for subject in subjects(setting):
         results = grids.comparison(subject, setting)
         dsr, defences = measured.by_attack(results, "dsr"), measured.defences(results)
+        if not dsr:
+            without.append(subject.label)
+            continue
         found[subject.name] = plots.rates(
             dsr, defences, hollow=measured.HELD_OUT, title=subject.label
         )
@@ -35,23 +38,27 @@ def success(setting: Setting) -> Made:
                 mean = fmean(value for value, _, _ in rates.values())
                 cells = [interval(*rates[name]) if name in rates else "–" for name in ATTACKS]
                 lines.append([subject.label, defence, f"{mean:.2f}", *cells])
-    return Made(markdown(["model", "defence", "mean DSR", *ATTACKS], lines), found)
+    table = markdown(["model", "defence", "mean DSR", *ATTACKS], lines) if lines else ""
+    return Made("\n\n".join(filter(None, [table, lacking(without, NOTHING_SUCCEEDED)])), found)
 
 
 def sizes(setting: Setting) -> Made:
     """Draw Fig. 8: DSR against the size of PGD in L2."""
-    found = {}
+    found, without = {}, []
     for subject in subjects(setting):
         results = grids.sizes(subject, setting)
         curves: dict[str, list[tuple[float, Rate]]] = {}
         for attack, rates in measured.by_attack(results, "dsr").items():
             for defence, rate in rates.items():
                 curves.setdefault(defence, []).append((results.held_out.sizes[attack], rate))
+        if not curves:
+            without.append(subject.label)
+            continue
         title = f"PGD in L2, {subject.label}"
         found[subject.name] = plots.sweep(
             curves, measured.defences(results), hollow=measured.HELD_OUT, title=title
         )
-    return Made(figures=found)
+    return Made(lacking(without, NOTHING_SUCCEEDED), found)
 
 
 def consistency(setting: Setting) -> Made:
