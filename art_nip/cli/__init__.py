@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: the arguments; None takes those of the process.
     :return: the exit status: 0; 1 if cells of a benchmark raised; 2 if the command cannot
     run: a file is missing or wrong, a package must be installed, or a folder cannot be
-    written. Standard error then says why.
+    written; 130 if it was interrupted (Ctrl-C). Standard error then says why.
     :raises SystemExit: with status 2, if the arguments are not possible, and 0 after `--help`.
     """
     arguments = command_line().parse_args(argv)
@@ -41,3 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ImportError, OSError, ValueError) as error:
         print(f"art-nip: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("art-nip: interrupted.", file=sys.stderr)
+        return 130

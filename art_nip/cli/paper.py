@@ -16,7 +16,7 @@ LIMIT = 500
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make what was asked for, print where it is, and return the exit status."""
+    """Make what was asked for, print where it is, and return the exit status: 1 if cells failed."""
     framework = Framework(arguments.framework)
     require(
         framework.package,
@@ -40,4 +40,4 @@ def run(arguments: argparse.Namespace) -> int:
         exhibit for exhibit in EXHIBITS if not arguments.only or exhibit.name in arguments.only
     ]
     print(f"Written to {make(chosen, setting)}")
-    return 0
+    return 1 if setting.failed else 0

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from art_nip import NIPPreprocessor, zoo
 from art_nip.benchmark import Attack, Benchmark, Defence
+from art_nip.benchmark.analysis.failures import causes
 from art_nip.benchmark.report.results import Results
 from art_nip.benchmark.schema.words import Protocol
 from art_nip.nip.neurons import part_ends
@@ -144,7 +145,8 @@ def _run(
         name=subject.label,
         verbose=setting.verbose,
     )
-    benchmark.run(subject.x, subject.y, bank=subject.bank)
+    table = benchmark.run(subject.x, subject.y, bank=subject.bank)
+    setting.failed.extend(map(str, causes(table.itertuples())))
     return Results(store)
 
 

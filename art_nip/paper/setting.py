@@ -50,6 +50,8 @@ class Setting:
     seed: int = 0
     jobs: int = 1
     verbose: bool = True
+    failed: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+    """What cells of benchmarks have raised so far; they are tried again in the next run."""
 
     def __post_init__(self) -> None:
         check_whole("limit", self.limit, least=1)

@@ -75,3 +75,12 @@ def test_tiny_tables_stay_apart_from_the_papers(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert cli.main(["paper", "--tiny", "--models", "gtsrb-lenet5"]) == 2
     assert "has a model of its own, and not gtsrb-lenet5" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_shows_no_traceback(tmp_path, monkeypatch, capsys):
+    def interrupted(chosen, setting):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(paper, "make", interrupted)
+    assert cli.main(["paper", "--tiny", "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "art-nip: interrupted.\n"

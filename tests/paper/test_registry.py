@@ -5,7 +5,9 @@ import pytest
 from matplotlib.image import imread
 
 from art_nip import cli
-from art_nip.benchmark import Attack
+from art_nip.attacks.deepfool import DeepFool
+from art_nip.attacks.pwa import PointwiseAttack
+from art_nip.benchmark import Attack, FailedCellsWarning
 from art_nip.benchmark.execution.tasks import Crafting
 from art_nip.paper import grids, tiny
 from art_nip.paper.registry import EXHIBITS, Exhibit
@@ -108,3 +110,16 @@ def test_a_table_of_another_run_goes_where_there_is_none_any_more(monkeypatch, t
     assert "LeNet-5" in make([exhibit], setting).read_text().partition("## ")[2]
     monkeypatch.setattr(Exhibit, "make", lambda self, setting: Made())
     assert "## " not in make([exhibit], setting).read_text()
+
+
+def test_an_attack_that_failed_leaves_a_gap(monkeypatch, tmp_path):
+    def raising(self, *arguments, **options):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(PointwiseAttack, "_adversarial", raising)
+    monkeypatch.setattr(DeepFool, "generate", raising)
+    argv = ["paper", "--tiny", "--quiet", "--limit", "3", "--seed", "6", "--out", str(tmp_path)]
+    with pytest.warns(FailedCellsWarning, match="out of memory"):
+        assert cli.main([*argv, "--only", "figure-15", "figure-18"]) == 1
+    for name in ("figure-15", "figure-18"):
+        assert (tmp_path / f"{name}-mnist-lenet5.png").is_file()

@@ -35,7 +35,7 @@ def grad_cam(setting: Setting) -> Made:
         images = attacked(subject, setting, SHOWN)
         nip = defence(subject, setting, "nip")
         columns: dict[str, Images] = {"benign": subject.x[:SHOWN]}
-        for attack in ATTACKS:
+        for attack in [name for name in ATTACKS if name in images]:
             columns[attack] = images[attack]
             columns[f"{attack}, NIP"] = defended(nip, images[attack])
         maps = {name: _maps(subject, x) for name, x in columns.items()}

@@ -48,7 +48,7 @@ def defences(setting: Setting) -> Made:
         made = {name: defence(subject, setting, name) for name in DEFENCES}
         images = attacked(subject, setting, MOST)
         pairs: dict[str, tuple[Floats, Floats]] = {}
-        for attack in REPAIRED:
+        for attack in [name for name in REPAIRED if name in images]:
             hit = fooled(subject, images[attack])
             if not hit.any():
                 continue

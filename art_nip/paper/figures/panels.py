@@ -62,7 +62,7 @@ def lines(panels: Mapping[str, Series], along: str, measure: str) -> Figure:
             # Points are shifted a little, or the intervals would hide each other.
             beside = at + 0.15 * (turn - (len(panel) - 1) / 2)
             axis.errorbar(beside, value, yerr=error, label=name, **_style(turn))
-        longest = max(map(len, places))
+        longest = max(map(len, places), default=0)
         turned = {"rotation": 45, "ha": "right"} if longest > 4 else {}
         axis.set_xticks(range(len(places)), places, **turned)
         axis.set(ylim=(-0.03, 1.03))

@@ -10,7 +10,7 @@ from art_nip import plots
 from art_nip.data import Images
 from art_nip.paper.figures.examples import attacked, defence, defended
 from art_nip.paper.figures.gallery import gallery
-from art_nip.paper.setting import Made, Setting
+from art_nip.paper.setting import Made, Setting, lacking
 from art_nip.paper.subjects import subjects
 
 if TYPE_CHECKING:
@@ -41,12 +41,16 @@ def adversarial(setting: Setting) -> Made:
 
 def repaired(setting: Setting) -> Made:
     """Draw Fig. 15 and 16: a benign image, attacked, and defended in three ways."""
-    found = {}
+    found, without = {}, []
     for subject in subjects(setting):
         images = attacked(subject, setting, len(REPAIRED))
         made = {name: defence(subject, setting, name) for name in DEFENCES}
         columns: dict[str, list[Images]] = {"benign": [], "adversarial": []}
-        shown = REPAIRED[: len(subject.x)]  # an image of its own for each
+        there = [attack for attack in REPAIRED if attack in images]
+        shown = there[: len(subject.x)]  # an image of its own for each
+        if not shown:
+            without.append(subject.label)
+            continue
         for row, attack in enumerate(shown):
             x_adv = images[attack][row : row + 1]
             columns["benign"].append(subject.x[row])
@@ -55,7 +59,7 @@ def repaired(setting: Setting) -> Made:
                 columns.setdefault(name, []).append(defended(preprocessor, x_adv)[0])
         found[subject.name] = gallery(
             {name: np.stack(rows) for name, rows in columns.items()},
-            list(shown),
+            shown,
             subject,
         )
-    return Made(figures=found)
+    return Made(lacking(without, "its attacks failed"), found)
