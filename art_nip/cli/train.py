@@ -102,7 +102,8 @@ def train(
     :raises ConnectionError: if the hub cannot be reached.
     :raises OSError: if the file cannot be written; this is known before the training.
     :raises ValueError: if there is no recipe for the data, no such model or defence, if the images
-        are not what the model takes, if the weights to start from are of another model, or if
+        are not what the model takes, fewer than a batch or of fewer classes than those of the test,
+        if the weights to start from are of another model, or if
         something is in the place of the file to write that is no file.
     """
     if data not in RECIPES:
@@ -113,8 +114,14 @@ def train(
         load(data, part, folder=folder, limit=limit, channels_first=channels_first, side=side)
         for part in ("train", "test")
     )
-    check_same_classes(names, test[2])
     recipe = RECIPES[data]
+    check_same_classes(names, test[2])
+    if test[1].max() >= len(names):
+        raise ValueError(
+            f"The training images have {len(names)} classes, and test images are of class "
+            f"{test[1].max()}, counted from 0: the model could not learn it. Give images of it, or "
+            "take it out of the test images."
+        )
     recipe = replace(
         recipe,
         epochs=recipe.epochs if epochs is None else epochs,
@@ -134,6 +141,11 @@ def train(
         loaded, what = _weights(start, trained, own)
         zoo.set_weights(network, {**own, **loaded})
         origin = f"from {what}, "
+    if len(x) < recipe.batch_size:
+        raise ValueError(
+            f"There are {len(x)} training images, and a batch of {data} takes {recipe.batch_size}: "
+            "give more of them, or a larger limit."
+        )
     classifier = classifiers.as_classifier(
         network,
         framework,

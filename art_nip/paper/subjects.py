@@ -105,7 +105,7 @@ def names(setting: Setting) -> tuple[str, ...]:
                 f"There are no weights {path}. Train them: art-nip train {name.replace('-', ' ')} "
                 f"--out {path}."
             )
-    return setting.models or tuple(there)
+    return tuple(dict.fromkeys(setting.models or there))
 
 
 @cache

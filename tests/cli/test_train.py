@@ -263,3 +263,21 @@ def test_a_place_where_no_file_can_be_is_said_before_the_work(tmp_path, monkeypa
     monkeypatch.setattr(train, "load", None)
     assert cli.main(["train", "mnist", "lenet5", "--out", str(tmp_path)]) == 2
     assert "is a folder; give the name of a file in it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("n", "test_classes", "message"),
+    [
+        (127, 4, "There are 127 training images, and a batch of gtsrb takes 128: give more"),
+        (128, 6, "The training images have 4 classes, and test images are of class 5, counted"),
+    ],
+)
+def test_images_that_nothing_can_be_learned_of(tmp_path, capsys, n, test_classes, message):
+    x = np.zeros((n, 28, 28), np.uint8)
+    for part, classes in (("train", 4), ("test", test_classes)):
+        np.savez(tmp_path / f"gtsrb-{part}.npz", x=x, y=np.arange(n) % classes)
+    out = tmp_path / "weights.safetensors"
+    argv = ["train", "gtsrb", "lenet5", "--data", str(tmp_path), "--out", str(out), "--epochs", "1"]
+    assert cli.main(argv) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from art_nip.paper.setting import Setting
-from art_nip.paper.subjects import Loaded, subjects
+from art_nip.paper.subjects import Loaded, names, subjects
 from art_nip.zoo import classifiers
 from art_nip.zoo.classifiers import TrainedModel
 
@@ -79,3 +79,9 @@ def test_weights_that_are_not_whole_are_one_sentence(tmp_path, content):
     setting = Setting(tmp_path, weights=tmp_path, verbose=False)
     with pytest.raises(ValueError, match=r"cifar10-vgg19.safetensors is .*safetensors file"):
         subjects(setting)
+
+
+def test_a_model_that_is_named_twice_is_measured_once(tmp_path):
+    (tmp_path / "gtsrb-lenet5.safetensors").write_bytes(b"")
+    twice = Setting(tmp_path, weights=tmp_path, models=("gtsrb-lenet5", "gtsrb-lenet5"))
+    assert names(twice) == ("gtsrb-lenet5",)
