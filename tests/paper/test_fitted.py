@@ -1,5 +1,7 @@
 """Defences are fitted once for all exhibits, and the benchmark takes them as they are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
@@ -61,7 +63,7 @@ def test_another_bank_or_seed_is_another_fit(subject, setting, monkeypatch):
     files = set(fitted_files(setting, subject))
     monkeypatch.setattr(SparseTransformation, "fit", lambda *_: pytest.fail("fitted"))
     with pytest.raises(pytest.fail.Exception, match="fitted"):
-        fitted(subject, replaced(setting, seed=1), "stl")
+        fitted(subject, replace(setting, seed=1), "stl")
     assert set(fitted_files(setting, subject)) == files
 
 
@@ -83,10 +85,6 @@ def test_what_looks_at_the_model_is_fitted_for_it(subject, setting):
     nip = fitted(subject, setting, "nip")
     assert nip.is_fitted
     assert not list((setting.out / "results").glob("fitted-nip*"))
-
-
-def replaced(setting, **changes):
-    return Setting(**{**vars(setting), **changes})
 
 
 def fitted_files(setting, subject):
