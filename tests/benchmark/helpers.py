@@ -1,5 +1,6 @@
 """What tests of the benchmark share: small grids, and attacks and defences of the user's own."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -82,9 +83,17 @@ def keys(benchmark, arrays):
 
 
 def files(folder):
-    """Return when each result was written."""
-    return {path.name: path.stat().st_mtime_ns for path in Path(folder).rglob("*.safetensors")
-            if path.parent.name in ("adversarial", "predictions")}  # fmt: skip
+    """Return when each result was written.
+
+    Unlike `Path.rglob`, `os.walk` goes on where a file goes that a run beside it has written.
+    """
+    return {
+        name: (Path(parent) / name).stat().st_mtime_ns
+        for parent, _, names in os.walk(folder)
+        if Path(parent).name in ("adversarial", "predictions")
+        for name in names
+        if name.endswith(".safetensors")
+    }
 
 
 SMALL = {
