@@ -10,7 +10,7 @@ from art.attacks import evasion
 from art_nip.attacks.base import Array, Floats, true_or_predicted
 from art_nip.attacks.gradient_estimators import averaged, of_one_scale
 from art_nip.attacks.in_unit_range import in_unit_range, range_taken
-from art_nip.attacks.parameters import UnsuitableClassifierError
+from art_nip.attacks.parameters import UnsuitableClassifierError, is_linf
 from art_nip.estimators.single_precision import single_precision
 from art_nip.utils.frameworks import code_of, framework_of
 from art_nip.utils.validation import check_whole
@@ -86,7 +86,7 @@ class AutoProjectedGradientDescent(evasion.AutoProjectedGradientDescent):  # typ
         if clip_values is not None:
             target = in_unit_range(target, clip_values)
         target = averaged(target, draws)
-        self._estimator = target if norm in (np.inf, "inf") else of_one_scale(target)
+        self._estimator = target if is_linf(norm) else of_one_scale(target)
 
     def generate(self, x: Array, y: Array | None = None, **kwargs: Any) -> Floats:
         """Return adversarial examples; `y` are true classes, None the predicted ones."""

@@ -123,7 +123,12 @@ def check_kind(name: str, value: Any, default: Any) -> None:
 
 def is_length(parameters: Mapping[str, Any]) -> bool:
     """Return whether sizes are lengths, in L1, L2 or another Lp, and no shares of the range."""
-    return parameters.get("norm", np.inf) not in (np.inf, "inf")
+    return not is_linf(parameters.get("norm", np.inf))
+
+
+def is_linf(norm: Any) -> bool:
+    """Return whether a norm that an attack of ART takes is L∞."""
+    return norm in (np.inf, "inf")
 
 
 def scaled(parameters: Mapping[str, Any], factor: Any) -> dict[str, Any]:

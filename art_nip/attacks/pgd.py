@@ -13,6 +13,7 @@ from art_nip.attacks.gradient_estimators import (
     straight_through,
     with_auxiliary,
 )
+from art_nip.attacks.parameters import is_linf
 from art_nip.utils.validation import check_number, check_whole
 from art_nip.zoo.suppression import suppressing_layers
 
@@ -57,7 +58,7 @@ class ProjectedGradientDescent(evasion.ProjectedGradientDescent):  # type: ignor
             target = with_auxiliary(target, auxiliary)
         target = averaged(target, draws)
         super().__init__(
-            target if norm in (np.inf, "inf") else of_one_scale(target),
+            target if is_linf(norm) else of_one_scale(target),
             norm=norm,
             eps=eps,
             eps_step=eps_step,

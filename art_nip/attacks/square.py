@@ -13,6 +13,7 @@ from art.attacks import evasion
 
 from art_nip.attacks.base import Array, Floats
 from art_nip.attacks.gradient_estimators import differ
+from art_nip.attacks.parameters import is_linf
 from art_nip.estimators.clones import clone, clone_with
 
 REMEMBERED = 4
@@ -54,22 +55,18 @@ class SquareAttack(evasion.SquareAttack):  # type: ignore[misc]
     def _refuse_small_images(self) -> None:
         """Raise ValueError where no square can move, or a fifth of the side has not two pixels."""
         height, width = self._sides()
-        smallest = 2 if self._is_linf else 10
+        smallest, norm = (2, "L∞") if is_linf(self.norm) else (10, "L2")
         if min(height, width) < smallest:
             raise ValueError(
                 f"The square attack needs images of at least {smallest}×{smallest} pixels in "
-                f"{'L∞' if self._is_linf else 'L2'}, and these have {height}×{width}: take another "
-                "attack without gradients, such as hopskipjump."
+                f"{norm}, and these have {height}×{width}: take another attack without gradients, "
+                "such as hopskipjump."
             )
-
-    @property
-    def _is_linf(self) -> bool:
-        return self.norm in (np.inf, "inf")
 
     def _turn(self) -> Callable[[Array], Array]:
         """Return what exchanges height and width of images, or leaves them, to fit ART's tiles."""
         height, width = self._sides()
-        if self._is_linf or height <= width:
+        if is_linf(self.norm) or height <= width:
             return lambda images: images
         axes = (2, 3) if self.estimator.channels_first else (1, 2)
         return lambda images: np.swapaxes(images, *axes)
@@ -84,7 +81,7 @@ class SquareAttack(evasion.SquareAttack):  # type: ignore[misc]
         """Return the share of the image that a square has; ART's do not fit into oblong images."""
         height, width = self._sides()
         side = min(height, width) - 1
-        if not self._is_linf and side % 2 == 0:
+        if not is_linf(self.norm) and side % 2 == 0:
             side -= 1  # ART makes the side odd in L2
         share = super()._get_percentage_of_elements(i_iter)
         return float(min(share, side**2 / (height * width)))

@@ -114,7 +114,6 @@ def train(
         load(data, part, folder=folder, limit=limit, channels_first=channels_first, side=side)
         for part in ("train", "test")
     )
-    recipe = RECIPES[data]
     check_same_classes(names, test[2])
     if test[1].max() >= len(names):
         raise ValueError(
@@ -122,6 +121,7 @@ def train(
             f"{test[1].max()}, counted from 0: the model could not learn it. Give images of it, or "
             "take it out of the test images."
         )
+    recipe = RECIPES[data]
     recipe = replace(
         recipe,
         epochs=recipe.epochs if epochs is None else epochs,

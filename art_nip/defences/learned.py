@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sklearn.exceptions import NotFittedError
 
 from art_nip.defences.base import ImageDefence
-from art_nip.utils.files import reading, write_arrays
+from art_nip.utils.files import reading, tensors, write_arrays
 from art_nip.utils.validation import check_images, numeric
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def read_learned(path: str | Path, kind: type[LearnedDefence]) -> Saved:
         header = file.metadata() or {}
         if header.get("format") != kind.file_format:
             raise ValueError("it is not marked as one")
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        arrays = tensors(file)
         for name, array in arrays.items():
             if array.dtype != np.float32 or not np.isfinite(array).all():
                 raise ValueError(f"its array {name!r} is not of finite float32 numbers")

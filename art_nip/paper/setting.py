@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip import __version__
-from art_nip.utils.files import reading, write_arrays, write_bytes
+from art_nip.utils.files import reading, tensors, write_arrays, write_bytes
 from art_nip.utils.validation import check_choice, check_flag, check_whole
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Results:
         """Return arrays by name, computed if they are not there yet; as :meth:`record`."""
         path = self.file(name, determined_by, lambda path: write_arrays(path, make()))
         with reading(path, "Delete it, and run again.") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return tensors(file)
 
     def file(
         self, name: str, determined_by: Mapping[str, Any], write: Callable[[Path], None]

@@ -15,7 +15,7 @@ from art_nip.estimators.base import adapter_for
 from art_nip.metrics import Proportion, predicted_classes
 from art_nip.paper import tiny
 from art_nip.paper.setting import Setting, digest_of
-from art_nip.utils.files import reading
+from art_nip.utils.files import reading, tensors
 from art_nip.utils.validation import check_choice, check_images, class_indices
 from art_nip.zoo import classifiers, training
 from art_nip.zoo.classifiers import TrainedModel, as_classifier
@@ -209,7 +209,7 @@ def _check_is(trained: TrainedModel, name: str, path: Path) -> None:
 def _of_bare(path: Path, of: TrainedModel, framework: str) -> Any:
     model = of.create(framework)
     with reading(path, "Train or copy it again.") as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        weights = tensors(file)
     try:
         zoo.set_weights(model, weights)
     except ValueError as error:

@@ -174,6 +174,11 @@ def reading(path: Path, otherwise: str) -> Iterator[Any]:
         ) from error
 
 
+def tensors(file: Any) -> dict[str, npt.NDArray[Any]]:
+    """Return all arrays of a file that `reading` has opened, by name."""
+    return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
 def read_ahead(array: npt.NDArray[Any], wanted: bool) -> None:
     """Say how an array that is mapped from a file is read; of others this says nothing.
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from art_nip import zoo
-from art_nip.utils.files import reading, write_arrays
+from art_nip.utils.files import reading, tensors, write_arrays
 from art_nip.utils.frameworks import code_of
 from art_nip.utils.validation import check_choice, check_number, check_whole, is_number
 from art_nip.zoo.architectures import count_weights, output_shape
@@ -170,7 +170,7 @@ def read(path: str | Path) -> tuple[TrainedModel, dict[str, npt.NDArray[Any]]]:
         header = file.metadata() or {}
         if header.get("format") != FORMAT:
             raise ValueError(f"{path} is a safetensors file, but not one of `art-nip train`.")
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        weights = tensors(file)
     for name, weight in weights.items():
         if not np.isfinite(weight).all():
             raise ValueError(f"{path} is damaged: {name} holds NaN or infinite values. {advice}")
